@@ -1,0 +1,98 @@
+"""Maps and their numbers: against scikit-learn, by properties, and twice for the same bits."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+from sklearn.model_selection import LeaveOneGroupOut, LeaveOneOut, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from lib import BadInput, embeddings
+
+
+def blobs(n: int = 90, classes: int = 2, distance: float = 2.0, seed: int = 0) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(classes, size=n)
+    points = rng.normal(size=(n, 2)) + distance * np.stack((codes, codes % 2), 1)
+    return points, np.array(["delay", "overdrive", "flanger"])[codes], rng.integers(4, size=n)
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), distance=st.floats(0, 3))
+def test_knn_is_that_of_scikit_learn(seed: int, distance: float) -> None:
+    points, labels, groups = blobs(distance=distance, seed=seed)  # two classes and k odd: no ties
+    oracle = cross_val_score(KNeighborsClassifier(5), points, labels, cv=LeaveOneOut()).mean()
+    assert embeddings.knn_accuracy(points, labels) == pytest.approx(oracle)
+    splits = LeaveOneGroupOut().split(points, labels, groups)
+    fitted = ((KNeighborsClassifier(5).fit(points[a], labels[a]), b) for a, b in splits)
+    hits = [(model.predict(points[b]) == labels[b]).sum() for model, b in fitted]
+    assert embeddings.knn_accuracy(points, labels, groups=groups) == pytest.approx(sum(hits) / len(points))
+
+
+def test_knn_tie_goes_to_the_nearest() -> None:
+    points = np.array([[0.0], [1.0], [-1.1], [50.0], [51.0], [52.0]])
+    labels = np.array(["a", "a", "b", "c", "c", "c"])
+    assert embeddings.knn_accuracy(points, labels, k=2) == pytest.approx(5 / 6)  # only "b" is wrong; its two say "a"
+
+
+def test_knn_leaves_the_own_group_out() -> None:
+    centres = np.repeat(np.arange(8.0) * 100, 10)  # eight tight piles; each is one group and one class
+    points = np.stack((centres + np.tile(np.arange(10), 8) / 100, centres * 0), 1)
+    groups, labels = (centres / 100).astype(int), np.where(centres / 100 % 2 == 0, "delay", "overdrive")
+    assert embeddings.knn_accuracy(points, labels) == 1.0
+    assert embeddings.knn_accuracy(points, labels, groups=groups) <= 0.2  # neighbouring piles are of the other class
+
+
+def test_silhouette_sample_is_fixed_and_close() -> None:
+    points, labels, _ = blobs(600, 3, 4.0)
+    whole = embeddings.silhouette(points, labels, seed=1)
+    part = embeddings.silhouette(points, labels, seed=1, most=300)
+    assert part == embeddings.silhouette(points, labels, seed=1, most=300) != whole
+    assert part == pytest.approx(whole, abs=0.05)
+
+
+def test_pca_is_that_of_scikit_learn_on_a_memory_map(tmp_path) -> None:
+    rng = np.random.default_rng(3)
+    x = (rng.normal(size=(300, 5)) @ rng.normal(size=(5, 48)) * 5 + rng.normal(size=(300, 48)) * 0.1).astype(np.float16)
+    np.save(tmp_path / "x.npy", x.reshape(300, 6, 8))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    ours = embeddings.pca(mapped, 5, seed=0)
+    oracle = PCA(5, svd_solver="full").fit_transform(x.astype(np.float64))
+    assert ours.shape == (300, 5) and ours.dtype == np.float32
+    np.testing.assert_allclose(np.abs(ours), np.abs(oracle), rtol=1e-3, atol=2e-2)
+
+
+def test_umap_is_bit_identical_and_keeps_blobs_apart() -> None:
+    rng = np.random.default_rng(4)
+    codes = np.repeat([0, 1, 2], 40)
+    x = (rng.normal(size=(120, 6, 20)) + 6 * codes[:, None, None] * (np.arange(6) % 3 == 1)[:, None]).astype(np.float32)
+    first, second = (embeddings.umap_2d(x, seed=42) for _ in range(2))
+    assert first.shape == (120, 2) and first.tobytes() == second.tobytes()
+    assert embeddings.knn_accuracy(first, codes) > 0.95
+    assert embeddings.umap_2d(x, seed=43).tobytes() != first.tobytes()
+
+
+def test_separation_names_the_three_numbers() -> None:
+    points, labels, groups = blobs(120, 3, 3.0)
+    numbers = embeddings.separation(points, labels, groups, seed=0)
+    assert list(numbers) == ["knn5", "knn5_grouped", "silhouette"]
+    assert numbers["knn5"] == embeddings.knn_accuracy(points, labels, k=5)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda p, y: embeddings.pca(p, 0, 0), "components: 0"),
+    (lambda p, y: embeddings.pca(p, 3, 0), "components: 3"),
+    (lambda p, y: embeddings.umap_2d(p, 0, n_neighbors=90), "n_neighbors: 90"),
+    (lambda p, y: embeddings.umap_2d(p, 0, min_dist=2), "min_dist: 2"),
+    (lambda p, y: embeddings.knn_accuracy(p, y, k=90), "k: 90"),
+    (lambda p, y: embeddings.knn_accuracy(p, y, groups=np.zeros(90)), "k: 5 .* 0 other points"),
+    (lambda p, y: embeddings.knn_accuracy(p, y, groups=np.zeros(3)), "groups: 3"),
+    (lambda p, y: embeddings.knn_accuracy(p, y[:4]), "4 labels"),
+    (lambda p, y: embeddings.knn_accuracy(p * np.nan, y), "nan"),
+    (lambda p, y: embeddings.silhouette(p, np.full(90, "delay"), 0), "labels: 1 class"),
+])
+def test_mistakes_are_named(call, message: str) -> None:
+    points, labels, _ = blobs()
+    with pytest.raises(BadInput, match=message):
+        call(points, labels)
