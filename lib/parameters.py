@@ -37,6 +37,8 @@ Corpus = Annotated[str, AfterValidator(_any_corpus), Field(description='"digits"
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="seed of everything random")]
 Count = Annotated[int, Field(ge=1, description="how many, at least 1")]
 Seconds = Annotated[float, Field(ge=0.1, le=60, description="length of a clip, s")]
+Images = Annotated[int, Field(ge=1000, le=58000, description="training images; MNIST's last 2,000 are for validation")]
+Latent = Annotated[int, Field(ge=1, le=4096, description="latent units")]
 Beta = Annotated[float, Field(ge=0, le=1e6, description="weight of the KL term in the report's loss")]
 Rate = Annotated[float, Field(gt=0, le=1, description="Adam's step size")]
 Preset = Annotated[Literal["small", "week4", "week4_mnist", "final"], Field(description="architecture, see lib.vae")]
@@ -89,12 +91,12 @@ class MnistSanityCheck(Parameters):
     """Story 03."""
 
     preset: Preset
-    latent: Annotated[int, Field(ge=1, le=4096, description="latent units")]
+    latent: Latent
     beta: Beta
     epochs: Count
     learning_rate: Rate
     batch_size: Count
-    train_images: Annotated[int, Field(ge=1000, le=60000, description="training images, the first of MNIST")]
+    train_images: Images
     seed: Seed
 
 
@@ -103,7 +105,7 @@ class SpectrogramVae(Parameters):
 
     corpus: Sound
     preset: Preset
-    latent: Annotated[int, Field(ge=1, le=4096, description="latent units")]
+    latent: Latent
     beta: Beta
     epochs: Count
     learning_rate: Rate
@@ -123,9 +125,10 @@ class BetaAblation(Parameters):
     corpora: many(Corpus)
     betas: many(Beta)
     seeds: many(Seed)
-    latent: Annotated[int, Field(ge=1, le=4096, description="latent units")]
+    latent: Latent
     epochs: Count
-    train_images: Annotated[int, Field(ge=1000, le=60000, description="training images, the first of MNIST")]
+    speech_epochs: Count
+    train_images: Images
     train_clips: Annotated[int, Field(ge=2, description="clips in the training set")]
     test_clips: Annotated[int, Field(ge=2, description="clips in the test set")]
     learning_rate: Rate

@@ -98,7 +98,8 @@ def progress(iterable: Iterable, total: int | None = None, label: str = "") -> I
                 line = tqdm.format_meter(done + 1, total, now - start, ncols=100, prefix=label)
                 if now - said >= TERMINAL_EVERY_S:
                     said = now
-                    print(f"[{_running['name']}] {line}", file=terminal, flush=True)
+                    line_over_bar = f"\r{_running['name']} · {line}".ljust(101)  # papermill's bar has no line end
+                    print(line_over_bar, file=terminal, flush=True)
                 if handle and now - shown >= DISPLAY_EVERY_S:
                     shown = now
                     handle.update({"text/plain": line}, raw=True)
@@ -123,7 +124,7 @@ def device() -> str:
 
 
 def provenance(parameters: Parameters) -> None:
-    """The last cell: parameters, versions, commit, device, time, memory as a table; its metadata carry the page's hash."""
+    """The last cell: what it takes to compute the page again, as a table; its metadata carry the hash."""
     values = parameters.model_dump(mode="json")
     rows = {f"parameter <code>{key}</code>": json.dumps(value) for key, value in values.items()}
     rows |= {"versions": ", ".join(f"{key} {value}" for key, value in artifacts.versions().items())}

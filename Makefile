@@ -1,0 +1,41 @@
+# Thin: every line calls a tool. `make book` is all that a new user needs.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup book report publish test check sync bench clean
+
+setup: .venv/.done
+
+.venv/.done: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --progress-bar off -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+book: setup  ## every story at the quick parameters, and the book
+	$(BIN)/python tools/run.py quick
+
+report: setup  ## the same at the published size
+	$(BIN)/python tools/run.py report
+
+publish: setup  ## pages and numbers of a complete report run -> book/
+	$(BIN)/python tools/publish.py
+
+test: setup
+	$(BIN)/pytest
+
+check: setup  ## the fast part: style, layout, drift
+	$(BIN)/ruff check .
+	$(BIN)/pytest -q tests/test_layout.py tests/test_drift.py
+
+sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
+	$(BIN)/python tools/sync.py pairs
+	$(BIN)/python tools/run.py quick results
+	$(BIN)/python tools/sync.py outputs
+
+bench: setup
+	$(BIN)/python -m pytest -q benchmarks
+
+clean:  ## everything computed; .venv stays
+	rm -rf artifacts book/_build .snakemake

@@ -1,0 +1,102 @@
+"""The graph of a run: stories (papermill) -> results.json -> book. `make book` runs it through tools/run.py.
+
+A run is a file in runs/: `stories:` holds each story's parameters, `scatter:` names list parameters whose elements are
+first computed one by one, in parallel; the story itself then finds every artifact and gathers. A page is made again when
+its story, its parameters, the lib modules it imports, the data or the lock change. On a cluster: add
+`--executor slurm` (or any other Snakemake executor plugin), the graph stays as it is.
+"""
+
+import base64
+from itertools import product
+from pathlib import Path
+
+import yaml
+
+from lib import artifacts
+from lib.parameters import read_run
+
+RUN = config.get("run", "quick")
+run = read_run(Path("runs") / f"{RUN}.yml")
+OUT = f"{artifacts.root()}/{RUN}"
+STORIES = run["stories"]
+shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false; ")
+
+# one thread a job; papermill's bar says which story it counts; the output moves into place when every cell has run
+PAPERMILL = """
+mkdir -p {OUT}/tried && tried={OUT}/tried/{params.name}.ipynb
+TQDM_NCOLS=100 TQDM_BAR_FORMAT='{params.name} cell {{n_fmt}}/{{total_fmt}} |{{bar}}| {{elapsed}} (to go {{remaining}})' \
+papermill {params.notebook} "$tried" -k python3 --cwd notebooks -b {params.encoded}
+mv "$tried" {output}
+"""
+
+
+def points(story):
+    """Parameters of each element of a scattered story: name of the element -> parameters."""
+    names = run.get("scatter", {}).get(story, [])
+    found = {}
+    for values in product(*(STORIES[story][name] for name in names)) if names else []:
+        found["-".join(map(str, values)).replace("/", "_")] = STORIES[story] | {n: [v] for n, v in zip(names, values)}
+    return found
+
+
+def encoded(parameters):
+    return base64.b64encode(yaml.safe_dump(parameters).encode()).decode()
+
+
+def code(story):
+    """What a page depends on: the story (its .py: outputs in the .ipynb do not count), lib, data, lock."""
+    source = f"notebooks/{story}.py"
+    files = [source, "data/manifest.csv", "requirements.txt"]
+    return files + [str(path) for path in artifacts.closure(Path(source).read_text(encoding="utf-8"))]
+
+
+wildcard_constraints:
+    story=r"\d\d_\w+",
+
+
+rule book:
+    input:
+        pages=expand(f"{OUT}/pages/{{story}}.ipynb", story=STORIES),
+        results=f"{OUT}/results.json",
+        prose=[str(p) for p in sorted(Path("book").glob("*.*")) if p.is_file()] + ["_config.yml", "_toc.yml"],
+    output:
+        f"{OUT}/book/_build/html/index.html",
+    shell:
+        "python tools/stage_book.py {OUT} && jupyter-book build {OUT}/book -n -W --keep-going && test -s {output}"
+
+
+rule results:
+    input:
+        expand(f"{OUT}/pages/{{story}}.ipynb", story=STORIES),
+    output:
+        f"{OUT}/results.json",
+    shell:
+        "python tools/results.py {output} {input}"
+
+
+rule story:
+    input:
+        lambda w: code(w.story),
+        lambda w: expand(f"{OUT}/scatter/{w.story}/{{point}}.ipynb", point=points(w.story)),
+    output:
+        f"{OUT}/pages/{{story}}.ipynb",
+    params:
+        name="{story}",
+        notebook="notebooks/{story}.ipynb",
+        encoded=lambda w: encoded(STORIES[w.story]),
+    shell:
+        PAPERMILL
+
+
+rule point:
+    input:
+        lambda w: code(w.story),
+    output:
+        f"{OUT}/scatter/{{story}}/{{point}}.ipynb",
+    params:
+        name="{story}.{point}",
+        notebook="notebooks/{story}.ipynb",
+        encoded=lambda w: encoded(points(w.story)[w.point]),
+    priority: 10  # the long ones first
+    shell:
+        PAPERMILL

@@ -1,0 +1,42 @@
+"""Run the graph: `python tools/run.py quick`, `report` or `full`; further words go to Snakemake as they are.
+
+A lock of the operating system keeps two runs of one checkout apart, and vanishes with a run that was killed: the next
+one goes on where it stopped.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lib import ROOT, BadInput, artifacts
+from lib.parameters import read_run
+
+
+def main(run: str, *more: str) -> int:
+    """Exit status of Snakemake; 2 when the run file is wrong or another run is under way."""
+    try:
+        read_run(ROOT / "runs" / f"{run}.yml")
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    page = artifacts.root() / run / "book" / "_build" / "html" / "index.html"
+    artifacts.root().mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--quiet", "rules"]
+    command += ["--cores", os.environ.get("JOBS", "all"), "--config", f"run={run}", *more]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # papermill, jupyter-book of this Python
+    try:
+        with FileLock(artifacts.root() / ".run.lock", timeout=0):
+            code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": path}).returncode
+    except Timeout:
+        print(f"another run is under way in {ROOT}: wait for it, or stop it", file=sys.stderr)
+        return 2
+    if code == 0 and not more:
+        print(f"The book is at {page}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(*(sys.argv[1:] or ["quick"])))
