@@ -1,0 +1,50 @@
+"""Write requirements.txt: every package that pyproject.toml needs, at the version installed: `python tools/lock.py`.
+
+Run it in an environment where a new version was tried; what is installed there but needed by nobody stays out.
+"""
+
+import re
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+
+from packaging.requirements import Requirement
+
+from lib import ROOT
+
+CUDA, LINUX = ("nvidia-", "cuda-", "triton"), ' ; sys_platform == "linux"'
+EXTRAS = ("test",)  # loggers and data are installed by those who want them
+
+
+def name(text: str) -> str:
+    return re.sub(r"[-_.]+", "-", text).lower()
+
+
+def closure(wanted: list[str]) -> dict[str, str]:
+    """Installed version of every package that the wanted ones need, by name."""
+    found: dict[str, str] = {}
+    seen, todo = set(), [(Requirement(text), "") for text in wanted]
+    while todo:
+        requirement, extra = todo.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        for each in ("", *requirement.extras):
+            if (name(requirement.name), each) in seen:
+                continue
+            seen.add((name(requirement.name), each))
+            try:
+                package = distribution(requirement.name)
+            except PackageNotFoundError:
+                raise SystemExit(f"{requirement} is needed but not installed: pip install it first") from None
+            found[name(requirement.name)] = package.version.split("+")[0]
+            todo += [(Requirement(text), each) for text in package.requires or []]
+    return dict(sorted(found.items()))
+
+
+if __name__ == "__main__":
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = project["build-system"]["requires"] + project["project"]["dependencies"]
+    wanted += [text for extra in EXTRAS for text in project["project"]["optional-dependencies"][extra]]
+    lines = [f"{key}=={value}" + LINUX * key.startswith(CUDA) for key, value in closure(wanted).items()]
+    head = "# The lock, written by tools/lock.py on Linux, where torch brings CUDA; loose ranges are in pyproject.toml.\n"
+    (ROOT / "requirements.txt").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    print(f"requirements.txt: {len(lines)} packages")
