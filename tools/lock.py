@@ -45,6 +45,6 @@ if __name__ == "__main__":
     wanted = project["build-system"]["requires"] + project["project"]["dependencies"]
     wanted += [text for extra in EXTRAS for text in project["project"]["optional-dependencies"][extra]]
     lines = [f"{key}=={value}" + LINUX * key.startswith(CUDA) for key, value in closure(wanted).items()]
-    head = "# The lock, written by tools/lock.py on Linux, where torch brings CUDA; loose ranges are in pyproject.toml.\n"
+    head = "# The lock, written by tools/lock.py on Linux, where torch brings CUDA; pyproject.toml has loose ranges.\n"
     (ROOT / "requirements.txt").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
     print(f"requirements.txt: {len(lines)} packages")
