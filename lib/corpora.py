@@ -1,4 +1,4 @@
-"""Where sound and digits come from: one small interface over embedded corpora and any folder of audio (stories 01 to 07).
+"""Where sound and digits come from: embedded corpora and any folder, behind one small interface (all stories).
 
 `load(corpus)` lists recordings without decoding them, `read(recording, ...)` decodes the stretch that is asked for.
 The split unit, a person or a song, is `Recording.group`. A new corpus is one more function in `LOADERS`.
@@ -26,6 +26,7 @@ from lib import ROOT, BadInput
 DATA = ROOT / "data"
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 MARGIN_S = 0.05  # decoded on both sides of a stretch, so that the resampler's edges fall outside it
+MP3_SLACK_S = 0.1  # an MP3 may end that much before its header says, which is an estimate
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,8 @@ def read(recording: Recording, start_s: float, seconds: float, sample_rate_hz: i
     not start within the recording, and for content that cannot be decoded or is not finite.
     """
     if not (0 <= start_s < recording.seconds and seconds > 0 and sample_rate_hz > 0):
-        raise BadInput(
-            f"{recording.name}: cannot read {seconds} s from {start_s} s at {sample_rate_hz} Hz; "
-            f"it lasts {recording.seconds:.3f} s"
-        )
+        asked = f"{seconds} s from {start_s} s at {sample_rate_hz} Hz"
+        raise BadInput(f"{recording.name}: cannot read {asked}; it lasts {recording.seconds:.3f} s")
     count = round(seconds * sample_rate_hz)
     audio = np.zeros(count, dtype=np.float32)
     for path in recording.paths:
@@ -96,7 +95,7 @@ def digits(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def manifest() -> list[dict[str, str]]:
-    """The rows of data/manifest.csv: file, corpus, group, voice, stem, rate, seconds, hash, package, author, licence."""
+    """The rows of data/manifest.csv, one a file: corpus, group, voice, stem, rate, length, hash, origin, licence."""
     path = DATA / "manifest.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -114,10 +113,8 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
         raise BadInput(f"{path}: not a readable IDX file ({error}); restore it with `git checkout data`") from None
     start = 4 * (1 + dimensions)
     if magic != 0x0800 + dimensions or len(content) - start != math.prod(shape):
-        raise BadInput(
-            f"{path}: magic number {magic} with sizes {shape} does not fit {len(content)} bytes; "
-            "restore it with `git checkout data`"
-        )
+        what = f"magic number {magic} with sizes {shape} does not fit {len(content)} bytes"
+        raise BadInput(f"{path}: {what}; restore it with `git checkout data`")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -130,10 +127,8 @@ def _embedded(corpus: str) -> list[Recording]:
             files[together].append(row)
     missing = [row["file"] for rows in files.values() for row in rows if not (DATA / row["file"]).is_file()]
     if missing:
-        raise BadInput(
-            f"{DATA / missing[0]}: {len(missing)} files of data/manifest.csv are missing, this is the first; "
-            "restore them with `git checkout data`"
-        )
+        what = f"{len(missing)} files of data/manifest.csv are missing, this is the first"
+        raise BadInput(f"{DATA / missing[0]}: {what}; restore them with `git checkout data`")
     return [
         Recording(
             corpus=corpus, group=rows[0]["group"], paths=tuple(DATA / row["file"] for row in rows), name=name,
@@ -161,18 +156,19 @@ def _folder(argument: str) -> list[Recording]:
             bad.append(f"{name} ({error})")
             continue
         group = name.partition("/")[0] if "/" in name else "."
-        recordings.append(Recording(f"folder:{top}", group, (path,), rate_hz, seconds, name))
+        recordings.append(Recording(f"folder:{argument}", group, (path,), rate_hz, seconds, name))
     listed = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
     if not recordings:
         what = f"none of its {len(bad)} audio files can be used: {listed}" if bad else "no audio files in it"
-        raise BadInput(f"folder {top}: {what}; wanted are {', '.join(EXTENSIONS)} files, one sub-folder per person or song")
+        wanted = f"wanted are {', '.join(EXTENSIONS)} files, one sub-folder per person or song"
+        raise BadInput(f"folder {top}: {what}; {wanted}")
     if bad:
-        warnings.warn(f"folder {top}: skipped {len(bad)} of {len(bad) + len(recordings)} files: {listed}", stacklevel=4)
+        warnings.warn(f"folder {top}: skipped {len(bad)} of {len(bad) + len(recordings)} files: {listed}", stacklevel=3)
     return recordings
 
 
 def _walk(top: Path) -> list[tuple[Path, str]]:
-    """Audio files below a folder, each with what is wrong with it or ""; hidden files and linked folders are left out."""
+    """Audio files below a folder, each with what is wrong with it or ""; no hidden files, no linked folders."""
     found, inside = [], top.resolve()
 
     def unreadable(error: OSError) -> None:
@@ -187,28 +183,39 @@ def _walk(top: Path) -> list[tuple[Path, str]]:
 
 
 def _header(path: Path) -> tuple[int, float]:
-    """Sample rate in Hz and length in s, from the header alone; BadInput says what is wrong with the file."""
+    """Sample rate in Hz and length in s, without decoding the content; BadInput says what is wrong with the file."""
     try:
         if path.stat().st_size == 0:
             raise BadInput("zero bytes")
-        info = soundfile.info(path, verbose=True)
+        with soundfile.SoundFile(path) as file:
+            rate_hz, frames = file.samplerate, file.frames
+            if file.channels < 1 or frames < 2:
+                raise BadInput(f"{file.channels} channels, {frames} samples")
+            cut = _cut(path, file)
     except (OSError, soundfile.SoundFileError) as error:
         raise BadInput(f"not decodable: {str(error).rpartition(': ')[2]}") from None
-    if info.channels < 1 or info.frames < 2:
-        raise BadInput(f"{info.channels} channels, {info.frames} samples")
-    promised = re.search(r"data : (\d+) \(should be (\d+)\)", info.extra_info)
-    if promised and int(promised[2]) < int(promised[1]) < 2**32 - 1 or info.format == "OGG" and not _ogg_ends(path):
+    if cut:
         raise BadInput("truncated")
-    return info.samplerate, info.frames / info.samplerate
+    return rate_hz, frames / rate_hz
 
 
-def _ogg_ends(path: Path) -> bool:
-    """Whether the last Ogg page carries the end-of-stream flag (RFC 3533): a truncated file's does not."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65307))  # the largest page
-        tail = file.read()
-    page = tail.rfind(b"OggS")
-    return page >= 0 and len(tail) > page + 5 and bool(tail[page + 5] & 4)
+def _cut(path: Path, file: soundfile.SoundFile) -> bool:
+    """Whether a file ends before its content does: by the size in a WAV header, the last Ogg page, the last sample."""
+    sizes = re.search(r"data : (\d+) \(should be (\d+)\)", file.extra_info)
+    if sizes and int(sizes[2]) < int(sizes[1]) < 2**32 - 1:  # a pipe writes the largest number: length unknown
+        return True
+    if file.format == "OGG":
+        with path.open("rb") as raw:
+            raw.seek(max(0, path.stat().st_size - 65307))  # the largest page of RFC 3533
+            tail = raw.read()
+        page = tail[max(0, tail.rfind(b"OggS")) :]
+        return len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
+    slack = int(MP3_SLACK_S * file.samplerate) if file.format == "MP3" else 0
+    try:
+        file.seek(max(0, file.frames - 1 - slack))
+        return len(file.read(1)) == 0
+    except soundfile.SoundFileError:
+        return True
 
 
 def _stretch(path: Path, start: int, count: int, sample_rate_hz: int) -> np.ndarray:
@@ -223,11 +230,11 @@ def _stretch(path: Path, start: int, count: int, sample_rate_hz: int) -> np.ndar
             wanted = max(0, min(wanted, file.frames - first))
             file.seek(min(first, file.frames))
             audio = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)  # (sample,)
-            rate_hz = file.samplerate
+            rate_hz, lacking = file.samplerate, wanted - len(audio)
     except (OSError, soundfile.SoundFileError) as error:
         raise BadInput(f"{path}: cannot be decoded ({error}); replace or remove the file") from None
-    if len(audio) < wanted:
-        raise BadInput(f"{path}: ends after {first + len(audio)} samples, its header says more; replace or remove the file")
+    if lacking > (MP3_SLACK_S * rate_hz if path.suffix.lower() == ".mp3" else 0):
+        raise BadInput(f"{path}: truncated, {lacking} samples of {wanted} are missing; replace or remove the file")
     if not np.isfinite(audio).all():
         raise BadInput(f"{path}: holds NaN or infinite samples; replace or remove the file")
     if rate_hz != sample_rate_hz:
