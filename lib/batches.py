@@ -1,0 +1,77 @@
+"""Data by the batch: arrays in memory or memory-mapped, and the order in which an epoch sees them. For story 03 on.
+
+Items are not decoded one by one, which would cap training at a fraction of what the net can do: a batch is one index
+into one array. The order of an epoch follows from (seed, epoch) alone, so a resumed run sees what it would have seen.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib import BadInput
+
+
+class Standardising(Protocol):
+    """Anything that standardises spectrograms, for instance `lib.spectrograms.Standardiser`."""
+
+    def apply(self, x: Tensor) -> Tensor:
+        """(batch, bin, frame) -> the same shape."""
+
+
+class ArrayDataset(torch.utils.data.Dataset):
+    """Pictures or spectrograms (n, bin, frame) in memory or memory-mapped, handed out by the batch.
+
+    scale: factor on the stored values (1/255 for digits); standardiser: applied to each batch after that.
+    """
+
+    def __init__(self, array: np.ndarray, scale: float = 1.0, standardiser: Standardising | None = None):
+        if array.ndim != 3 or len(array) == 0:
+            raise BadInput(f"array of shape {array.shape}: must be (example, bin, frame) with at least one example")
+        self.array, self.scale, self.standardiser = array, scale, standardiser
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(bin, frame) of one example."""
+        return self.array.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """One example, (1, bin, frame) float32."""
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int] | np.ndarray) -> Tensor:
+        """The examples at these indices, (batch, 1, bin, frame) float32."""
+        x = torch.from_numpy(np.asarray(self.array[indices])).float().mul_(self.scale)
+        return (x if self.standardiser is None else self.standardiser.apply(x)).unsqueeze(1)
+
+
+def stream(seed: int, *path: int) -> int:
+    """A seed of its own for every place in a run: the same numbers, whatever was drawn before."""
+    return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0])
+
+
+class Batches:
+    """The batches of an epoch; Lightning sets the epoch through `sampler`. Shuffled by (seed, epoch), or in order."""
+
+    def __init__(self, dataset: ArrayDataset, indices: np.ndarray, batch_size: int, seed: int | None = None):
+        self.dataset, self.indices, self.batch_size, self.seed = dataset, indices, batch_size, seed
+        self.sampler, self.epoch = self, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.indices) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = self.indices
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+        for start in range(0, len(order), self.batch_size):
+            yield self.dataset.__getitems__(order[start : start + self.batch_size])

@@ -1,0 +1,68 @@
+"""The two terms of the VAE loss and the two ways to add them, every reduction in a name. Introduced by story 03.
+
+The whole question of the report is one of reductions: the squared error was averaged over the N values of an example,
+the KL divergence was summed over the latents. The decoder's noise variance that a weight beta implies is then
+sigma2 = beta N / 2 (see `lib.theory`). Shapes: x, x_hat (batch, 1, bin, frame); mu, log_var (batch, latent).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def squared_error_mean(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Squared error averaged over the batch and over the N values of an example: a scalar, the "MSE" of every page."""
+    return torch.nn.functional.mse_loss(x_hat, x)
+
+
+def squared_error_sum(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Squared error summed over the N values of an example, one number an example: (batch,)."""
+    return (x_hat - x).square().flatten(1).sum(1)
+
+
+def kl_sum_latent(mu: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mu, exp(log_var)) || N(0, 1)) summed over the latents, nats: (batch,). Kingma and Welling 2014, app. B."""
+    return kl_per_unit(mu, log_var).sum(1)
+
+
+def kl_per_unit(mu: Tensor, log_var: Tensor) -> Tensor:
+    """The same divergence for each latent unit alone, nats: (batch, latent)."""
+    return -0.5 * (1 + log_var - mu.square() - log_var.exp())
+
+
+def kl_sum_latent_mean_batch(mu: Tensor, log_var: Tensor) -> Tensor:
+    """KL summed over the latents and averaged over the batch, nats: a scalar, the "KL" of every page."""
+    return kl_sum_latent(mu, log_var).mean()
+
+
+def report_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: float) -> Tensor:
+    """The report's loss as it stands: squared error *averaged* over N values + beta * KL *summed* over latents."""
+    return squared_error_mean(x, x_hat) + beta * kl_sum_latent_mean_batch(mu, log_var)
+
+
+def calibrated_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+    """The report's loss with beta = 2 sigma2 / N, where sigma2 is the batch's own squared error: nothing left to tune.
+
+    Its gradient is that of `calibrated_nats` times 2 mse / N. Rybkin, Daniilidis and Levine 2021 (sigma-VAE).
+    """
+    mse = squared_error_mean(x, x_hat)
+    return mse + 2 * mse.detach() / values(x) * kl_sum_latent_mean_batch(mu, log_var)
+
+
+def calibrated_nats(mse: Tensor | float, kl: Tensor | float, n_values: int) -> Tensor:
+    """(N/2) ln(mse) + KL, nats: the negative ELBO at the best sigma2 for this error, without its constant."""
+    return n_values / 2 * torch.log(torch.as_tensor(mse)) + kl
+
+
+def neg_elbo_nats(squared_error: Tensor, kl: Tensor, sigma2: float, n_values: int) -> Tensor:
+    """-ELBO of each example under the decoder N(x_hat, sigma2 I), nats.
+
+    squared_error: summed over the N values, (batch,); kl: summed over the latents, (batch,); sigma2 > 0.
+    """
+    return squared_error / (2 * sigma2) + n_values / 2 * math.log(2 * math.pi * sigma2) + kl
+
+
+def values(x: Tensor) -> int:
+    """N, how many values one example has: the product of all sizes but the first."""
+    return math.prod(x.shape[1:])

@@ -1,0 +1,138 @@
+"""What Lightning is told: the settings of a run, its loss, optimiser and numbers by epoch, and what to keep of it.
+
+Introduced by story 03; `lib.training` runs it. The latent noise of an epoch follows from (seed, epoch) alone.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from lib import BadInput, objective
+from lib.batches import stream
+from lib.vae import ConvVAE
+
+
+class TrainingConfig(BaseModel):
+    """All that decides a training run, but for the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str = "small"
+    latent: int | None = Field(None, ge=1)  # None: the preset's own
+    objective: Literal["report", "calibrated"] = "report"
+    beta: float = Field(1.0, ge=0, allow_inf_nan=False)  # of the report's loss; the calibrated one has none
+    learning_rate: float = Field(1e-2, gt=0, allow_inf_nan=False)  # of Adam, the peak of the schedule
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    batch_size: int = Field(128, ge=1)
+    epochs: int = Field(1, ge=1)
+    seed: int = Field(1234, ge=0)
+    validation_examples: int = Field(2048, ge=1)  # at most so many are looked at after an epoch
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    logger: Literal["csv", "tensorboard", "wandb"] = "csv"  # a CSV is always written; wandb works offline
+
+
+class Task(pl.LightningModule):
+    """What Lightning needs to know: the loss of a batch, the optimiser, the numbers of an epoch."""
+
+    def __init__(self, model: ConvVAE, config: TrainingConfig, steps: int):
+        super().__init__()
+        self.model, self.config, self.steps = model, config, steps
+        self.n_values = math.prod(model.shape)
+        self.noise = torch.Generator()
+        self.sums: dict[str, Any] = {}
+        self.history: list[dict[str, float]] = []
+
+    def configure_optimizers(self) -> Any:
+        optimiser = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate, fused=True)
+        if self.config.schedule == "constant":
+            return optimiser
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.config.learning_rate, max(self.steps, 2))
+        return [optimiser], [{"scheduler": schedule, "interval": "step"}]
+
+    def _loss(self, x: Tensor) -> Tensor:
+        x_hat, mu, log_var = self.model(x, generator=self.noise)
+        mse, kl = objective.squared_error_mean(x, x_hat), objective.kl_sum_latent_mean_batch(mu, log_var)
+        for name, value in (("mse", mse), ("kl", kl), ("n", 1)):
+            self.sums[name] = self.sums.get(name, 0) + len(x) * (value.detach() if name != "n" else 1)
+        if self.config.objective == "calibrated":
+            return objective.calibrated_loss(x, x_hat, mu, log_var)
+        return objective.report_loss(x, x_hat, mu, log_var, self.config.beta)
+
+    def _start(self, part: int) -> None:
+        self.sums = {}
+        self.noise.manual_seed(stream(self.config.seed, part, self.current_epoch if part == 0 else 0))
+
+    def _finish(self, part: str) -> dict[str, float]:
+        """Means over the examples; the loss is what the objective minimises, in its own unit."""
+        n = self.sums["n"]
+        mse, kl = float(self.sums["mse"]) / n, float(self.sums["kl"]) / n
+        if self.config.objective == "calibrated":
+            loss = float(objective.calibrated_nats(mse, kl, self.n_values))
+        else:
+            loss = mse + self.config.beta * kl
+        return {f"{part}_loss": loss, f"{part}_mse": mse, f"{part}_kl": kl}
+
+    def on_train_epoch_start(self) -> None:
+        self._start(0)
+
+    def training_step(self, x: Tensor, _: int) -> Tensor:
+        return self._loss(x)
+
+    def on_validation_epoch_start(self) -> None:
+        self.train_row = self._finish("train")  # Lightning validates before it ends the training epoch
+        self._start(1)
+
+    def validation_step(self, x: Tensor, _: int) -> None:
+        self._loss(x)
+
+    def on_train_epoch_end(self) -> None:
+        row = self.train_row | self._finish("val")
+        if not all(map(math.isfinite, row.values())):
+            raise BadInput(
+                f"learning_rate = {self.config.learning_rate}: training left the finite numbers in epoch "
+                f"{self.current_epoch + 1}; use a smaller one"
+            )
+        self.history.append({"epoch": self.current_epoch + 1} | row)
+        self.log_dict(row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = list(checkpoint["history"])
+
+
+class Keep(Checkpoint):
+    """After each epoch: the best weights, the log and, last, the state to resume from. Each file is whole or absent."""
+
+    def __init__(self, folder: Path, progress: Iterator[int]):
+        self.folder, self.progress = folder, progress
+
+    def on_train_start(self, *_: Any) -> None:
+        next(self.progress, None)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        next(self.progress, None)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
+        losses = [row["val_loss"] for row in task.history]
+        if losses[-1] == min(losses):
+            _whole(self.folder / "model.pt", lambda path: torch.save(task.model.state_dict(), path))
+        _whole(self.folder / "log.csv", lambda path: pd.DataFrame(task.history).to_csv(path, index=False))
+        _whole(self.folder / "last.ckpt", trainer.save_checkpoint)
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its name, then rename it."""
+    beside = path.with_name(f"{path.name}.part")
+    write(beside)
+    os.replace(beside, path)

@@ -1,0 +1,195 @@
+"""Training by Lightning as one stage, resumed where it was killed; and measuring the net that came out.
+
+Introduced by story 03. The best weights on validation are kept, and a log with one row an epoch. Everything here gives
+the same bytes for the same seed on one CPU.
+"""
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lib import BadInput, artifacts, objective
+from lib.batches import ArrayDataset, Batches, stream
+from lib.task import Keep, Task, TrainingConfig
+from lib.vae import ConvVAE, build, draw
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its greetings and tips do not belong on a page
+ACTIVE = 0.01  # a latent unit is active when the variance of its mean over the data exceeds this
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training run in its artifact folder."""
+
+    folder: Path
+
+    @property
+    def card(self) -> dict[str, Any]:
+        return artifacts.read_card(self.folder)
+
+    def model(self) -> ConvVAE:
+        """The net with the best weights on validation, in eval mode, on the CPU."""
+        config = self.card["config"]
+        model = build(config["training"]["preset"], tuple(config["shape"]), config["training"]["latent"])
+        model.load_state_dict(_read(self.folder / "model.pt", self.folder))
+        return model.eval()
+
+    def log(self) -> pd.DataFrame:
+        """One row an epoch: epoch, and loss, mse and kl (nats) in training (train_) and on validation (val_)."""
+        return pd.read_csv(self.folder / "log.csv", float_precision="round_trip")
+
+
+def _read(path: Path, remedy: Path) -> dict[str, Any]:
+    """A file of weights or state, without unpickling objects; BadInput when it is damaged or gone."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle, key and operating system errors: all mean that the file is no use
+        raise BadInput(
+            f"{path}: not a readable checkpoint ({type(error).__name__}); delete {remedy} and run again"
+        ) from None
+
+
+def _accelerator(wanted: str) -> str:
+    """The device to train on: cuda or mps where there is one, unless told otherwise."""
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return "cuda" if present["cuda"] else "mps" if present["mps"] else "cpu"
+    if not present[wanted]:
+        raise BadInput(f"accelerator = {wanted!r}: this machine has none; use 'auto' or 'cpu'")
+    return wanted
+
+
+def _logger(name: str, folder: Path) -> Any:
+    """The logger asked for beside the CSV, writing into the run's folder; nothing goes over the network."""
+    if name == "tensorboard":
+        return pl.loggers.TensorBoardLogger(folder, name="tensorboard", version="")
+    if name == "wandb":
+        import wandb
+
+        return pl.loggers.WandbLogger(save_dir=folder, offline=True, settings=wandb.Settings(silent=True))
+    return False
+
+
+def fit(
+    config: TrainingConfig,
+    train: ArrayDataset,
+    validation: ArrayDataset,
+    data_key: dict[str, Any],
+    progress: Callable[..., Any] | None = None,
+) -> Fitted:
+    """Train, or find the run already made: a stage "train". A run that was killed goes on after its last whole epoch.
+
+    data_key: JSON-able, says which data these are; progress(iterable, total=, label=) yields the steps and shows them.
+    """
+    if train.shape != validation.shape:
+        raise BadInput(f"validation of shape {validation.shape}: must be that of the training set, {train.shape}")
+    config = config.model_copy(update={"accelerator": _accelerator(config.accelerator)})
+    identity = {
+        "training": config.model_dump(), "data": data_key, "shape": [int(size) for size in train.shape],
+        "examples": [len(train), len(validation)],
+    }
+    partial = artifacts.root() / "train" / f".partial-{artifacts.key(identity, __name__)}"
+
+    def compute(folder: Path) -> None:
+        partial.mkdir(parents=True, exist_ok=True)
+        _train(config, train, validation, partial, progress)
+        (partial / "last.ckpt").unlink()
+        shutil.copytree(partial, folder, dirs_exist_ok=True)
+        shutil.rmtree(partial)
+
+    return Fitted(artifacts.stage("train", identity, compute, __name__))
+
+
+def _train(config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset, folder: Path, progress: Any) -> None:
+    """Run Lightning in a folder, from its last.ckpt where there is one."""
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(config.seed, 2))
+        model = build(config.preset, train.shape, config.latent)
+    some = np.random.default_rng(config.seed).permutation(len(validation))[: config.validation_examples]
+    batches = Batches(train, np.arange(len(train)), config.batch_size, config.seed)
+    done, state, steps = 0, None, config.epochs * len(batches)
+    if (folder / "last.ckpt").exists():
+        state = folder / "last.ckpt"
+        done = _read(state, folder)["global_step"]
+    label = f"training {config.preset}, beta {config.beta:g}, {config.epochs} epochs"
+    ticks = range(done, steps) if progress is None else progress(range(done, steps), total=steps - done, label=label)
+    trainer = pl.Trainer(
+        accelerator=config.accelerator, devices=1, max_epochs=config.epochs,
+        precision="bf16-mixed" if config.accelerator == "cuda" else "32-true",
+        logger=_logger(config.logger, folder), callbacks=[Keep(folder, iter(ticks))], log_every_n_steps=len(batches),
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )
+    task = Task(model, config, steps)
+    trainer.fit(task, batches, Batches(validation, np.sort(some), 512), ckpt_path=state, weights_only=True)
+
+
+def evaluate(
+    model: ConvVAE, dataset: ArrayDataset, seed: int = 0, batch_size: int = 512, sigma2: float | None = None
+) -> dict[str, Any]:
+    """What a model does on a whole data set, in eval mode; the noise is fixed by the seed.
+
+    Returns mse_mu and mse_sampled (squared error averaged over values and examples, z = mu and z ~ q), kl (nats an
+    example), kl_per_unit (latent,), mu_variance (latent,), active_units (how many of those exceed 0.01; Burda, Grosse
+    and Salakhutdinov 2016), sigma2 and neg_elbo (nats an example, z ~ q), where sigma2 is mse_sampled unless given.
+    """
+    n_values = math.prod(dataset.shape)
+    noise = torch.Generator().manual_seed(seed)
+    at_mu, sampled, kl, mus = [], [], [], []
+    with torch.inference_mode():
+        for x in _batches(model, dataset, batch_size):
+            mu, log_var = model.encode(x)
+            at_mu.append(objective.squared_error_sum(x, model.decode(mu)))
+            sampled.append(objective.squared_error_sum(x, model.decode(draw(mu, log_var, noise))))
+            kl.append(objective.kl_per_unit(mu, log_var))
+            mus.append(mu)
+    at_mu, sampled, kl, mus = (torch.cat(parts).cpu().double() for parts in (at_mu, sampled, kl, mus))
+    mse_sampled = sampled.mean().item() / n_values
+    sigma2 = mse_sampled if sigma2 is None else sigma2
+    variance = mus.var(0, correction=0).numpy()
+    return {
+        "mse_mu": at_mu.mean().item() / n_values,
+        "mse_sampled": mse_sampled,
+        "kl": kl.sum(1).mean().item(),
+        "kl_per_unit": kl.mean(0).numpy(),
+        "mu_variance": variance,
+        "active_units": int((variance > ACTIVE).sum()),
+        "sigma2": sigma2,
+        "neg_elbo": objective.neg_elbo_nats(sampled, kl.sum(1), sigma2, n_values).mean().item(),
+    }
+
+
+def reconstruct(model: ConvVAE, x: Tensor, sample: bool = False, seed: int = 0) -> Tensor:
+    """x (batch, 1, bin, frame) -> x_hat of the same shape, in eval mode, from z = mu or, with sample, z ~ q."""
+    model.eval()
+    with torch.inference_mode():
+        return model(x.to(_device(model)), sample, torch.Generator().manual_seed(seed))[0].cpu()
+
+
+def embed(model: ConvVAE, dataset: ArrayDataset, batch_size: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """mu and log_var of every example, (example, latent) float32 each, in the order of the data set."""
+    with torch.inference_mode():
+        parts = [model.encode(x) for x in _batches(model, dataset, batch_size)]
+    mu, log_var = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    return mu, log_var
+
+
+def _batches(model: ConvVAE, dataset: ArrayDataset, batch_size: int) -> Iterator[Tensor]:
+    """The data set in order, on the model's device, with the model in eval mode."""
+    model.eval()
+    for x in Batches(dataset, np.arange(len(dataset)), batch_size):
+        yield x.to(_device(model))
+
+
+def _device(model: ConvVAE) -> torch.device:
+    return next(model.parameters()).device

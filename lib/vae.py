@@ -1,0 +1,123 @@
+"""One convolutional VAE for any (bin, frame) size, and the presets that the pages name. Introduced by story 03.
+
+    x (batch, 1, bin, frame) -> conv blocks -> flatten [-> hidden] -> mu, log_var (batch, latent)
+    z (batch, latent) [-> hidden] -> linear -> transposed conv blocks -> x_hat (batch, 1, bin, frame)
+
+A block is conv (kernel 3, padding 1), activation and, in the report's nets, BatchNorm. The decoder mirrors the encoder;
+each transposed convolution is padded to the size that the encoder saw, so odd sizes come back as they were. The last
+one has neither norm nor activation. `week4` and `week4_mnist` are the report's nets, `final` the student's later one.
+`small` is ours, made to learn in seconds on one core. It has no BatchNorm: without it, it learns faster on digits, and
+its average image at beta = 1 does not depend on running statistics.
+"""
+
+import difflib
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from lib import BadInput
+
+DIGIT = 1024  # up to so many values an example is as easy as a digit; beyond, `small` grows a block and has 64 latents
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A net but for its input size."""
+
+    channels: tuple[int, ...]  # of the blocks, outermost first
+    latent: int
+    stride: int = 2
+    hidden: int | None = None  # width of a linear layer + ReLU before the heads, mirrored in the decoder
+    activation: type[nn.Module] = nn.ReLU
+    norm: bool = True  # BatchNorm after each activation but the last
+    log_var: float | None = None  # where log_var starts, by the bias of its layer; None: as PyTorch draws it
+
+
+PRESETS = {
+    "small": Preset((8, 16, 32), latent=16, activation=nn.SiLU, norm=False, log_var=-3.0),
+    "week4": Preset((8, 16, 32), latent=1024),
+    "week4_mnist": Preset((8, 16, 32), latent=512, stride=1, hidden=1024),
+    "final": Preset((4, 8, 16, 32), latent=128),
+}
+SMALL_LARGE = Preset((8, 16, 32, 64), latent=64, activation=nn.SiLU, norm=False, log_var=-3.0)
+
+
+class ConvVAE(nn.Module):
+    """The VAE of the report for inputs (batch, 1, bin, frame) of any size."""
+
+    def __init__(self, shape: tuple[int, int], preset: Preset):
+        super().__init__()
+        channels, stride, latent, hidden = preset.channels, preset.stride, preset.latent, preset.hidden
+        if len(shape) != 2 or min(shape) < 1:
+            raise BadInput(f"shape = {tuple(shape)}: must be (bin, frame), both at least 1")
+        if latent < 1:
+            raise BadInput(f"latent = {latent}: must be 1 or more")
+        self.shape, self.latent = (int(shape[0]), int(shape[1])), latent
+        sizes = [self.shape]  # (bin, frame) before each block and after the last
+        blocks, width = [], 1
+        for channel in channels:
+            blocks += [nn.Conv2d(width, channel, 3, stride, 1), *_after(channel, preset)]
+            sizes.append(tuple(-(-size // stride) for size in sizes[-1]))
+            width = channel
+        flat = width * math.prod(sizes[-1])
+        inner = hidden or flat
+        self.encoder = nn.Sequential(*blocks, nn.Flatten(), *([nn.Linear(flat, hidden), nn.ReLU()] if hidden else []))
+        self.mu = nn.Linear(inner, latent)
+        self.log_var = nn.Linear(inner, latent)
+        if preset.log_var is not None:  # starts with little noise in z, so that the decoder hears something at once
+            nn.init.constant_(self.log_var.bias, preset.log_var)
+            with torch.no_grad():
+                self.log_var.weight.mul_(0.1)
+        blocks = [nn.Linear(latent, hidden), nn.ReLU()] if hidden else []
+        blocks += [nn.Linear(hidden or latent, flat), nn.ReLU(), nn.Unflatten(1, (width, *sizes[-1]))]
+        for i in reversed(range(len(channels))):
+            channel = channels[i - 1] if i else 1
+            extra = tuple(big - stride * (small - 1) - 1 for big, small in zip(sizes[i], sizes[i + 1], strict=True))
+            blocks.append(nn.ConvTranspose2d(channels[i], channel, 3, stride, 1, output_padding=extra))
+            blocks += _after(channel, preset) if i else []
+        self.decoder = nn.Sequential(*blocks)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (batch, 1, bin, frame) -> mu and log_var of the posterior, (batch, latent) each."""
+        h = self.encoder(x)
+        return self.mu(h), self.log_var(h)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z (batch, latent) -> x_hat (batch, 1, bin, frame)."""
+        return self.decoder(z)
+
+    def forward(
+        self, x: Tensor, sample: bool = True, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x (batch, 1, bin, frame) -> x_hat of the same shape, mu and log_var (batch, latent).
+
+        sample: z is drawn from the posterior, else z = mu; generator: of the CPU, so the noise is the same anywhere.
+        """
+        mu, log_var = self.encode(x)
+        return self.decode(draw(mu, log_var, generator) if sample else mu), mu, log_var
+
+
+def _after(channels: int, preset: Preset) -> list[nn.Module]:
+    """What follows a convolution, in the report's order."""
+    return [preset.activation(), *([nn.BatchNorm2d(channels)] if preset.norm else [])]
+
+
+def draw(mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """z ~ N(mu, exp(log_var)), reparameterised: (batch, latent)."""
+    noise = torch.randn(mu.shape, generator=generator, device=None if generator else mu.device)
+    return mu + (0.5 * log_var).exp() * noise.to(mu.device)
+
+
+def build(preset: str, shape: tuple[int, int], latent: int | None = None) -> ConvVAE:
+    """The net of a preset for inputs of shape (bin, frame); latent: another number of latents than the preset's own.
+
+    `small` has three blocks and 16 latents up to DIGIT values, beyond that four blocks and 64 latents.
+    """
+    if preset not in PRESETS:
+        close = difflib.get_close_matches(str(preset), PRESETS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise BadInput(f"preset = {preset!r}: {hint}known presets are {', '.join(PRESETS)}")
+    chosen = SMALL_LARGE if preset == "small" and math.prod(shape) > DIGIT else PRESETS[preset]
+    return ConvVAE(shape, chosen if latent is None else replace(chosen, latent=latent))
