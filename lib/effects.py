@@ -1,7 +1,7 @@
 """Audio effects: the twelve classes whose traces the embeddings are asked to show. Introduced by story 02.
 
 Built from pedalboard's processors, and from numpy or scipy where it has none (ring modulator, crossover, hold). Ranges
-keep every draw audible, extreme ones too: no mix is below 0.3. Drives and thresholds expect about -23 LUFS, as clips have.
+keep every draw audible, extreme ones too: no mix is below 0.3. Drives and thresholds expect clips at about -23 LUFS.
 """
 
 import difflib

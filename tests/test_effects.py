@@ -1,0 +1,220 @@
+"""Effects: numpy oracles where one is simple; level, length and difference for all; no clean audio by mistake."""
+
+import hashlib
+import itertools
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib import ROOT, BadInput, effects
+from lib.clips import level, loudness
+from lib.effects import EFFECTS, REPORT_ORDER, Parameter
+
+RATE_HZ = 24000
+WET = [name for name in EFFECTS if name != "clean"]
+
+
+def tune(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
+    """A voice-like tone with a syllable rhythm and some noise, at -23 LUFS."""
+    t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    tone = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20))
+    noise = 0.1 * np.random.default_rng(seed).standard_normal(t.size)
+    return level((tone + noise) * (0.55 - 0.45 * np.cos(2 * np.pi * 4 * t)), RATE_HZ, -23)
+
+
+AUDIO = tune()
+
+
+def difference(wet: np.ndarray, dry: np.ndarray) -> float:
+    return float(np.sqrt(np.square(wet - dry).mean() / np.square(dry).mean()))
+
+
+def test_the_classes_and_their_order():
+    assert list(EFFECTS) == [
+        "clean", "delay", "overdrive", "multiband", "ambience", "flanger",
+        "compressor", "ring_modulator", "chorus", "phaser", "bitcrush", "combo",
+    ]  # fmt: skip
+    assert REPORT_ORDER == ("delay", "overdrive", "multiband", "ambience", "flanger")
+    assert all(effect.name == name for name, effect in EFFECTS.items())
+
+
+def test_table_has_every_parameter_in_its_range():
+    table = effects.table()
+    assert list(table.columns) == ["effect", "parameter", "low", "high", "unit", "scale"]
+    assert len(table) == sum(len(effect.parameters) for effect in EFFECTS.values())
+    assert (table.low < table.high).all() and set(table.scale) == {"linear", "log"}
+    assert (table.low[table.scale == "log"] > 0).all()
+    assert not table.duplicated(["effect", "parameter"]).any() and isinstance(table, pd.DataFrame)
+
+
+@settings(max_examples=40, deadline=None)
+@given(name=st.sampled_from(WET), data=st.data())
+def test_normalise_undoes_denormalise(name, data):
+    unit = {p.name: data.draw(st.floats(0, 1)) for p in EFFECTS[name].parameters}
+    values = effects.denormalise(name, unit)
+    assert all(p.low - 1e-9 <= values[p.name] <= p.high + 1e-9 for p in EFFECTS[name].parameters)
+    assert effects.normalise(name, values) == pytest.approx(unit, abs=1e-9)
+
+
+def test_a_half_is_the_middle_of_its_scale():
+    assert Parameter("x", 100, 10000, "Hz", "log").denormalise(0.5) == pytest.approx(1000)
+    assert Parameter("x", -10, 20, "dB").denormalise(0.5) == pytest.approx(5)
+
+
+def test_delay_equals_numpy():
+    wet = effects.delay(AUDIO, RATE_HZ, delay_ms=100, feedback=0.4, mix=0.3)
+    line, d = np.zeros_like(AUDIO), 2400
+    for n in range(d, AUDIO.size):
+        line[n] = AUDIO[n - d] + 0.4 * line[n - d]
+    np.testing.assert_allclose(wet, 0.7 * AUDIO + 0.3 * line, atol=1e-5)
+
+
+def test_ring_modulator_moves_a_tone_to_both_sides():
+    t = np.arange(RATE_HZ) / RATE_HZ
+    wet = effects.ring_modulator(np.sin(2 * np.pi * 1000 * t), RATE_HZ, frequency_hz=300, mix=1.0)
+    spectrum = np.abs(np.fft.rfft(wet)) / RATE_HZ
+    assert set(np.flatnonzero(spectrum > 0.01)) == {700, 1300}
+    assert spectrum[[700, 1300]] == pytest.approx(0.25, abs=1e-6)
+    expected = np.sin(2 * np.pi * 1000 * t) * np.sin(2 * np.pi * 300 * t)
+    np.testing.assert_allclose(wet, expected, atol=1e-9)
+
+
+def test_overdrive_saturates_like_tanh():
+    sine = 0.1 * np.sin(2 * np.pi * 20 * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)
+    wet = effects.overdrive(sine, RATE_HZ, drive_db=40, muffle_hz=10000)
+    np.testing.assert_allclose(wet, np.tanh(100 * sine), atol=0.06)  # the low pass rounds the edges
+
+
+@settings(max_examples=10, deadline=None)
+@given(low_hz=st.floats(120, 500), high_hz=st.floats(1500, 5000))
+def test_bands_sum_to_the_magnitude_of_the_input(low_hz, high_hz):
+    impulse = np.zeros(RATE_HZ)
+    impulse[0] = 1
+    bands = effects.crossover(impulse, RATE_HZ, low_hz, high_hz)
+    np.testing.assert_allclose(np.abs(np.fft.rfft(sum(bands))), 1, atol=1e-3)
+    low, middle, high = (np.abs(np.fft.rfft(band)) for band in bands)
+    assert low[round(low_hz)] == pytest.approx(0.5, abs=0.05)  # -6 dB at the crossovers
+    assert high[round(high_hz)] == pytest.approx(0.5, abs=0.05)
+    assert low[-1] < 1e-4 and high[20] < 1e-4 and middle[round((low_hz * high_hz) ** 0.5)] > 0.8
+
+
+def test_a_compressor_narrows_the_range_of_levels():
+    steps = np.repeat([0.01, 0.3], 12000) * np.sin(2 * np.pi * 500 * np.arange(24000) / RATE_HZ)
+    wet = effects.compressor(steps.astype(np.float32), RATE_HZ, threshold_db=-40, ratio=10, attack_ms=1, release_ms=100)
+    dry_db, wet_db = (20 * np.log10(x[20000:].std() / x[6000:12000].std()) for x in (steps, wet))
+    assert dry_db == pytest.approx(29.5, abs=0.1) and wet_db < 6
+
+
+def test_bitcrush_leaves_few_values_and_holds_them():
+    wet = effects.bitcrush(AUDIO, RATE_HZ, hold_hz=6000, bits=4)
+    np.testing.assert_allclose(wet * 16, np.round(wet * 16), atol=1e-6)
+    assert np.array_equal(wet.reshape(-1, 4), np.repeat(wet[::4, None], 4, axis=1))
+
+
+@pytest.mark.parametrize("name", WET)
+@pytest.mark.parametrize("kind", ["fixed", "random"])
+def test_every_effect_is_level_matched_finite_and_audible(name, kind):
+    for seed in range(3):
+        dry = tune(seed=seed)
+        wet, unit = effects.draw(name, dry, RATE_HZ, kind, np.random.default_rng(seed))
+        assert wet.shape == dry.shape and wet.dtype == np.float32 and np.isfinite(wet).all()
+        assert loudness(wet, RATE_HZ) == pytest.approx(-23, abs=0.05)
+        assert difference(wet, dry) > 0.05
+        assert unit.keys() == {p.name for p in EFFECTS[name].parameters} and all(0 <= u <= 1 for u in unit.values())
+        assert kind == "random" or set(unit.values()) == {0.5}
+
+
+@pytest.mark.parametrize("name", WET)
+def test_extreme_settings_are_audible(name):
+    names = [p.name for p in EFFECTS[name].parameters]
+    corners = list(itertools.product((0.0, 1.0), repeat=len(names)))
+    for corner in corners[:: max(1, len(corners) // 16)] + corners[-1:]:
+        wet = EFFECTS[name].apply(AUDIO, RATE_HZ, **effects.denormalise(name, dict(zip(names, corner, strict=True))))
+        assert difference(level(wet, RATE_HZ, -23), AUDIO) > 0.05, corner
+
+
+def test_clean_is_the_dry_clip():
+    wet, unit = effects.draw("clean", AUDIO, RATE_HZ, "random", np.random.default_rng(0))
+    assert np.array_equal(wet, AUDIO) and wet is not AUDIO and unit == {}
+
+
+def all_bytes(order: list[str]) -> dict[str, str]:
+    """Hash of every effect on the tune, computed in an order."""
+    drawn = {n: effects.draw(n, AUDIO, RATE_HZ, "random", np.random.default_rng(5))[0] for n in order}
+    return {name: hashlib.sha256(wet.tobytes()).hexdigest() for name, wet in drawn.items()}
+
+
+def test_same_bytes_twice_in_any_order_and_process():
+    first = all_bytes(list(EFFECTS))
+    assert all_bytes(list(EFFECTS)[::-1]) == first
+    code = "from tests.test_effects import *; print(*(all_bytes([n])[n] for n in EFFECTS))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.split() == list(first.values()), run.stderr
+
+
+def test_input_is_left_alone():
+    before = AUDIO.copy()
+    for name in EFFECTS:
+        effects.draw(name, AUDIO, RATE_HZ, "fixed", np.random.default_rng(0))
+    assert np.array_equal(AUDIO, before)
+
+
+def broken(result: str):
+    """An effect that returns silence, nothing finite, or the dry clip at half its level."""
+    made = {"silent": np.zeros_like, "not finite": lambda x: np.full_like(x, np.nan), "equal": lambda x: x / 2}
+    return lambda audio, rate_hz, **values: made[result](audio)
+
+
+@pytest.mark.parametrize("result", ["silent", "not finite", "equal"])
+@pytest.mark.parametrize(("kind", "draws"), [("random", 10), ("fixed", 1)])
+def test_no_clean_or_silent_audio_under_an_effects_label(monkeypatch, result, kind, draws):
+    calls = []
+
+    def apply(audio, rate_hz, **values):
+        calls.append(values)
+        return broken(result)(audio, rate_hz, **values)
+
+    monkeypatch.setitem(EFFECTS, "delay", replace(EFFECTS["delay"], apply=apply))
+    with pytest.raises(BadInput, match=rf"effect 'delay' with {kind} settings: .*{result}.*'delay_ms': "):
+        effects.draw("delay", AUDIO, RATE_HZ, kind, np.random.default_rng(0))
+    assert len(calls) == draws
+
+
+def test_a_rejected_draw_is_drawn_again(monkeypatch):
+    calls = []
+
+    def apply(audio, rate_hz, **values):
+        calls.append(values)
+        return audio if len(calls) < 4 else effects.delay(audio, rate_hz, **values)
+
+    monkeypatch.setitem(EFFECTS, "delay", replace(EFFECTS["delay"], apply=apply))
+    wet, unit = effects.draw("delay", AUDIO, RATE_HZ, "random", np.random.default_rng(0))
+    assert len(calls) == 4 and effects.denormalise("delay", unit) == calls[-1] and difference(wet, AUDIO) > 0.05
+
+
+@pytest.mark.parametrize("audio", [np.zeros(RATE_HZ, np.float32), np.full(RATE_HZ, np.nan, np.float32)])
+def test_a_silent_or_broken_dry_clip_is_an_error(audio):
+    with pytest.raises(BadInput, match="the dry clip is silent or not finite"):
+        effects.draw("clean", audio, RATE_HZ, "random", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: effects.draw("delai", AUDIO, RATE_HZ, "fixed", None), "'delai' is unknown; did you mean 'delay'"),
+        (lambda: effects.draw("delay", AUDIO, RATE_HZ, "medium", None), "settings = 'medium' is unknown"),
+        (lambda: effects.denormalise("delay", {"mix": 0.5}), r"parameters \['delay_ms', 'feedback', 'mix'\], given"),
+        (lambda: effects.denormalise("bitcrush", {"hold_hz": 0.5, "bits": 1.5}), "bits = 1.5 is outside 0 to 1"),
+        (lambda: effects.denormalise("bitcrush", {"hold_hz": 0.5, "bits": np.nan}), "bits = nan is outside 0 to 1"),
+        (lambda: effects.normalise("bitcrush", {"hold_hz": 1.0, "bits": 5}), "hold_hz = 1.0 is outside 2000 to 10000"),
+    ],
+)
+def test_mistakes_name_effect_value_and_remedy(call, message):
+    with pytest.raises(BadInput, match=message):
+        call()
