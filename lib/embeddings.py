@@ -5,13 +5,16 @@ Introduced by story 07. Everything is seeded: a second run on the same machine g
 """
 
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from lib import BadInput
+from lib import BadInput, artifacts
 
 BLOCK = 256  # rows read at a time, so that an array on disk is never in memory as a whole
 
@@ -109,3 +112,23 @@ def separation(points: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed:
         "knn5_grouped": knn_accuracy(points, labels, groups=groups),
         "silhouette": silhouette(points, labels, seed),
     }
+
+
+def umap_panel(load: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]], data_key: dict, seed: int,
+               n_neighbors: int = 15, min_dist: float = 0.1) -> tuple[pd.DataFrame, dict[str, float]]:
+    """A map and its three numbers, computed once: the stage "umap", kept as Parquet.
+
+    load: gives spectrograms (n, bin, frame), labels (n,) and groups (n,), called only when the map is not there yet;
+    data_key: JSON-able, identifies what `load` gives. Returns the points (columns x, y, label, group) and `separation`.
+    """
+
+    def build(folder: Path) -> None:
+        x, labels, groups = load()
+        points = umap_2d(x, seed, n_neighbors, min_dist)
+        table = pd.DataFrame({"x": points[:, 0], "y": points[:, 1], "label": labels, "group": groups})
+        table.to_parquet(folder / "points.parquet", index=False)
+        pd.DataFrame([separation(points, labels, groups, seed)]).to_parquet(folder / "numbers.parquet", index=False)
+
+    config = {"data": data_key, "seed": seed, "n_neighbors": n_neighbors, "min_dist": min_dist}
+    folder = artifacts.stage("umap", config, build, __name__)
+    return pd.read_parquet(folder / "points.parquet"), pd.read_parquet(folder / "numbers.parquet").iloc[0].to_dict()

@@ -18,7 +18,7 @@ from PIL import Image
 from lib import BadInput
 from lib.spectrograms import SpectrogramConfig, frequencies_hz, times_s
 
-# After Okabe and Ito (2008) and Tol's "muted", adjusted until every pair differs for protan and deutan eyes too (tested).
+# After Okabe and Ito (2008) and Tol's "muted", adjusted: every pair differs for protan and deutan eyes (tested).
 EFFECT_COLOURS = {
     "clean": "#222222", "delay": "#0072B2", "overdrive": "#D55E00", "multiband": "#009E73", "ambience": "#EE99CC",
     "flanger": "#E69F00", "compressor": "#56B4E9", "ring_modulator": "#332288", "chorus": "#882255",
