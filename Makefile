@@ -22,8 +22,8 @@ report: setup  ## the same at the published size
 publish: setup  ## pages and numbers of a complete report run -> book/
 	$(BIN)/python tools/publish.py
 
-test: setup
-	$(BIN)/pytest
+test: setup  ## everything: unit, drift, commands, then every cell of every story against its tracked output
+	$(BIN)/pytest --nbval
 
 check: setup  ## the fast part: style, layout, drift
 	$(BIN)/ruff check .

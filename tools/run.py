@@ -24,8 +24,8 @@ def main(run: str, *more: str) -> int:
         return 2
     page = artifacts.root() / run / "book" / "_build" / "html" / "index.html"
     artifacts.root().mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--quiet", "rules"]
-    command += ["--cores", os.environ.get("JOBS", "all"), "--config", f"run={run}", *more]
+    command = [sys.executable, "-m", "snakemake", "--nolock", "--ignore-incomplete", "--quiet", "rules"]  # every output moves whole
+    command += ["--config", f"run={run}", "--cores", os.environ.get("JOBS", "all"), *more]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # papermill, jupyter-book of this Python
     try:
         with FileLock(artifacts.root() / ".run.lock", timeout=0):
@@ -33,7 +33,7 @@ def main(run: str, *more: str) -> int:
     except Timeout:
         print(f"another run is under way in {ROOT}: wait for it, or stop it", file=sys.stderr)
         return 2
-    if code == 0 and not more:
+    if code == 0 and not more and page.exists():
         print(f"The book is at {page}")
     return code
 

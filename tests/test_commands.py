@@ -1,0 +1,170 @@
+"""Every command of the README, as typed. `make book` comes first: what it computes, the later ones and nbval find."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pages
+import pytest
+from filelock import FileLock
+
+from lib import ROOT, artifacts
+
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+STORY = "03_mnist_sanity_check"
+
+
+def run(command: str, cwd: Path = ROOT, seconds: float = 900, **more: str) -> subprocess.CompletedProcess:
+    """A command in a shell, with this environment's tools first on the path."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")} | {"PATH": PATH}
+    return subprocess.run(command, shell=True, cwd=cwd, env=environment | more, text=True, timeout=seconds,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def status() -> str:
+    """Every tracked file's state, contents included."""
+    return run("git status --porcelain && git diff HEAD").stdout
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.ipynb")}
+
+
+def test_make_book_builds_the_whole_book_and_changes_no_tracked_file() -> None:
+    before = status()
+    done = run("make book")
+    assert done.returncode == 0, done.stdout[-6000:]
+    place = Path(done.stdout.strip().splitlines()[-1].removeprefix("The book is at "))
+    assert place.name == "index.html" and place.stat().st_size > 0
+    stories = [path.stem for path in (ROOT / "notebooks").glob("*.ipynb")]
+    for story in stories:
+        assert (place.parent / "chapters" / f"{story}.html").exists()
+    numbers = json.loads((artifacts.root() / "quick" / "results.json").read_text())
+    assert numbers and all(isinstance(value, (int, float)) for value in numbers.values())
+    assert status() == before
+
+
+def test_make_book_again_does_nothing_and_is_quick() -> None:
+    folder = artifacts.root() / "quick" / "pages"
+    before, start = times(folder), time.monotonic()
+    done = run("make book")
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert times(folder) == before
+    assert time.monotonic() - start < 30
+
+
+def test_pages_carry_no_debris() -> None:
+    for page in (artifacts.root() / "quick" / "pages").glob("*.ipynb"):
+        outputs = pages.outputs(pages.read(page))
+        assert not [output for output in outputs if output.get("name") == "stderr"], page
+        assert not [output for output in outputs if "\r" in output.get("text", "")], page
+
+
+def test_a_second_run_at_the_same_time_is_refused() -> None:
+    with FileLock(artifacts.root() / ".run.lock"):
+        done = run("python tools/run.py quick")
+    assert done.returncode == 2 and "another run is under way" in done.stdout
+
+
+def test_a_run_that_does_not_exist_is_named() -> None:
+    done = run("python tools/run.py quik")
+    assert done.returncode == 2 and 'did you mean "quick"' in done.stdout
+
+
+def test_papermill_runs_a_story_from_any_directory(tmp_path) -> None:
+    done = run(f"papermill {ROOT}/notebooks/{STORY}.ipynb out.ipynb -p beta 0.1", tmp_path)
+    assert done.returncode == 0, done.stdout[-4000:]
+    page = pages.read(tmp_path / "out.ipynb")
+    assert pages.parameters(page)["beta"] == 0.1
+    assert pages.mark(page)["story"] == STORY
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ("-p betaa 0.1", 'unknown parameter betaa = 0.1: did you mean "beta"?'),
+    ("-p beta abc", "beta = 'abc': should be a valid number"),
+    ("-p beta -1", "beta = -1: should be greater than or equal to 0"),
+])
+def test_papermill_refuses_a_wrong_parameter(words: str, said: str, tmp_path) -> None:
+    done = run(f"papermill {ROOT}/notebooks/{STORY}.ipynb out.ipynb {words}", tmp_path, 120)
+    assert done.returncode != 0 and said in done.stdout
+
+
+def test_papermill_explains_every_parameter() -> None:
+    done = run(f"papermill --help-notebook notebooks/{STORY}.ipynb")
+    assert done.returncode == 0
+    assert "beta: float (default 1.0)" in done.stdout and "weight of the KL term" in done.stdout
+
+
+def copy_of_tracked_files(folder: Path, *patterns: str) -> None:
+    for name in run(f"git ls-files -- {' '.join(patterns)}").stdout.split("\n")[:-1]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+
+
+def test_the_published_book_builds_without_torch_data_and_network(tmp_path) -> None:
+    copy_of_tracked_files(tmp_path / "clone", "book", "_config.yml", "_toc.yml")
+    without = tmp_path / "without"
+    without.mkdir()
+    (without / "torch.py").write_text("raise ImportError('no torch here')\n")
+    (without / "sitecustomize.py").write_text(
+        "import socket\n"
+        "def refuse(*args):\n    raise OSError('no network here')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n")
+    start = time.monotonic()
+    done = run("jupyter-book build book", tmp_path / "clone", 120, PYTHONPATH=str(without))
+    seconds = time.monotonic() - start
+    assert done.returncode == 0 and "WARNING" not in done.stdout, done.stdout[-4000:]
+    assert (tmp_path / "clone/book/_build/html/index.html").stat().st_size > 0
+    assert not (tmp_path / "clone/_build").exists()
+    assert seconds < 60, f"{seconds:.0f} s, 20 on an idle machine"
+
+
+def test_a_checkout_without_links_still_lays_out_a_book(tmp_path) -> None:
+    import stage_book
+
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "results.json").write_text("{}")
+    stage_book.stage(tmp_path)
+    assert (tmp_path / "book/_toc.yml").read_text() == (ROOT / "_toc.yml").read_text()
+    assert not (tmp_path / "book/_toc.yml").is_symlink()
+
+
+def test_jupyter_lab_opens_stories_paired_with_their_scripts(tmp_path) -> None:
+    copy_of_tracked_files(tmp_path, "notebooks", "pyproject.toml")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={port}", "--IdentityProvider.token=t",
+               "--allow-root", "--ServerApp.log_level=ERROR"]
+    server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PATH": PATH}, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/api/contents/notebooks"
+
+    def ask(address: str, body: dict | None = None) -> dict:
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(address, data, {"Authorization": "token t"}, method="PUT" if body else "GET")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    try:
+        for _ in range(120):
+            try:
+                listed = {item["name"]: item["type"] for item in ask(url)["content"]}
+                break
+            except OSError:
+                time.sleep(0.5)
+        assert listed[f"{STORY}.ipynb"] == listed[f"{STORY}.py"] == "notebook"
+        opened = ask(f"{url}/{STORY}.ipynb")
+        opened["content"]["cells"][0]["source"] += "\n\nOne more line."
+        ask(f"{url}/{STORY}.ipynb", {"type": "notebook", "format": "json", "content": opened["content"]})
+        assert "# One more line." in (tmp_path / "notebooks" / f"{STORY}.py").read_text()
+        assert "One more line." in (tmp_path / "notebooks" / f"{STORY}.ipynb").read_text()
+    finally:
+        server.terminate()
+        server.wait(30)

@@ -1,0 +1,102 @@
+"""Nothing drifts apart: .py and .ipynb, notebook defaults and runs/quick.yml, chapters and their stories."""
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+import jupytext
+import pages
+import publish
+import pytest
+import sync
+
+from lib import ROOT
+from lib.parameters import STORIES, read_run, resolve
+from lib.story import page_hash
+
+SCRIPTS = sorted((ROOT / "notebooks").glob(pages.STORIES + ".py"))
+QUICK, REPORT = (read_run(ROOT / "runs" / f"{name}.yml")["stories"] for name in ("quick", "report"))
+stories = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+
+
+def parameters_cell(script: Path) -> str:
+    notebook = jupytext.read(script, fmt="py:percent")
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert pages.tags(cells[0]) == ["parameters"], "the first code cell is the one tagged parameters"
+    assert sum("parameters" in pages.tags(cell) for cell in cells) == 1
+    return cells[0].source
+
+
+def test_every_story_has_parameters_and_a_place_in_the_book() -> None:
+    names = [path.stem for path in SCRIPTS]
+    assert names == sorted(STORIES) == sorted(QUICK) == sorted(REPORT)
+    assert names == publish.chapters()
+    assert names == [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+
+
+@stories
+def test_pair_is_equal(script: Path) -> None:
+    left, right = jupytext.read(script, fmt="py:percent"), pages.read(script.with_suffix(".ipynb"))
+    assert sync.cells(left) == sync.cells(right), "make sync"
+    assert "jupytext" not in right.metadata, "the pairing is global, in pyproject.toml"
+
+
+@stories
+def test_every_cell_was_run_in_order_and_none_was_injected(script: Path) -> None:
+    notebook = pages.read(script.with_suffix(".ipynb"))
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1)), "make sync"
+    assert not [cell for cell in notebook.cells if "injected-parameters" in pages.tags(cell)]
+    assert not [output for output in pages.outputs(notebook) if output.output_type == "error"]
+    assert not [output for output in pages.outputs(notebook) if output.get("name") == "stderr"], "debris on the page"
+
+
+@stories
+def test_parameters_have_type_default_and_meaning_one_a_line(script: Path) -> None:
+    source = parameters_cell(script)
+    nodes = ast.parse(source).body
+    assert all(isinstance(node, ast.AnnAssign) and node.lineno == node.end_lineno for node in nodes), source
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = [token.start[0] for token in tokens if token.type == tokenize.COMMENT]
+    assert comments == [node.lineno for node in nodes] == list(range(1, len(nodes) + 1)), "a comment on every line"
+    assert [node.target.id for node in nodes] == list(STORIES[script.stem].model_fields), "same names, same order"
+
+
+@stories
+def test_quick_run_is_the_notebooks_defaults(script: Path) -> None:
+    defaults = {node.target.id: ast.literal_eval(node.value) for node in ast.parse(parameters_cell(script)).body}
+    assert QUICK[script.stem] == defaults
+    assert resolve(script.stem, defaults)
+
+
+@stories
+def test_tracked_outputs_are_of_this_code(script: Path) -> None:
+    found = pages.mark(pages.read(script.with_suffix(".ipynb")))
+    expected = {"story": script.stem, "hash": page_hash(script.stem, resolve(script.stem, QUICK[script.stem]))}
+    assert found == expected, "code or parameters changed since: make sync"
+
+
+@stories
+def test_chapter_is_the_story_but_for_the_injected_cell(script: Path) -> None:
+    chapter = pages.read(ROOT / "book" / "chapters" / f"{script.stem}.ipynb")
+    assert pages.sources(chapter) == pages.sources(pages.read(script.with_suffix(".ipynb"))), "make report publish"
+    assert len(chapter.cells) == len(pages.own_cells(chapter)) + 1
+
+
+@stories
+def test_chapter_is_not_stale(script: Path) -> None:
+    chapter = pages.read(ROOT / "book" / "chapters" / f"{script.stem}.ipynb")
+    values = REPORT[script.stem]
+    assert {name: pages.parameters(chapter)[name] for name in values} == values, "make report publish"
+    expected = {"story": script.stem, "hash": page_hash(script.stem, resolve(script.stem, values))}
+    assert pages.mark(chapter) == expected, "code or parameters changed since: make report publish"
+
+
+def test_published_numbers_are_those_on_the_chapters() -> None:
+    import json
+
+    import results
+
+    chapters = [ROOT / "book" / "chapters" / f"{script.stem}.ipynb" for script in SCRIPTS]
+    assert json.loads((ROOT / "book" / "results.json").read_text()) == results.collect(chapters)

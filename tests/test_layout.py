@@ -1,0 +1,118 @@
+"""The house stands: versions, links, settings, the lock, what git tracks, and the limits that keep it thin."""
+
+import re
+import subprocess
+from importlib.metadata import version
+
+import pytest
+import yaml
+
+from lib import ROOT
+
+LINKS = {"book/_config.yml": "_config.yml", "book/_toc.yml": "_toc.yml"}
+YAML = ["_config.yml", "_toc.yml", "environment.yml", "runs/quick.yml", "runs/report.yml", "runs/full.yml"]
+
+
+def tracked(*patterns: str) -> list[str]:
+    """Names of the files that git tracks or would track."""
+    run = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    return subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
+
+
+def check_link(path, name: str) -> None:
+    """AssertionError that says what to do when a link of the book is an ordinary file."""
+    assert path.is_symlink(), (
+        f"{path} is not a symbolic link: this checkout was made without them. Run `git config core.symlinks true` and "
+        f"`git checkout -- {path.name}`, or copy {name} over it, or build with `make book`, which needs no links")
+
+
+@pytest.mark.parametrize(("link", "target"), LINKS.items())
+def test_settings_of_the_book_are_links(link: str, target: str) -> None:
+    check_link(ROOT / link, target)
+    assert (ROOT / link).resolve() == ROOT / target
+
+
+def test_a_checkout_without_links_gets_a_remedy(tmp_path) -> None:
+    (tmp_path / "_toc.yml").write_text("../_toc.yml")
+    with pytest.raises(AssertionError, match="git config core.symlinks true"):
+        check_link(tmp_path / "_toc.yml", "_toc.yml")
+
+
+def test_jupyter_book_is_version_1() -> None:
+    assert version("jupyter-book").startswith("1."), "version 2 ignores _config.yml and makes no HTML"
+
+
+class Strict(yaml.SafeLoader):
+    """Refuses a key that stands twice: the second would win in silence."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.YAMLError(f"keys that stand twice: {sorted(twice)} {node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+@pytest.mark.parametrize("name", YAML)
+def test_no_yaml_key_stands_twice(name: str) -> None:
+    assert yaml.load((ROOT / name).read_text(encoding="utf-8"), Loader=Strict)
+
+
+def test_a_double_key_is_found() -> None:
+    with pytest.raises(yaml.YAMLError, match="execute"):
+        yaml.load("execute: {a: 1}\nexecute: {b: 2}\n", Loader=Strict)
+
+
+def test_conda_installs_the_same_lock() -> None:
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert {"pip": ["-r requirements.txt", "-e ."]} in dependencies
+    python, = [text for text in dependencies if str(text).startswith("python")]
+    assert python == "python=3.11"
+    others = [text for text in dependencies if isinstance(text, str) and text not in (python, "pip")]
+    assert not others, "pin it in the lock"
+
+
+def test_the_lock_is_what_is_installed_and_holds_nothing_but_pins() -> None:
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    for line in lines:
+        assert re.fullmatch(r'[a-z0-9-]+==[\w.]+( ; sys_platform == "linux")?', line), line
+    for line in lines:
+        name, pin = line.split(" ;")[0].split("==")
+        assert version(name).split("+")[0] == pin, f"{name} {version(name)} is here, the lock has {pin}: make setup"
+
+
+def test_the_lock_holds_what_the_project_needs() -> None:
+    import tomllib
+
+    import lock
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    pins = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    assert set(lock.closure(wanted)) <= pins, "run python tools/lock.py"
+
+
+def test_lib_is_tracked_and_computed_things_are_not() -> None:
+    files = tracked()
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "lib").glob("*.py")} <= set(files)
+    computed = r"(^|/)(artifacts|_build|\.venv|\.snakemake|__pycache__)/|\.ckpt$"
+    assert not [name for name in files if re.search(computed, name)]
+
+
+def test_lib_stays_thin() -> None:
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "lib").glob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > 250} == {}
+    assert sum(lengths.values()) <= 2000, lengths
+
+
+def test_stories_and_chapters_stay_small() -> None:
+    for path in (ROOT / "notebooks").glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 250, path
+    for name in tracked("book/chapters/*.ipynb", "notebooks/*.ipynb"):
+        assert (ROOT / name).stat().st_size <= 1_000_000, name
+
+
+def test_one_notebook_does_not_import_another() -> None:
+    for path in (ROOT / "notebooks").glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(from|import) (notebooks|tools|tests)\b", source, re.M), path

@@ -1,0 +1,98 @@
+"""The frame of a story, run in a real kernel: parameters, numbers, progress without debris, provenance."""
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from lib import ROOT, BadInput, story
+from lib.parameters import resolve
+
+NAME = "02_audio_effects"
+VALUES = {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0}
+CELLS = [
+    "\n".join(f"{key} = {value!r}" for key, value in VALUES.items()),
+    "# Parameters\nsettings = 'random'\n",
+    f"from lib import story\nparameters = story.begin('{NAME}', globals())\nprint(parameters.settings)",
+    "import numpy as np\nstory.record('toy.mse', np.float32(0.25))\nstory.record('toy.units', 3)",
+    "story.TERMINAL_EVERY_S = 0\nsum(story.progress([1, 2, 3], label='adding'))",
+    "story.source(story.device)",
+]
+
+
+def execute(sources: list[str]) -> nbformat.NotebookNode:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    return NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+
+
+@pytest.fixture(scope="module")
+def page() -> nbformat.NotebookNode:
+    return execute(CELLS)
+
+
+def test_parameters_come_from_the_notebook_and_what_papermill_injected(page) -> None:
+    assert page.cells[2].outputs[0].text == "random\n"
+
+
+def test_numbers_are_glued_as_numbers(page) -> None:
+    import pages
+
+    assert pages.records(page) == {"toy.mse": 0.25, "toy.units": 3}
+
+
+def test_progress_passes_items_on_and_leaves_nothing_on_the_page(page) -> None:
+    assert [output.output_type for output in page.cells[4].outputs] == ["execute_result"]
+    assert page.cells[4].outputs[0].data["text/plain"] == "6"
+
+
+def test_progress_is_said_in_the_terminal(capfd, monkeypatch) -> None:
+    monkeypatch.setattr(story, "TERMINAL_EVERY_S", 0)
+    assert list(story.progress(iter("abc"), total=3, label="letters")) == ["a", "b", "c"]
+    said = capfd.readouterr().err
+    assert "letters" in said and "3/3" in said
+
+
+def test_source_shows_the_lines_without_the_docstring(page) -> None:
+    shown = page.cells[5].outputs[0].data["text/markdown"]
+    assert shown.startswith("```python\ndef device() -> str:\n    if torch.cuda.is_available()")
+    assert "accelerator" not in shown
+
+
+def test_an_unknown_injected_name_stops_the_notebook() -> None:
+    with pytest.raises(CellExecutionError, match='unknown parameter setings = \'random\': did you mean "settings"'):
+        execute([CELLS[0], "# Parameters\nsetings = 'random'\n", CELLS[2]])
+
+
+@pytest.mark.parametrize(("name", "value"), [("toy mse", 1.0), ("", 1.0), ("toy.a", "much"), ("toy.b", float("nan"))])
+def test_only_numbers_under_plain_names_are_recorded(name: str, value: object) -> None:
+    with pytest.raises(BadInput, match="record"):
+        story.record(name, value)
+
+
+def test_the_page_hash_follows_code_and_parameters_but_not_prose(tmp_path, monkeypatch) -> None:
+    (tmp_path / "notebooks").mkdir()
+    path = tmp_path / "notebooks" / f"{NAME}.py"
+    monkeypatch.setattr(story, "ROOT", tmp_path)
+    fixed, other = resolve(NAME, VALUES), resolve(NAME, VALUES | {"seed": 1})
+    path.write_text("# %% [markdown]\n# Prose.\n\n# %%\nfrom lib import artifacts\n")
+    first = story.page_hash(NAME, fixed)
+    assert first != story.page_hash(NAME, other)
+    path.write_text("# %% [markdown]\n# Better prose.\n\n# %%\nfrom lib import artifacts\n")
+    assert first == story.page_hash(NAME, fixed)
+    path.write_text("# %%\nfrom lib import artifacts\n\nartifacts.root()\n")
+    assert first != story.page_hash(NAME, fixed)
+
+
+def test_provenance_marks_the_page(monkeypatch) -> None:
+    import pages
+
+    stem = sorted((ROOT / "notebooks").glob(pages.STORIES + ".py"))[0].stem
+    shown = []
+    monkeypatch.setattr(story, "display", lambda data, **more: shown.append((data, more["metadata"])))
+    monkeypatch.setitem(story._running, "name", stem)
+    parameters = resolve(NAME, VALUES)
+    story.provenance(parameters)
+    (data, metadata), = shown
+    assert metadata["average_spectrogram"] == {"story": stem, "hash": story.page_hash(stem, parameters)}
+    for word in ("torch", "commit", "seed", "peak memory"):
+        assert word in data["text/html"]

@@ -1,0 +1,174 @@
+"""The tools between papermill and the book: a killed run goes on, publishing is whole, syncing keeps outputs."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pages
+import publish
+import pytest
+import results
+import sync
+import yaml
+
+from lib import ROOT, BadInput
+from lib.parameters import resolve
+from lib.story import page_hash
+
+NAME = "02_audio_effects"
+VALUES = {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0}
+STORY = """
+# %% tags=["parameters"]
+corpora: list = ["speech", "music"]  # corpora
+clip_s: float = 2.03  # seconds
+seed: int = 0  # seed
+split_seed: int = 0  # seed
+
+# %%
+import time
+from pathlib import Path
+
+from lib import ROOT, story
+
+parameters = story.begin("01_dataset_preparation", globals())
+while parameters.corpora == ("music",) and not (ROOT / "go").exists():
+    time.sleep(0.2)
+story.record(f"toy.{parameters.corpora[0]}", 1.5)
+"""
+
+
+def page(value: float = 0.25, mark: str = "", tag: str = "injected-parameters") -> nbformat.NotebookNode:
+    """A page as papermill leaves it: an injected cell, a recorded number, a mark."""
+    scrap = {"scrapbook": {"mime_prefix": "application/papermill.record/", "name": "toy.mse"}}
+    number = {"application/papermill.record/text/plain": repr(value)}
+    record = nbformat.v4.new_output("display_data", number, metadata=scrap)
+    end = nbformat.v4.new_output("display_data", {"text/plain": "provenance"},
+                                 metadata={"average_spectrogram": {"story": NAME, "hash": mark}})
+    cells = [nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]}, execution_count=1),
+             nbformat.v4.new_code_cell("x = 2", metadata={"tags": [tag]}, execution_count=2),
+             nbformat.v4.new_code_cell("run()", outputs=[record, end], execution_count=3)]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path) -> None:
+    for name in ("lib", "tools"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    for name in ("requirements.txt", "data/manifest.csv", "_config.yml", "_toc.yml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    story = "01_dataset_preparation"
+    values = {"corpora": ["speech", "music"], "clip_s": 2.03, "seed": 0, "split_seed": 0}
+    (tmp_path / "runs").mkdir()
+    run = {"stories": {story: values}, "scatter": {story: ["corpora"]}}
+    (tmp_path / "runs/quick.yml").write_text(yaml.safe_dump(run))
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / f"{story}.py").write_text(STORY)
+    notebook = jupytext.reads(STORY, fmt="py:percent")
+    notebook.metadata = {"kernelspec": sync.KERNEL}
+    nbformat.write(notebook, tmp_path / "notebooks" / f"{story}.ipynb")
+
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "ARTIFACTS_DIR": str(tmp_path / "artifacts"), "JOBS": "2"}
+    command = [sys.executable, "tools/run.py", "quick", "results"]
+    out = tmp_path / "artifacts/quick"
+    first = out / "scatter" / story / "speech.ipynb"
+    with (tmp_path / "log").open("w") as log:
+        going = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True)
+        for _ in range(600):
+            if first.exists() or going.poll() is not None:
+                break
+            time.sleep(0.2)
+        os.killpg(going.pid, signal.SIGKILL)
+        going.wait()
+    assert first.exists(), (tmp_path / "log").read_text()[-3000:]
+    assert not (out / "pages").exists() and not (out / "results.json").exists()
+    before = first.stat().st_mtime_ns
+
+    (tmp_path / "go").touch()
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert first.stat().st_mtime_ns == before, "the finished point was computed again"
+    assert (out / "results.json").read_text() == '{\n "toy.speech": 1.5\n}\n'
+
+
+def test_numbers_are_collected_and_a_contradiction_is_an_error(tmp_path) -> None:
+    nbformat.write(page(), tmp_path / "a.ipynb")
+    nbformat.write(page(), tmp_path / "b.ipynb")
+    assert results.collect([tmp_path / "a.ipynb", tmp_path / "b.ipynb"]) == {"toy.mse": 0.25}
+    nbformat.write(page(0.5), tmp_path / "b.ipynb")
+    with pytest.raises(SystemExit, match="b.ipynb: toy.mse = 0.5, but another page recorded 0.25"):
+        results.collect([tmp_path / "a.ipynb", tmp_path / "b.ipynb"])
+
+
+def test_parameters_of_a_page_are_the_injected_ones() -> None:
+    assert pages.parameters(page()) == {"x": 2}
+    assert pages.sources(page()) == [("code", "x = 1"), ("code", "run()")]
+
+
+@pytest.fixture
+def complete(tmp_path, monkeypatch) -> Path:
+    """A complete run of one story, and a published book of yesterday beside it."""
+    monkeypatch.setattr(publish, "chapters", lambda: [NAME])
+    (tmp_path / "run/pages").mkdir(parents=True)
+    (tmp_path / "book/chapters").mkdir(parents=True)
+    (tmp_path / "book/chapters/old.ipynb").write_text("yesterday")
+    nbformat.write(page(mark=page_hash(NAME, resolve(NAME, VALUES))), tmp_path / f"run/pages/{NAME}.ipynb")
+    return tmp_path
+
+
+def test_a_complete_run_is_published_whole(complete: Path) -> None:
+    publish.publish(complete / "run", {NAME: VALUES}, complete / "book")
+    assert sorted(path.name for path in (complete / "book").rglob("*")) == [f"{NAME}.ipynb", "chapters", "results.json"]
+    assert (complete / "book/results.json").read_text() == '{\n "toy.mse": 0.25\n}\n'
+
+
+@pytest.mark.parametrize(("fault", "said"), [
+    ("missing", "missing; run `make report`"),
+    ("stale", "other code or parameters"),
+    ("large", "a chapter has at most 1000000"),
+])
+def test_a_run_that_is_not_complete_is_refused_and_the_old_book_stays(fault: str, said: str, complete: Path) -> None:
+    path, values = complete / f"run/pages/{NAME}.ipynb", VALUES
+    if fault == "missing":
+        path.unlink()
+    elif fault == "stale":
+        values = VALUES | {"seed": 1}
+    else:
+        path.write_text(path.read_text() + " " * 1_000_000)
+    with pytest.raises(BadInput, match=said):
+        publish.publish(complete / "run", {NAME: values}, complete / "book")
+    assert [path.name for path in (complete / "book").rglob("*")] == ["chapters", "old.ipynb"]
+
+
+def test_outputs_come_from_the_page_without_the_injected_cell(tmp_path) -> None:
+    story = tmp_path / f"{NAME}.ipynb"
+    nbformat.write(sync.strip(page()), story)
+    nbformat.write(page(0.75), tmp_path / "page.ipynb")
+    assert sync.take(tmp_path / "page.ipynb", story)
+    found = pages.read(story)
+    assert pages.records(found) == {"toy.mse": 0.75}
+    assert [cell.execution_count for cell in found.cells] == [1, 2]
+    assert not sync.take(tmp_path / "page.ipynb", story), "nothing changed: the file stays as it is"
+    nbformat.write(page(tag="other"), tmp_path / "page.ipynb")
+    with pytest.raises(BadInput, match="made from another version"):
+        sync.take(tmp_path / "page.ipynb", story)
+
+
+def test_an_edited_script_updates_its_notebook_and_keeps_other_outputs(tmp_path) -> None:
+    script, story = tmp_path / f"{NAME}.py", tmp_path / f"{NAME}.ipynb"
+    nbformat.write(sync.strip(page()), story)
+    script.write_text('# %% tags=["parameters"]\nx = 1\n\n# %%\nrun()\n\n# %%\nmore()\n')
+    os.utime(script, (time.time() + 10, time.time() + 10))
+    assert sync.pair(script) and not sync.pair(script)
+    assert pages.sources(pages.read(story)) == [("code", "x = 1"), ("code", "run()"), ("code", "more()")]
+    assert pages.records(pages.read(story)) == {"toy.mse": 0.25}
+    script.write_text("# %%\nrun()\n")
+    os.utime(script, (0, 0))
+    with pytest.raises(BadInput, match=f"edited after {NAME}.py"):
+        sync.pair(script)
