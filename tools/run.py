@@ -24,7 +24,10 @@ def main(run: str, *more: str) -> int:
         return 2
     page = artifacts.root() / run / "book" / "_build" / "html" / "index.html"
     artifacts.root().mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--nolock", "--ignore-incomplete", "--quiet", "rules"]  # every output moves whole
+    if not page.exists():
+        (artifacts.root() / run / "book.done").unlink(missing_ok=True)
+    # every output moves into place whole, so what a killed run left is good
+    command = [sys.executable, "-m", "snakemake", "--nolock", "--ignore-incomplete", "--quiet", "rules"]
     command += ["--config", f"run={run}", "--cores", os.environ.get("JOBS", "all"), *more]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # papermill, jupyter-book of this Python
     try:
@@ -33,7 +36,7 @@ def main(run: str, *more: str) -> int:
     except Timeout:
         print(f"another run is under way in {ROOT}: wait for it, or stop it", file=sys.stderr)
         return 2
-    if code == 0 and not more and page.exists():
+    if code == 0 and not more:
         print(f"The book is at {page}")
     return code
 
