@@ -26,6 +26,7 @@ from lib import ROOT, BadInput
 DATA = ROOT / "data"
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 MARGIN_S = 0.05  # decoded on both sides of a stretch, so that the resampler's edges fall outside it
+MP3_MARGIN_S = 1.0  # the same for MP3, whose decoder is wrong for up to 0.3 s after a seek
 MP3_SLACK_S = 0.1  # an MP3 may end that much before its header says, which is an estimate
 
 
@@ -111,11 +112,10 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
         magic, *shape = struct.unpack_from(f">{1 + dimensions}I", content)
     except (OSError, EOFError, struct.error) as error:
         raise BadInput(f"{path}: not a readable IDX file ({error}); restore it with `git checkout data`") from None
-    start = 4 * (1 + dimensions)
-    if magic != 0x0800 + dimensions or len(content) - start != math.prod(shape):
+    if magic != 0x0800 + dimensions or len(content) - 4 * (1 + dimensions) != math.prod(shape):
         what = f"magic number {magic} with sizes {shape} does not fit {len(content)} bytes"
         raise BadInput(f"{path}: {what}; restore it with `git checkout data`")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=4 * (1 + dimensions)).reshape(shape)
 
 
 def _embedded(corpus: str) -> list[Recording]:
@@ -127,7 +127,7 @@ def _embedded(corpus: str) -> list[Recording]:
             files[together].append(row)
     missing = [row["file"] for rows in files.values() for row in rows if not (DATA / row["file"]).is_file()]
     if missing:
-        what = f"{len(missing)} files of data/manifest.csv are missing, this is the first"
+        what = f"missing, with {len(missing) - 1} other files of data/manifest.csv"
         raise BadInput(f"{DATA / missing[0]}: {what}; restore them with `git checkout data`")
     return [
         Recording(
@@ -154,9 +154,9 @@ def _folder(argument: str) -> list[Recording]:
             rate_hz, seconds = _header(path)
         except BadInput as error:
             bad.append(f"{name} ({error})")
-            continue
-        group = name.partition("/")[0] if "/" in name else "."
-        recordings.append(Recording(f"folder:{argument}", group, (path,), rate_hz, seconds, name))
+        else:
+            group = name.partition("/")[0] if "/" in name else "."
+            recordings.append(Recording(f"folder:{argument}", group, (path,), rate_hz, seconds, name))
     listed = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
     if not recordings:
         what = f"none of its {len(bad)} audio files can be used: {listed}" if bad else "no audio files in it"
@@ -188,15 +188,13 @@ def _header(path: Path) -> tuple[int, float]:
         if path.stat().st_size == 0:
             raise BadInput("zero bytes")
         with soundfile.SoundFile(path) as file:
-            rate_hz, frames = file.samplerate, file.frames
-            if file.channels < 1 or frames < 2:
-                raise BadInput(f"{file.channels} channels, {frames} samples")
-            cut = _cut(path, file)
+            if _cut(path, file):
+                raise BadInput("truncated")
+            if file.channels < 1 or file.frames < 2:
+                raise BadInput(f"{file.channels} channels, {file.frames} samples")
+            return file.samplerate, file.frames / file.samplerate
     except (OSError, soundfile.SoundFileError) as error:
         raise BadInput(f"not decodable: {str(error).rpartition(': ')[2]}") from None
-    if cut:
-        raise BadInput("truncated")
-    return rate_hz, frames / rate_hz
 
 
 def _cut(path: Path, file: soundfile.SoundFile) -> bool:
@@ -213,27 +211,29 @@ def _cut(path: Path, file: soundfile.SoundFile) -> bool:
     slack = int(MP3_SLACK_S * file.samplerate) if file.format == "MP3" else 0
     try:
         file.seek(max(0, file.frames - 1 - slack))
-        return len(file.read(1)) == 0
+        return len(file.read(1)) < min(1, file.frames)
     except soundfile.SoundFileError:
         return True
 
 
 def _stretch(path: Path, start: int, count: int, sample_rate_hz: int) -> np.ndarray:
     """Samples start to start + count of a file resampled to sample_rate_hz; shorter where the file ends."""
+    mp3 = path.suffix.lower() == ".mp3"
+    margin = sample_rate_hz * (MP3_MARGIN_S if mp3 else MARGIN_S)
     try:
         with soundfile.SoundFile(path) as file:
             common = math.gcd(file.samplerate, sample_rate_hz)
             step_in, step_out = file.samplerate // common, sample_rate_hz // common
-            block = max(0, math.floor((start - MARGIN_S * sample_rate_hz) / step_out))  # both rates meet at block edges
+            block = max(0, math.floor((start - margin) / step_out))  # both rates meet at block edges
             first = block * step_in
-            wanted = math.ceil((start + count + MARGIN_S * sample_rate_hz) / step_out) * step_in - first
+            wanted = math.ceil((start + count + margin) / step_out) * step_in - first
             wanted = max(0, min(wanted, file.frames - first))
             file.seek(min(first, file.frames))
             audio = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)  # (sample,)
             rate_hz, lacking = file.samplerate, wanted - len(audio)
     except (OSError, soundfile.SoundFileError) as error:
         raise BadInput(f"{path}: cannot be decoded ({error}); replace or remove the file") from None
-    if lacking > (MP3_SLACK_S * rate_hz if path.suffix.lower() == ".mp3" else 0):
+    if lacking > mp3 * MP3_SLACK_S * rate_hz:
         raise BadInput(f"{path}: truncated, {lacking} samples of {wanted} are missing; replace or remove the file")
     if not np.isfinite(audio).all():
         raise BadInput(f"{path}: holds NaN or infinite samples; replace or remove the file")

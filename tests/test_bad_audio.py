@@ -1,0 +1,167 @@
+"""Bad audio files in a folder: all bad is an error, one among many is skipped with a warning; content counts too."""
+
+import os
+import struct
+import warnings
+
+import numpy as np
+import pytest
+import soundfile
+
+from lib import BadInput, corpora
+
+RATE = 24000
+TONE = (0.3 * np.sin(np.arange(2 * RATE) / 7)).astype(np.float32)
+
+
+def _written(path, audio=TONE, rate=RATE, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, audio, rate, **options)
+    return path
+
+
+def _cut(path, share):
+    _written(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def _no_channels(path):
+    _written(path, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"fmt ") + 8
+    content[at + 2 : at + 4] = struct.pack("<H", 0)
+    path.write_bytes(content)
+
+
+BAD = {  # name: (maker of the file, what the message says)
+    "zero_bytes.wav": (lambda path: path.write_bytes(b""), "zero bytes"),
+    "text.flac": (lambda path: path.write_text("not sound"), "not decodable"),
+    "noise.mp3": (lambda path: path.write_bytes(bytes(range(256)) * 4), "not decodable"),
+    "one_sample.wav": (lambda path: _written(path, TONE[:1]), "1 samples"),
+    "no_samples.wav": (lambda path: _written(path, TONE[:0]), "0 samples"),
+    "no_channels.wav": (_no_channels, "not decodable|0 channels"),
+    "folder.wav.ogg": (lambda path: path.symlink_to("nowhere.ogg"), "not decodable"),
+    "header_only.ogg": (lambda path: _cut(path, 0.01), "not decodable"),
+    **{f"cut_{share}{suffix}": (lambda path, share=share: _cut(path, share), "truncated")
+       for suffix in (".wav", ".flac", ".ogg") for share in (0.7, 0.99)},
+    "cut.mp3": (lambda path: _cut(path, 0.7), "truncated"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_folder_of_bad_files_is_an_error_that_names_file_reason_and_remedy(tmp_path, name):
+    make, reason = BAD[name]
+    make(tmp_path / name)
+    with pytest.raises(BadInput, match=rf"none of its 1 audio files can be used: {name} \(.*({reason}).*wanted are"):
+        corpora.load(f"folder:{tmp_path}")
+
+
+def test_bad_files_among_good_ones_are_skipped_with_one_warning_that_counts_and_names_them(tmp_path):
+    for person in ("p1", "p2"):
+        _written(tmp_path / person / "good.wav")
+    for name in ("zero_bytes.wav", "text.flac"):
+        BAD[name][0](tmp_path / "p1" / name)
+    with pytest.warns(UserWarning) as caught:
+        found = corpora.load(f"folder:{tmp_path}")
+    assert [r.name for r in found] == ["p1/good.wav", "p2/good.wav"]
+    assert len(caught) == 1
+    message = str(caught[0].message)
+    for part in ("skipped 2 of 4 files", "p1/text.flac (not decodable", "p1/zero_bytes.wav (zero bytes)"):
+        assert part in message
+    assert caught[0].filename == __file__
+
+
+def test_a_long_list_of_bad_files_is_cut_short_but_counted(tmp_path):
+    _written(tmp_path / "good.wav")
+    for number in range(9):
+        (tmp_path / f"bad{number}.wav").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"skipped 9 of 10 files: bad0.wav .*bad4.wav \(zero bytes\), \.\.\.$"):
+        corpora.load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_or_infinite_content_is_an_error_that_names_the_file(tmp_path, value):
+    audio = TONE.copy()
+    audio[RATE // 2] = value
+    _written(tmp_path / "p" / "broken.wav", audio, subtype="FLOAT")
+    (recording,) = corpora.load(f"folder:{tmp_path}")
+    with pytest.raises(BadInput, match=r"broken.wav: holds NaN or infinite samples; replace or remove"):
+        corpora.read(recording, 0, 1, RATE)
+    assert np.isfinite(corpora.read(recording, 1, 0.5, RATE)).all()
+
+
+def test_content_that_breaks_off_after_listing_is_an_error_that_names_the_file(tmp_path):
+    path = _written(tmp_path / "p" / "later.flac", np.random.default_rng(0).uniform(-1, 1, 3 * RATE))
+    (recording,) = corpora.load(f"folder:{tmp_path}")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(BadInput, match=r"later.flac: .*replace or remove"):
+        corpora.read(recording, 2, 0.5, RATE)
+    path.unlink()
+    with pytest.raises(BadInput, match=r"later.flac: cannot be decoded"):
+        corpora.read(recording, 0, 1, RATE)
+
+
+@pytest.mark.parametrize("rate", [8000, 192000])
+def test_low_and_high_rates_are_fine(tmp_path, rate):
+    _written(tmp_path / "p" / "x.wav", np.sin(np.arange(rate) / 99), rate)
+    (recording,) = corpora.load(f"folder:{tmp_path}")
+    assert recording.rate_hz == rate and len(corpora.read(recording, 0, 1, RATE)) == RATE
+
+
+def test_eight_channels_are_fine(tmp_path):
+    _written(tmp_path / "p" / "x.wav", np.tile(TONE[:, None], 8), subtype="FLOAT")
+    (recording,) = corpora.load(f"folder:{tmp_path}")
+    assert np.allclose(corpora.read(recording, 0, 2, RATE), TONE, atol=1e-6)
+
+
+def test_a_wav_of_unknown_length_as_pipes_write_it_is_read(tmp_path):
+    content = bytearray(_written(tmp_path / "p.wav", subtype="PCM_16").read_bytes())
+    at = content.index(b"data") + 4
+    content[4:8] = content[at : at + 4] = b"\xff" * 4
+    (tmp_path / "p.wav").write_bytes(content)
+    (recording,) = corpora.load(f"folder:{tmp_path}")
+    assert recording.seconds == 2.0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(lambda top: None, "No such file or directory; give the path"),
+     (lambda top: top.write_text("x"), "Not a directory"),
+     (lambda top: top.mkdir(), "no audio files in it; wanted are .wav"),
+     (lambda top: (top / "p").mkdir(parents=True), "no audio files in it")],
+    ids=["missing", "a file", "empty", "empty sub-folder"],
+)
+def test_a_folder_without_sound_is_an_error_that_names_it(tmp_path, make, message):
+    make(tmp_path / "sounds")
+    with pytest.raises(BadInput, match=rf"folder {tmp_path}/sounds: .*{message}"):
+        corpora.load(f"folder:{tmp_path}/sounds")
+
+
+def test_an_unreadable_folder_is_an_error_and_an_unreadable_sub_folder_a_warning(tmp_path, monkeypatch):
+    _written(tmp_path / "open" / "x.wav")
+    _written(tmp_path / "shut" / "x.wav")
+    scandir = os.scandir
+
+    def deny(path="."):  # permissions do not bind root, so the refusal is made here
+        if os.fspath(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.warns(UserWarning, match=r"shut \(folder cannot be read: Permission denied\)"):
+        assert [r.name for r in corpora.load(f"folder:{tmp_path}")] == ["open/x.wav"]
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", os.fspath(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(BadInput, match="Permission denied; give the path of a folder that you may read"):
+        corpora.load(f"folder:{tmp_path}")
+
+
+def test_silence_is_listed_and_read_as_silence_which_clips_then_reject(tmp_path):
+    _written(tmp_path / "p" / "silent.wav", np.zeros(RATE))
+    (recording,) = corpora.load(f"folder:{tmp_path}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not corpora.read(recording, 0, 1, RATE).any()
