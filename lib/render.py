@@ -122,7 +122,7 @@ def render(
         ):
             np.lib.format.write_array_header_1_0(file, header)
             for pictures, new_rows, new_skipped in blocks:
-                file.write(pictures.tobytes())
+                file.write(pictures.data)
                 skipped.update(new_skipped)
                 rows += new_rows
                 if len(rows) >= ROW_GROUP:
@@ -185,13 +185,14 @@ def _block(config: RenderConfig, start: int, fingerprint: str) -> tuple[np.ndarr
             warnings.filterwarnings("ignore", "corpus .*skipped")  # gathered: one warning for all workers
             for index in range(start, min(start + BLOCK, config.count)):
                 _, wet, row = _clip(config, index, fingerprint)
-                pictures.append(spectrogram(wet, config.spectrogram).numpy())  # one at a time: a batch leaves the cache
+                picture = spectrogram(wet, config.spectrogram).numpy()  # one at a time: a batch leaves the cache
+                with np.errstate(over="ignore"):
+                    pictures.append(picture.astype("<f2", order="C"))
                 rows.append(row)
             skipped = dict(_clips(config.clips, fingerprint).skipped)
     finally:
         torch.set_num_threads(threads)
-    with np.errstate(over="ignore"):
-        block = np.stack(pictures).astype("<f2")
+    block = np.stack(pictures)
     if not np.isfinite(block).all():
         power = config.spectrogram.power
         raise BadInput(f"spectrogram.power = {power}: values above 65504 do not fit into float16; give a smaller one")

@@ -85,6 +85,13 @@ def test_pictures_and_table_are_those_of_each_clip(sounds):
     assert table.loc[table.effect == "delay", "delay.mix"].between(0, 1).all()
 
 
+def test_the_report_s_stft_lies_on_disk_as_it_is_computed(sounds):
+    picture = SpectrogramConfig(kind="stft", sample_rate_hz=RATE_HZ, n_fft=512, hop_length=128)
+    done = render(_config(sounds, 2, ("clean",), spectrogram=picture))
+    for index in (0, 1):
+        np.testing.assert_allclose(done.spectrograms[index], spectrogram(done.wet(index), picture), atol=5e-3)
+
+
 def test_same_seed_same_bytes_with_any_number_of_workers(sounds, monkeypatch, tmp_path):
     config, results = _config(sounds, clips_per_effect=BLOCK), []
     for place, workers in (("one", 1), ("again", 1), ("two", 2)):
@@ -149,7 +156,7 @@ print(peaks[1] - peaks[0])
     run = subprocess.run(
         [sys.executable, "-c", code, str(sounds)], env=environment, capture_output=True, text=True, check=True
     )
-    assert float(run.stdout) < 20  # MB; 450 clips more are 58 MB
+    assert float(run.stdout) < 30  # MB; 450 clips more are 58 MB
 
 
 def test_a_rendering_that_is_stopped_half_way_leaves_nothing(sounds, folder):
