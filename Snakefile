@@ -23,10 +23,10 @@ shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TO
 
 # one thread a job; papermill's bar says which story it counts; the output moves into place when every cell has run
 PAPERMILL = """
-mkdir -p {OUT}/tried && tried={OUT}/tried/{params.name}.ipynb
+mkdir -p "{OUT}/tried" && tried="{OUT}/tried/{params.name}.ipynb"
 TQDM_NCOLS=100 TQDM_BAR_FORMAT='{params.name} cell {{n_fmt}}/{{total_fmt}} |{{bar}}| {{elapsed}} (to go {{remaining}})' \
 papermill {params.notebook} "$tried" -k python3 --cwd notebooks -b {params.encoded}
-mv "$tried" {output}
+mv "$tried" {output:q}
 """
 
 
