@@ -57,14 +57,11 @@ def stream(seed: int, *path: int) -> int:
 
 
 class Batches:
-    """The batches of an epoch; Lightning sets the epoch through `sampler`. Shuffled by (seed, epoch), or in order."""
+    """The batches of an epoch: shuffled by (seed, epoch) where there is a seed, else in the order of the indices."""
 
     def __init__(self, dataset: ArrayDataset, indices: np.ndarray, batch_size: int, seed: int | None = None):
         self.dataset, self.indices, self.batch_size, self.seed = dataset, indices, batch_size, seed
-        self.sampler, self.epoch = self, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.epoch = 0
 
     def __len__(self) -> int:
         return math.ceil(len(self.indices) / self.batch_size)

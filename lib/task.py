@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from lib import BadInput, objective
+from lib import objective
 from lib.batches import stream
 from lib.vae import ConvVAE
 
@@ -30,7 +30,7 @@ class TrainingConfig(BaseModel):
     latent: int | None = Field(None, ge=1)  # None: the preset's own
     objective: Literal["report", "calibrated"] = "report"
     beta: float = Field(1.0, ge=0, allow_inf_nan=False)  # of the report's loss; the calibrated one has none
-    learning_rate: float = Field(1e-2, gt=0, allow_inf_nan=False)  # of Adam, the peak of the schedule
+    learning_rate: float = Field(2e-2, gt=0, allow_inf_nan=False)  # of Adam, the peak of the schedule
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     batch_size: int = Field(128, ge=1)
     epochs: int = Field(1, ge=1)
@@ -82,6 +82,7 @@ class Task(pl.LightningModule):
         return {f"{part}_loss": loss, f"{part}_mse": mse, f"{part}_kl": kl}
 
     def on_train_epoch_start(self) -> None:
+        self.trainer.train_dataloader.epoch = self.current_epoch
         self._start(0)
 
     def training_step(self, x: Tensor, _: int) -> Tensor:
@@ -97,10 +98,7 @@ class Task(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         row = self.train_row | self._finish("val")
         if not all(map(math.isfinite, row.values())):
-            raise BadInput(
-                f"learning_rate = {self.config.learning_rate}: training left the finite numbers in epoch "
-                f"{self.current_epoch + 1}; use a smaller one"
-            )
+            raise FloatingPointError(f"training left the finite numbers in epoch {self.current_epoch + 1}")
         self.history.append({"epoch": self.current_epoch + 1} | row)
         self.log_dict(row)
 

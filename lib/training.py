@@ -7,6 +7,8 @@ the same bytes for the same seed on one CPU.
 import logging
 import math
 import shutil
+import signal
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +48,7 @@ class Fitted:
 
     def log(self) -> pd.DataFrame:
         """One row an epoch: epoch, and loss, mse and kl (nats) in training (train_) and on validation (val_)."""
-        return pd.read_csv(self.folder / "log.csv", float_precision="round_trip")
+        return pd.read_csv(self.folder / "log.csv")
 
 
 def _read(path: Path, remedy: Path) -> dict[str, Any]:
@@ -102,12 +104,16 @@ def fit(
 
     def compute(folder: Path) -> None:
         partial.mkdir(parents=True, exist_ok=True)
-        _train(config, train, validation, partial, progress)
-        (partial / "last.ckpt").unlink()
-        shutil.copytree(partial, folder, dirs_exist_ok=True)
-        shutil.rmtree(partial)
+        try:
+            _train(config, train, validation, partial, progress)
+        except FloatingPointError as error:
+            shutil.rmtree(partial)
+            raise BadInput(f"learning_rate = {config.learning_rate:g}: {error}; use a smaller one") from None
+        shutil.copytree(partial, folder, ignore=shutil.ignore_patterns("last.ckpt"), dirs_exist_ok=True)
 
-    return Fitted(artifacts.stage("train", identity, compute, __name__))
+    folder = artifacts.stage("train", identity, compute, __name__)
+    shutil.rmtree(partial, ignore_errors=True)
+    return Fitted(folder)
 
 
 def _train(config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset, folder: Path, progress: Any) -> None:
@@ -131,7 +137,15 @@ def _train(config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )
     task = Task(model, config, steps)
-    trainer.fit(task, batches, Batches(validation, np.sort(some), 512), ckpt_path=state, weights_only=True)
+    with warnings.catch_warnings():  # Lightning 2.6 calls a name that torch 2.14 has deprecated
+        warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
+        try:
+            trainer.fit(task, batches, Batches(validation, np.sort(some), 512), ckpt_path=state, weights_only=True)
+        except SystemExit as error:  # what Lightning makes of an interrupt, deaf to the next one; a notebook lives on
+            if isinstance(error.__context__, KeyboardInterrupt):
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise error.__context__ from None
+            raise
 
 
 def evaluate(

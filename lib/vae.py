@@ -71,7 +71,8 @@ class ConvVAE(nn.Module):
             with torch.no_grad():
                 self.log_var.weight.mul_(0.1)
         blocks = [nn.Linear(latent, hidden), nn.ReLU()] if hidden else []
-        blocks += [nn.Linear(hidden or latent, flat), nn.ReLU(), nn.Unflatten(1, (width, *sizes[-1]))]
+        blocks += [nn.Linear(hidden or latent, flat), *([nn.ReLU()] if preset.norm else [])]
+        blocks.append(nn.Unflatten(1, (width, *sizes[-1])))
         for i in reversed(range(len(channels))):
             channel = channels[i - 1] if i else 1
             extra = tuple(big - stride * (small - 1) - 1 for big, small in zip(sizes[i], sizes[i + 1], strict=True))

@@ -1,0 +1,289 @@
+"""Training: the same weights for the same seed, after a kill too; collapse and repair; measures by their definition."""
+
+import json
+import math
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from lib import BadInput, artifacts, objective, training, vae
+from lib.training import ArrayDataset, TrainingConfig
+
+CONFIG = TrainingConfig(epochs=3, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3)
+KEY = {"data": "blobs"}
+
+
+@pytest.fixture(autouse=True)
+def artifact_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
+
+
+def blobs(n: int, seed: int) -> np.ndarray:
+    """Pictures (n, 9, 10) uint8 of one soft spot each, at a random place and brightness."""
+    rng = np.random.default_rng(seed)
+    bins, frames = np.mgrid[:9, :10]
+    row, column, level = (rng.uniform(low, high, (n, 1, 1)) for low, high in ((1, 8), (1, 9), (0.3, 1)))
+    return (255 * level * np.exp(-((bins - row) ** 2 + (frames - column) ** 2) / 6)).astype(np.uint8)
+
+
+TRAIN, TEST = ArrayDataset(blobs(320, 0), 1 / 255), ArrayDataset(blobs(100, 1), 1 / 255)
+
+
+class Killed(BaseException):
+    """Stands for the signal that ends a process: not an Exception."""
+
+
+def killing(after: int):
+    """A progress that dies after so many steps."""
+
+    def progress(steps, total, label):
+        for count, step in enumerate(steps):
+            if count == after:
+                raise Killed
+            yield step
+
+    return progress
+
+
+def killing_copy(*_, **__):
+    """Stands for a kill between training and storing."""
+    raise Killed
+
+
+def weights(fitted: training.Fitted) -> dict[str, torch.Tensor]:
+    return fitted.model().state_dict()
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = training.fit(CONFIG, TRAIN, TEST, KEY)
+    other = training.fit(CONFIG.model_copy(update={"seed": 1}), TRAIN, TEST, KEY)
+    assert not same(weights(first), weights(other))
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "again"))
+    torch.manual_seed(99)  # the run must not hear the global generator
+    again = training.fit(CONFIG, TRAIN, TEST, KEY)
+    for name in ("model.pt", "log.csv"):
+        assert (first.folder / name).read_bytes() == (again.folder / name).read_bytes()
+    assert first.folder.name == again.folder.name and first.folder != again.folder
+
+
+@pytest.mark.parametrize(
+    ("preset", "after", "left"),  # ten steps an epoch; week4 has BatchNorm
+    [("small", 0, 30), ("week4", 13, 20), ("small", 20, 20), ("week4", 21, 10), ("small", None, 0)],
+)
+def test_a_killed_run_ends_as_one_that_was_not(
+    preset: str, after: int | None, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at once, within an epoch, before and after its end is kept, and with training done but not yet stored."""
+    config = CONFIG.model_copy(update={"preset": preset})
+    whole = training.fit(config, TRAIN, TEST, KEY)
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "killed"))
+    with pytest.raises(Killed), pytest.MonkeyPatch.context() as patch:
+        if after is None:
+            patch.setattr(training.shutil, "copytree", killing_copy)
+        training.fit(config, TRAIN, TEST, KEY, None if after is None else killing(after))
+    folder = tmp_path / "killed" / "train"
+    assert not [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".partial-")]
+    seen = []
+
+    def progress(steps, total, label):
+        seen.append(total)
+        return steps
+
+    resumed = training.fit(config, TRAIN, TEST, KEY, progress)
+    assert seen == [left]
+    assert same(weights(whole), weights(resumed))
+    assert whole.log().equals(resumed.log())
+    assert not [path for path in folder.iterdir() if path.is_dir() and path.name.startswith(".partial-")]
+
+
+def test_a_finished_run_is_found_not_repeated() -> None:
+    first = training.fit(CONFIG, TRAIN, TEST, KEY)
+    stamp = (first.folder / "model.pt").stat().st_mtime_ns
+    again = training.fit(CONFIG, TRAIN, TEST, KEY, killing(0))
+    assert again.folder == first.folder and (again.folder / "model.pt").stat().st_mtime_ns == stamp
+    other = training.fit(CONFIG, TRAIN, TEST, {"data": "others"})
+    assert other.folder != first.folder
+
+
+def test_log_and_best_weights(capfd: pytest.CaptureFixture) -> None:
+    """One row an epoch; the weights kept are those of the best row; nothing is printed."""
+    opposite = ArrayDataset(-blobs(100, 1).astype(np.float32), 1 / 255)  # the more is learnt, the worse it goes here
+    config = CONFIG.model_copy(update={"epochs": 6})
+    fitted = training.fit(config, TRAIN, opposite, KEY)
+    log = fitted.log()
+    assert list(log) == ["epoch", "train_loss", "train_mse", "train_kl", "val_loss", "val_mse", "val_kl"]
+    assert list(log["epoch"]) == [1, 2, 3, 4, 5, 6]
+    assert log["val_loss"].idxmin() != 5  # or this test could not tell best from last
+    assert np.allclose(log["val_loss"], 45 * np.log(log["val_mse"]) + log["val_kl"])
+    found = training.evaluate(fitted.model(), opposite)
+    best = log.loc[log["val_loss"].idxmin()]
+    assert found["kl"] == pytest.approx(best["val_kl"], rel=1e-5)  # no noise enters the KL
+    assert found["mse_sampled"] == pytest.approx(best["val_mse"], rel=0.1)
+    assert capfd.readouterr() == ("", "")
+    assert fitted.card["config"]["training"]["accelerator"] in ("cpu", "cuda", "mps")
+
+
+def test_collapse_at_beta_1_and_not_when_calibrated() -> None:
+    """The report's finding in miniature: beyond the edge one image for all, and none with the calibrated loss."""
+    report = TrainingConfig(epochs=15, batch_size=32, latent=3)
+    collapsed = training.evaluate(training.fit(report, TRAIN, TEST, KEY).model(), TEST)
+    mean = TRAIN.array.mean(0) / 255
+    trivial = np.mean((TEST.array / 255 - mean) ** 2)
+    assert collapsed["kl"] < 0.01 and collapsed["active_units"] == 0
+    assert collapsed["mse_mu"] == pytest.approx(trivial, rel=0.02)
+    config = report.model_copy(update={"objective": "calibrated"})
+    repaired = training.evaluate(training.fit(config, TRAIN, TEST, KEY).model(), TEST)
+    assert repaired["active_units"] == 3 and repaired["mse_mu"] < 0.5 * trivial
+
+
+def test_beta_0_is_an_autoencoder() -> None:
+    config = TrainingConfig(epochs=4, batch_size=32, latent=3, beta=0)
+    fitted = training.fit(config, TRAIN, TEST, KEY)
+    log = fitted.log()
+    assert np.array_equal(log["val_loss"], log["val_mse"]) and log["val_mse"].iloc[-1] < log["val_mse"].iloc[0]
+
+
+def test_evaluate_is_what_it_says() -> None:
+    model = vae.build("small", (9, 10), 3)  # in training mode: evaluate has to see to that
+    found = training.evaluate(model, TEST, seed=4, batch_size=7)
+    assert found["kl_per_unit"].shape == found["mu_variance"].shape == (3,)
+    x = torch.from_numpy(TEST.array / 255).float().unsqueeze(1)
+    model.eval()
+    with torch.inference_mode():
+        mu, log_var = model.encode(x)
+        generator = torch.Generator().manual_seed(4)
+        noise = torch.cat([torch.randn((len(part), 3), generator=generator) for part in x.split(7)])
+        x_hat = model.decode(mu + (log_var / 2).exp() * noise)
+        mse_mu = (model.decode(mu) - x).square().mean().item()
+        kl = objective.kl_sum_latent(mu, log_var)
+    mse = (x_hat - x).square().mean().item()
+    assert found["mse_mu"] == pytest.approx(mse_mu, rel=1e-5)
+    assert found["mse_sampled"] == found["sigma2"] == pytest.approx(mse, rel=1e-5)
+    assert found["kl"] == pytest.approx(kl.mean().item(), rel=1e-5)
+    assert found["kl_per_unit"].sum() == pytest.approx(found["kl"])
+    assert found["active_units"] == int((mu.var(0) > 0.01).sum())
+    assert found["neg_elbo"] == pytest.approx(45 * (math.log(2 * math.pi * mse) + 1) + kl.mean().item(), rel=1e-5)
+    fixed = training.evaluate(model, TEST, seed=4, sigma2=0.5)
+    assert fixed["neg_elbo"] == pytest.approx(45 * (math.log(math.pi) + 2 * mse) + kl.mean().item(), rel=1e-2)
+    again = training.evaluate(model, TEST, seed=4, batch_size=7)
+    assert json.dumps(found, default=np.ndarray.tolist) == json.dumps(again, default=np.ndarray.tolist)
+
+
+def test_active_units_are_burdas() -> None:
+    """Variance of the mean over the data above 0.01: here two units by construction, one just below the line."""
+    model = vae.build("small", (9, 10), 3)
+    mu, _ = training.embed(model, TEST)
+    with torch.no_grad():
+        scale = torch.tensor([0.101, 0.5, 0.099]) / torch.from_numpy(mu.std(0))
+        model.mu.weight.mul_(scale[:, None])
+        model.mu.bias.zero_()
+    found = training.evaluate(model, TEST)
+    assert found["active_units"] == 2
+    assert np.allclose(np.sqrt(found["mu_variance"]), [0.101, 0.5, 0.099], rtol=1e-3)
+
+
+def test_embed_and_reconstruct_in_order() -> None:
+    model = vae.build("small", (9, 10), 3)
+    mu, log_var = training.embed(model, TEST, batch_size=9)
+    x = TEST.__getitems__(list(range(100)))
+    with torch.inference_mode():
+        expected = model.eval().encode(x)
+    assert np.allclose(mu, expected[0], atol=1e-6) and np.allclose(log_var, expected[1], atol=1e-6)
+    assert torch.allclose(training.reconstruct(model, x), model.decode(torch.from_numpy(mu)), atol=1e-5)
+    drawn = [training.reconstruct(model, x, sample=True, seed=seed) for seed in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_batches_from_a_memory_map(tmp_path: Path) -> None:
+    """float16 on disk, standardised by the batch; any order of indices; one pass sees every example once."""
+
+    class Standardiser:
+        def apply(self, x: torch.Tensor) -> torch.Tensor:
+            return (x - 2) / 4
+
+    array = np.random.default_rng(0).normal(size=(23, 5, 4)).astype(np.float16)
+    np.save(tmp_path / "x.npy", array)
+    dataset = ArrayDataset(np.load(tmp_path / "x.npy", mmap_mode="r"), standardiser=Standardiser())
+    x = dataset.__getitems__([7, 3, 7])
+    assert x.shape == (3, 1, 5, 4) and x.dtype == torch.float32
+    assert np.array_equal(x[:, 0], (array[[7, 3, 7]].astype(np.float32) - 2) / 4)
+    assert torch.equal(dataset[3], x[1])
+    batches = training.Batches(dataset, np.arange(23), 5, seed=3)
+    assert len(batches) == 5
+    orders = []
+    for batches.epoch in (0, 1, 0):
+        orders.append(torch.cat(list(batches)))
+    assert torch.equal(orders[0], orders[2]) and not torch.equal(orders[0], orders[1])
+    everything = dataset.__getitems__(list(range(23)))
+    for order in orders:
+        assert sorted(order[:, 0, 0, 0].tolist()) == sorted(everything[:, 0, 0, 0].tolist())
+
+
+def test_damaged_files_are_named() -> None:
+    fitted = training.fit(CONFIG, TRAIN, TEST, KEY)
+    path = fitted.folder / "model.pt"
+    whole = path.read_bytes()
+    for broken in (b"", whole[: len(whole) // 2], b"no" * (len(whole) // 2) + whole[len(whole) // 2 * 2 :]):
+        path.write_bytes(broken)
+        with pytest.raises(BadInput, match="model.pt: .*delete .* and run again"):
+            fitted.model()
+    path.unlink()
+    with pytest.raises(BadInput, match="model.pt: .*delete"):
+        fitted.model()
+
+
+def test_damaged_state_is_named_not_resumed() -> None:
+    with pytest.raises(Killed):
+        training.fit(CONFIG, TRAIN, TEST, KEY, killing(12))
+    (state,) = artifacts.root().glob("train/.partial-*/last.ckpt")
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(BadInput, match="last.ckpt: not a readable checkpoint"):
+        training.fit(CONFIG, TRAIN, TEST, KEY)
+
+
+def test_divergence_names_the_learning_rate() -> None:
+    config = TrainingConfig(epochs=2, batch_size=32, beta=1e30, learning_rate=1e6, schedule="constant")
+    with pytest.raises(BadInput, match=r"learning_rate = 1e\+06: training left"):
+        training.fit(config, TRAIN, TEST, KEY)
+    assert not [path for path in (artifacts.root() / "train").iterdir() if path.is_dir()]
+
+
+def test_an_interrupt_is_one_and_the_next_is_heard() -> None:
+    def progress(steps, total, label):
+        yield 0
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(CONFIG, TRAIN, TEST, KEY, progress)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(BadInput, match="did you mean 'small'"):
+        training.fit(TrainingConfig(preset="smal"), TRAIN, TEST, KEY)
+    with pytest.raises(BadInput, match="validation of shape"):
+        training.fit(CONFIG, TRAIN, ArrayDataset(np.zeros((4, 9, 9), np.uint8)), KEY)
+    for shape in ((0, 9, 10), (9, 10)):
+        with pytest.raises(BadInput, match="array of shape"):
+            ArrayDataset(np.zeros(shape))
+    if not torch.cuda.is_available():
+        with pytest.raises(BadInput, match="accelerator = 'cuda'"):
+            training.fit(CONFIG.model_copy(update={"accelerator": "cuda"}), TRAIN, TEST, KEY)
+    for wrong in ({"beta": -1}, {"epochs": 0}, {"learning_rate": 0}, {"betaa": 1}, {"beta": math.inf}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            TrainingConfig(**wrong)
+
+
+@pytest.mark.parametrize(("logger", "pattern"), [("tensorboard", "events.out.*"), ("wandb", "*.wandb")])
+def test_loggers_write_offline(logger: str, pattern: str) -> None:
+    pytest.importorskip(logger)
+    fitted = training.fit(CONFIG.model_copy(update={"epochs": 1, "logger": logger}), TRAIN, TEST, KEY)
+    assert list(fitted.folder.rglob(pattern)) and len(fitted.log()) == 1

@@ -1,0 +1,85 @@
+"""The nets: the report's parameter counts, any size in and out, and errors that say what would be right."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib import BadInput, vae
+
+
+@pytest.mark.parametrize(
+    ("preset", "shape", "millions"),
+    [("week4", (2049, 65), 227.5), ("week4_mnist", (28, 28), 53.0), ("final", (2049, 129), 14.3)],
+)
+def test_parameters_as_in_the_report(preset: str, shape: tuple, millions: float) -> None:
+    with torch.device("meta"):
+        model = vae.build(preset, shape)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == millions
+
+
+def test_small_stays_small() -> None:
+    with torch.device("meta"):
+        digits, clips = vae.build("small", (28, 28)), vae.build("small", (96, 96))
+    assert sum(p.numel() for p in digits.parameters()) < 40_000 and digits.latent == 16
+    assert 300_000 < sum(p.numel() for p in clips.parameters()) < 650_000 and clips.latent == 64
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["small", "week4", "week4_mnist", "final"]),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(1, 3),
+    st.integers(1, 5),
+)
+def test_output_has_the_shape_of_the_input(preset: str, bins: int, frames: int, batch: int, latent: int) -> None:
+    with torch.device("meta"):  # shapes only: nothing is computed
+        model = vae.build(preset, (bins, frames), latent).eval()
+        x = torch.empty(batch, 1, bins, frames)
+        mu, log_var = model.encode(x)
+        assert model.decode(mu).shape == x.shape
+    assert mu.shape == log_var.shape == (batch, latent)
+
+
+def test_report_order_of_layers() -> None:
+    """Conv, ReLU, BatchNorm; the decoder ends in a bare transposed convolution; stride 2, or 1 on digits."""
+    model = vae.build("week4", (33, 17), 4)
+    names = [type(layer).__name__ for layer in model.encoder]
+    assert names == ["Conv2d", "ReLU", "BatchNorm2d"] * 3 + ["Flatten"]
+    names = [type(layer).__name__ for layer in model.decoder]
+    block = ["ConvTranspose2d", "ReLU", "BatchNorm2d"]
+    assert names == ["Linear", "ReLU", "Unflatten"] + block * 2 + block[:1]
+    assert model.encoder[0].stride == (2, 2)
+    digits = vae.build("week4_mnist", (8, 8), 4)
+    assert digits.encoder[0].stride == (1, 1)
+    assert [type(layer).__name__ for layer in digits.encoder[-3:]] == ["Flatten", "Linear", "ReLU"]
+
+
+def test_forward_samples_from_the_posterior() -> None:
+    model = vae.build("small", (9, 7), 3).eval()
+    x = torch.rand(4, 1, 9, 7)
+    with torch.inference_mode():
+        x_hat, mu, log_var = model(x, generator=torch.Generator().manual_seed(3))
+        noise = torch.randn((4, 3), generator=torch.Generator().manual_seed(3))
+        assert torch.equal(x_hat, model.decode(mu + (log_var / 2).exp() * noise))
+        assert torch.equal(model(x, sample=False)[0], model.decode(mu))
+        many = vae.draw(mu[:1].expand(20_000, -1), log_var[:1].expand(20_000, -1), torch.Generator().manual_seed(1))
+    assert torch.allclose(many.mean(0), mu[0], atol=0.01)
+    assert torch.allclose(many.var(0), log_var[0].exp(), rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("preset", "shape", "latent", "message"),
+    [
+        ("smal", (8, 8), None, "did you mean 'small'"),
+        ("week5", (8, 8), None, "week4"),
+        ("", (8, 8), None, "known presets are small"),
+        ("small", (8, 8), 0, "latent = 0"),
+        ("small", (0, 8), None, "shape = "),
+        ("small", (8,), None, "shape = "),
+    ],
+)
+def test_bad_input_is_named(preset: str, shape: tuple, latent: int | None, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        vae.build(preset, shape, latent)
