@@ -48,6 +48,14 @@ BAD = {  # name: (maker of the file, what the message says)
 }
 
 
+def _without_last_page(path):
+    _written(path, np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE))
+    path.write_bytes(path.read_bytes()[: path.read_bytes().rindex(b"OggS")])
+
+
+BAD["whole_pages.ogg"] = (_without_last_page, "truncated")
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_a_folder_of_bad_files_is_an_error_that_names_file_reason_and_remedy(tmp_path, name):
     make, reason = BAD[name]
