@@ -47,8 +47,12 @@ class ArrayDataset(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: list[int] | np.ndarray) -> Tensor:
         """The examples at these indices, (batch, 1, bin, frame) float32."""
-        x = torch.from_numpy(np.asarray(self.array[indices])).float().mul_(self.scale)
-        return (x if self.standardiser is None else self.standardiser.apply(x)).unsqueeze(1)
+        return self.prepare(self.array[indices]).unsqueeze(1)
+
+    def prepare(self, stored: np.ndarray) -> Tensor:
+        """Stored examples (batch, bin, frame) as the net sees them: float32, scaled and standardised."""
+        x = torch.from_numpy(np.asarray(stored)).float().mul_(self.scale)
+        return x if self.standardiser is None else self.standardiser.apply(x)
 
 
 def stream(seed: int, *path: int) -> int:

@@ -183,6 +183,37 @@ def evaluate(
     }
 
 
+@dataclass(frozen=True)
+class Run:
+    """A training run and its measures on a test set. folder: of metrics.parquet, one row: what `evaluate` returns."""
+
+    fitted: Fitted
+    folder: Path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return pd.read_parquet(self.folder / "metrics.parquet").iloc[0].to_dict()
+
+
+def run(
+    config: TrainingConfig,
+    train: ArrayDataset,
+    validation: ArrayDataset,
+    test: ArrayDataset,
+    data_key: dict[str, Any],
+    progress: Callable[..., Any] | None = None,
+) -> Run:
+    """`fit`, then `evaluate` on the test set, kept as a stage "evaluate"; data_key says which data all three are."""
+    fitted = fit(config, train, validation, data_key, progress)
+
+    def compute(folder: Path) -> None:
+        row = {name: [value] for name, value in evaluate(fitted.model(), test).items()}
+        pd.DataFrame(row).to_parquet(folder / "metrics.parquet", index=False)
+
+    identity = {"train": fitted.folder.name, "data": data_key, "examples": len(test)}
+    return Run(fitted, artifacts.stage("evaluate", identity, compute, __name__))
+
+
 def reconstruct(model: ConvVAE, x: Tensor, sample: bool = False, seed: int = 0) -> Tensor:
     """x (batch, 1, bin, frame) -> x_hat of the same shape, in eval mode, from z = mu or, with sample, z ~ q."""
     model.eval()

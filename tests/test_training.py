@@ -177,6 +177,17 @@ def test_evaluate_is_what_it_says() -> None:
     assert json.dumps(found, default=np.ndarray.tolist) == json.dumps(again, default=np.ndarray.tolist)
 
 
+def test_a_run_keeps_what_evaluate_found() -> None:
+    first = training.run(CONFIG, TRAIN, TEST, TEST, KEY)
+    expected = training.evaluate(first.fitted.model(), TEST)
+    assert first.metrics.keys() == expected.keys()
+    assert all(np.array_equal(first.metrics[name], expected[name]) for name in expected)
+    again = training.run(CONFIG, TRAIN, TEST, TEST, KEY, killing(0))
+    assert again.folder == first.folder
+    half = ArrayDataset(TEST.array[:50], 1 / 255)
+    assert training.run(CONFIG, TRAIN, TEST, half, KEY).metrics["mse_mu"] != first.metrics["mse_mu"]
+
+
 def test_active_units_are_burdas() -> None:
     """Variance of the mean over the data above 0.01: here two units by construction, one just below the line."""
     model = vae.build("small", (9, 10), 3)
@@ -215,7 +226,7 @@ def test_batches_from_a_memory_map(tmp_path: Path) -> None:
     x = dataset.__getitems__([7, 3, 7])
     assert x.shape == (3, 1, 5, 4) and x.dtype == torch.float32
     assert np.array_equal(x[:, 0], (array[[7, 3, 7]].astype(np.float32) - 2) / 4)
-    assert torch.equal(dataset[3], x[1])
+    assert torch.equal(dataset[3], x[1]) and torch.equal(dataset.prepare(array[3:4]), x[1])
     batches = training.Batches(dataset, np.arange(23), 5, seed=3)
     assert len(batches) == 5
     orders = []
