@@ -60,7 +60,7 @@ def umap_2d(x: np.ndarray, seed: int, n_neighbors: int = 15, min_dist: float = 0
     components = min(pca_components, len(x), int(np.prod(x.shape[1:])))
     reduced = pca(x, components, seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImportWarning)  # "Tensorflow not installed": not wanted either
+        warnings.simplefilter("ignore")  # of Tensorflow and of widgets, neither of which is wanted
         from umap import UMAP  # a slow import: numba compiles
 
     model = UMAP(n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed, n_jobs=1)  # a seed means one thread

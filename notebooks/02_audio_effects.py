@@ -3,13 +3,14 @@
 #
 # ```{admonition} This page
 # :class: tip
-# **In**: clips of speech or music, two seconds each. **Out**: one clip under all effects, to see and to hear, and for every effect the size
-# of its trace and the share of it that does not move. **Time**: half a minute on one CPU core; a GPU is not used.
-# **Number to expect**: about 60 % of the trace of overdrive is a fixed filter, of delay about 20 %.
+# **In**: clips of speech or music, two seconds each. **Out**: one clip under all effects, to see and to hear, and for
+# every effect the size of its trace and the share of it that does not move. **Time**: half a minute on one CPU core; a
+# GPU is not used. **Number to expect**: about 60 % of the trace of overdrive is a fixed filter, of delay about 20 %.
 # ```
 #
-# The report asks for "sensible embeddings of audio which reflect the difference in effects". Before any embedding, this page looks at
-# the difference itself: what an effect adds to a spectrogram once its loudness no longer gives it away.
+# The report asks for "sensible embeddings of audio which reflect the difference in effects". Before any embedding,
+# this page looks at the difference itself: what an effect adds to a spectrogram once its loudness no longer gives it
+# away.
 
 # %% tags=["parameters"]
 corpus: str = "speech"  # speech, music, or folder:<path>
@@ -32,30 +33,33 @@ names = [name for name in effects.EFFECTS if name != "clean"]
 # %% [markdown]
 # ## Eleven effects, and clean
 #
-# The first five are those of the report's Table 1, in its order. The report ran the mda plug-ins; these are built from pedalboard's
-# processors, so names agree and circuits do not. Every control has a range and a way from 0 to 1, as in the report: `fixed` puts all of them
-# at 0.5, `random` draws each one uniformly.
+# The first five are those of the report's Table 1, in its order. The report ran the mda plug-ins; these are built from
+# pedalboard's processors, so names agree and circuits do not. Every control has a range and a way from 0 to 1, as in
+# the report: `fixed` puts all of them at 0.5, `random` draws each one uniformly.
 
 # %%
 table = effects.table().set_index(["effect", "parameter"])
-table.style.format("{:g}", subset=["low", "high"])
+table.style.format("{:g}", subset=["low", "high"]).set_uuid("effects")
 
 # %% [markdown]
 # ## Equally loud
 #
-# Overdrive is loud and a closed filter is quiet. A map of raw spectrograms would sort clips by that alone: the author's latents did, until
-# he normalised. So every wet clip is brought to the loudness of its dry clip (ITU-R BS.1770-4, in LUFS). A draw that is silent, not finite or
-# equal to the dry clip is refused, so that dry audio never stands under an effect's label:
+# Overdrive is loud and a closed filter is quiet. A map of raw spectrograms would sort clips by that alone: the
+# author's latents did, until he normalised. So every wet clip is brought to the loudness of its dry clip (ITU-R
+# BS.1770-4, in LUFS). A draw that is silent, not finite or equal to the dry clip is refused, so that dry audio never
+# stands under an effect's label:
 
 # %%
 story.source(effects.draw)
 
 # %% [markdown]
-# We expect equal loudness to within the rounding of the measure, whatever the effect did. Here is one clip under all effects:
+# We expect equal loudness to within the rounding of the measure, whatever the effect did. Here is one clip under all
+# effects:
 
-# %%
-source = clips.Clips(clips.ClipConfig(corpus=parameters.corpus, split="all", clip_s=parameters.clip_s, seed=parameters.seed))
-rate_hz = source.config.sample_rate_hz
+# %% tags=["nbval-ignore-output"]
+config = clips.ClipConfig(corpus=parameters.corpus, split="all", clip_s=parameters.clip_s, seed=parameters.seed)
+source = clips.Clips(config)
+rate_hz = config.sample_rate_hz
 
 
 def wet_clip(name: str, index: int) -> np.ndarray:
@@ -70,14 +74,14 @@ peaks = {name: 20 * np.log10(np.abs(audio).max()) for name, audio in wet.items()
 lufs = {name: clips.loudness(audio, rate_hz) for name, audio in wet.items()}
 levels = pd.DataFrame({"loudness after / LUFS": lufs, "peak after / dBFS": peaks})
 levels.insert(0, "loudness before / LUFS", clips.loudness(dry, rate_hz))
-levels.style.format("{:.1f}")
+levels.style.format("{:.1f}").set_uuid("levels")
 
 # %% tags=["nbval-ignore-output"]
 story.record("effects.level_error_lu", max(abs(value - clips.loudness(dry, rate_hz)) for value in lufs.values()))
 
 # %% [markdown]
-# What we see: one loudness, to {glue:text}`effects.level_error_lu:.2f` LU, while the peaks differ by many decibels. Whatever separates
-# the classes from here on is not volume.
+# What we see: one loudness, to {glue:text}`effects.level_error_lu:.2f` LU, while the peaks differ by many decibels.
+# Whatever separates the classes from here on is not volume.
 #
 # ## Hear it
 #
@@ -98,23 +102,23 @@ HEARD = {
     "bitcrush": "The clip grainy and buzzing, as from an early computer.",
     "combo": "The clip through a guitar amplifier: distorted, narrow, without treble.",
 }
-where = f"{about['recording']}, from {about['start_s']:.1f} s"
+print(f"{about['recording']} ({about['group']}), from {about['start_s']:.1f} s")
 players.players([
-    players.player(audio, rate_hz, effects.EFFECTS[name].label, HEARD[name] + (f" ({where})" if name == "clean" else ""))
+    players.player(audio, rate_hz, effects.EFFECTS[name].label, HEARD[name])
     for name, audio in wet.items()
 ], columns=3)
 
 # %% [markdown]
 # ## See it
 #
-# We expect echoes and rooms to fill the gaps between sounds, distortion to fill the upper bands, and modulation (flanger, chorus, phaser) to
-# draw thin lines that move. {numref}`fig-effects-wet` shows the same clip under each effect on one scale; {numref}`fig-effects-difference`
-# subtracts the dry one.
+# We expect echoes and rooms to fill the gaps between sounds, distortion to fill the upper bands, and modulation
+# (flanger, chorus, phaser) to draw thin lines that move. {numref}`fig-effects-wet` shows the same clip under each
+# effect on one scale; {numref}`fig-effects-difference` subtracts the dry one.
 
 # %% mystnb={"figure": {"name": "fig-effects-wet", "caption": "One clip, dry (clean) and under eleven effects, at equal loudness: log-mel spectrograms of 96 bands on one colour scale, whose lower end lies 60 dB below the dry clip's peak."}, "image": {"alt": "Twelve spectrograms of the same two-second clip in a grid. Delay and ambience fill the gaps between sounds; overdrive, bitcrush and combo change the upper bands; flanger, chorus and phaser look almost like the clean one."}}
 seen = {name: spectrograms.spectrogram(audio, layout).numpy() for name, audio in wet.items()}  # (band, frame), dB
 top = float(seen["clean"].max())
-figure, axes = plt.subplots(3, 4, figsize=(9.5, 6.3), sharex=True, sharey=True)
+figure, axes = plt.subplots(3, 4, figsize=(8.8, 5.6), sharex=True, sharey=True)
 for ax, (name, values) in zip(axes.flat, seen.items(), strict=True):
     image = figures.show_spectrogram(ax, values, layout, top - 60, top, effects.EFFECTS[name].label)
     ax.label_outer()
@@ -128,7 +132,7 @@ def difference(dry_db: np.ndarray, wet_db: np.ndarray) -> np.ndarray:
     return np.maximum(wet_db, floor) - np.maximum(dry_db, floor)
 
 
-figure, axes = plt.subplots(3, 4, figsize=(9.5, 6.3), sharex=True, sharey=True)
+figure, axes = plt.subplots(3, 4, figsize=(8.8, 5.6), sharex=True, sharey=True)
 axes[0, 0].set_axis_off()
 for ax, name in zip(list(axes.flat)[1:], names, strict=True):
     change = difference(seen["clean"], seen[name])
@@ -138,14 +142,14 @@ figures.colour_bar(figure, image, axes, "wet minus dry / dB")
 plt.show()
 
 # %% [markdown]
-# What we see: two families. Overdrive, multiband, bitcrush and combo paint whole bands, at all times alike. Delay and ambience
-# act where the dry clip pauses. The modulation effects leave the faintest traces, and those move.
+# What we see: two families. Overdrive, multiband, bitcrush and combo paint whole bands, at all times alike. Delay and
+# ambience act where the dry clip pauses. The modulation effects leave the faintest traces, and those move.
 #
 # ## How large is the trace, and does it stand still?
 #
-# For 24 clips we take the root mean square of the difference, in dB, and split its square in two: the average over time, which a fixed
-# filter could have done, and the rest, which moves. We expect the two families to part. It matters for all that follows: whatever
-# averages over time keeps the first part only.
+# For 24 clips we take the root mean square of the difference, in dB, and split its square in two: the average over
+# time, which a fixed filter could have done, and the rest, which moves. We expect the two families to part. It matters
+# for all that follows: whatever averages over time keeps the first part only.
 
 # %% mystnb={"figure": {"name": "fig-effects-trace", "caption": "Size of the trace of each effect, and the share of it that a fixed filter would explain; means over 24 clips, with their standard deviation."}, "image": {"alt": "Scatter of eleven effects. Overdrive, multiband, combo, ring modulator and bitcrush are large and half fixed; delay, ambience and compressor are mostly moving; flanger, chorus and phaser are small and moving."}}
 trace = []
@@ -154,13 +158,15 @@ for index in range(24):
     for name in names:
         change = difference(dry_db, spectrograms.spectrogram(wet_clip(name, index), layout).numpy())
         total = np.square(change).mean()
-        trace.append({"effect": name, "size_db": total**0.5, "fixed_share": np.square(change.mean(axis=1)).mean() / total})
+        still = np.square(change.mean(axis=1)).mean()  # of the average over time
+        trace.append({"effect": name, "size_db": total**0.5, "fixed_share": still / total})
 trace = pd.DataFrame(trace).groupby("effect")[["size_db", "fixed_share"]].agg(["mean", "std"]).loc[names]
 
 figure, ax = plt.subplots(figsize=(7.2, 3.9))
 for name, row in trace.iterrows():
-    style = {"color": figures.EFFECT_COLOURS[name], "marker": figures.EFFECT_MARKERS[name], "label": effects.EFFECTS[name].label}
-    ax.errorbar(row["size_db", "mean"], row["fixed_share", "mean"], row["fixed_share", "std"], row["size_db", "std"], elinewidth=0.7, ls="", **style)
+    style = {"color": figures.EFFECT_COLOURS[name], "marker": figures.EFFECT_MARKERS[name], "ms": 8, "elinewidth": 0.7}
+    (x, dx), (y, dy) = row["size_db"], row["fixed_share"]
+    ax.errorbar(x, y, dy, dx, ls="", label=effects.EFFECTS[name].label, **style)
 ax.set(xlabel="size of the trace / dB", ylabel="share that stands still", ylim=(0, 1), xlim=(0, None))
 figure.legend(loc="outside right center", frameon=False)
 sns.despine(ax=ax)
@@ -173,11 +179,12 @@ for name in names:
 
 # %% [markdown]
 # What we see: a fixed filter explains {glue:text}`effects.overdrive.fixed_share:.2f` of the trace of overdrive and
-# {glue:text}`effects.multiband.fixed_share:.2f` of that of multiband, but only {glue:text}`effects.delay.fixed_share:.2f` for delay
-# and {glue:text}`effects.flanger.fixed_share:.2f` for flanger. The flanger is also the faintest: {glue:text}`effects.flanger.size_db:.1f` dB
-# against {glue:text}`effects.overdrive.size_db:.1f` dB. Two voices differ by far more than that, so a distance between raw
-# spectrograms hardly sees it. [Chapter 07](07_umap_analysis) meets both again: the report's two-effect map sets the most still effect
-# against a moving one, and its fifth effect is the faint one.
+# {glue:text}`effects.multiband.fixed_share:.2f` of that of multiband, but only
+# {glue:text}`effects.delay.fixed_share:.2f` for delay and {glue:text}`effects.flanger.fixed_share:.2f` for flanger.
+# The flanger is also the faintest: {glue:text}`effects.flanger.size_db:.1f` dB against
+# {glue:text}`effects.overdrive.size_db:.1f` dB. Two voices differ by far more than that, so a distance between raw
+# spectrograms hardly sees it. [Chapter 07](07_umap_analysis) meets both again: the report's two-effect map sets the
+# most still effect against a moving one, and its fifth effect is the faint one.
 #
 # ## The finding, asserted
 
@@ -190,17 +197,19 @@ assert np.array_equal(wet["clean"], dry)
 size, still = trace["size_db"]["mean"], trace["fixed_share"]["mean"]
 assert min(still["overdrive"], still["multiband"]) > max(still["delay"], still["ambience"], still["flanger"]) + 0.1
 assert size["flanger"] < min(size["delay"], size["overdrive"], size["multiband"], size["ambience"])
-print("All clips are finite, equally loud and changed; overdrive and multiband stand still, delay, ambience and flanger move.")
+print("All clips are finite, equally loud and changed; overdrive and multiband stand still, the others of five move.")
 
 # %% [markdown]
 # ````{admonition} Exercise
-# Is the same true on music with random settings? Change `corpus` and `settings`, and say first which effect you expect to lose most.
+# Is the same true on music with random settings? Change `corpus` and `settings`, and say first which effect you expect
+# to lose most.
 #
 # ```{admonition} A solution
 # :class: dropdown
-# `papermill notebooks/02_audio_effects.ipynb out.ipynb -p corpus music -p settings random`. Delay, ambience and compressor lose most: dense,
-# mastered music has few pauses to fill and its level is even already, so their traces shrink by nearly half. The assertions hold: which effects stand still
-# is a property of the effect more than of the sound.
+# `papermill notebooks/02_audio_effects.ipynb out.ipynb -p corpus music -p settings random`. Delay, ambience and
+# compressor lose most: dense, mastered music has few pauses to fill and its level is even already, so their traces
+# shrink by nearly half. The assertions hold: which effects stand still is a property of the effect more than of the
+# sound.
 # ```
 # ````
 
