@@ -51,7 +51,7 @@ class ArrayDataset(torch.utils.data.Dataset):
 
     def prepare(self, stored: np.ndarray) -> Tensor:
         """Stored examples (batch, bin, frame) as the net sees them: float32, scaled and standardised."""
-        x = torch.from_numpy(np.asarray(stored)).float().mul_(self.scale)
+        x = torch.from_numpy(np.array(stored, dtype=np.float32)).mul_(self.scale)  # a copy: the data stay as they are
         return x if self.standardiser is None else self.standardiser.apply(x)
 
 

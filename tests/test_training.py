@@ -223,10 +223,15 @@ def test_batches_from_a_memory_map(tmp_path: Path) -> None:
     array = np.random.default_rng(0).normal(size=(23, 5, 4)).astype(np.float16)
     np.save(tmp_path / "x.npy", array)
     dataset = ArrayDataset(np.load(tmp_path / "x.npy", mmap_mode="r"), standardiser=Standardiser())
+    assert dataset.prepare(dataset.array[:2]).shape == (2, 5, 4)  # a read-only slice
     x = dataset.__getitems__([7, 3, 7])
     assert x.shape == (3, 1, 5, 4) and x.dtype == torch.float32
     assert np.array_equal(x[:, 0], (array[[7, 3, 7]].astype(np.float32) - 2) / 4)
     assert torch.equal(dataset[3], x[1]) and torch.equal(dataset.prepare(array[3:4]), x[1])
+    assert np.array_equal(array, dataset.array)
+    floats = ArrayDataset(array.astype(np.float32), scale=3)
+    floats.prepare(floats.array[:2])
+    assert np.array_equal(floats.array, array.astype(np.float32))  # the data are not scaled in place
     batches = training.Batches(dataset, np.arange(23), 5, seed=3)
     assert len(batches) == 5
     orders = []
