@@ -118,7 +118,7 @@ players.players([
 # %% mystnb={"figure": {"name": "fig-effects-wet", "caption": "One clip, dry (clean) and under eleven effects, at equal loudness: log-mel spectrograms of 96 bands on one colour scale, whose lower end lies 60 dB below the dry clip's peak."}, "image": {"alt": "Twelve spectrograms of the same two-second clip in a grid. Delay and ambience fill the gaps between sounds; overdrive, bitcrush and combo change the upper bands; flanger, chorus and phaser look almost like the clean one."}}
 seen = {name: spectrograms.spectrogram(audio, layout).numpy() for name, audio in wet.items()}  # (band, frame), dB
 top = float(seen["clean"].max())
-figure, axes = plt.subplots(3, 4, figsize=(8.8, 5.6), sharex=True, sharey=True)
+figure, axes = plt.subplots(3, 4, figsize=(8.2, 5.1), sharex=True, sharey=True)
 for ax, (name, values) in zip(axes.flat, seen.items(), strict=True):
     image = figures.show_spectrogram(ax, values, layout, top - 60, top, effects.EFFECTS[name].label)
     ax.label_outer()
@@ -132,7 +132,7 @@ def difference(dry_db: np.ndarray, wet_db: np.ndarray) -> np.ndarray:
     return np.maximum(wet_db, floor) - np.maximum(dry_db, floor)
 
 
-figure, axes = plt.subplots(3, 4, figsize=(8.8, 5.6), sharex=True, sharey=True)
+figure, axes = plt.subplots(3, 4, figsize=(8.2, 5.1), sharex=True, sharey=True)
 axes[0, 0].set_axis_off()
 for ax, name in zip(list(axes.flat)[1:], names, strict=True):
     change = difference(seen["clean"], seen[name])

@@ -27,6 +27,9 @@ min_dist: float = 0.1  # of UMAP: how tightly points may lie
 seed: int = 42  # of the clips, the settings, PCA and UMAP
 
 # %%
+import re
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -36,6 +39,7 @@ from lib import clips, embeddings, figures, render, spectrograms, story
 from lib.effects import REPORT_ORDER
 
 parameters = story.begin("07_umap_analysis", globals())
+names = {corpus: re.sub(r"\W", "_", Path(corpus.partition(":")[2] or corpus).name) for corpus in parameters.corpora}
 
 # %% [markdown]
 # ## The clips
@@ -63,7 +67,7 @@ def rendered(corpus: str, effect: str) -> render.Rendered:
 shown = REPORT_ORDER[: max(parameters.effects)]
 data = {(corpus, effect): rendered(corpus, effect) for corpus in parameters.corpora for effect in shown}
 for corpus in parameters.corpora:
-    parts = [part for (name, _), part in data.items() if name == corpus]
+    parts = [part for (of, _), part in data.items() if of == corpus]
     groups = set().union(*(part.table["group"] for part in parts))
     print(f"{corpus}: {sum(map(len, (part.table for part in parts)))} clips of {len(groups)} voices or songs")
 
@@ -110,7 +114,7 @@ for ax, (corpus, number) in zip(axes.flat, grid, strict=True):
     points, numbers = panels[corpus, number]
     text = f"5-NN {numbers['knn5']:.2f}, unheard {numbers['knn5_grouped']:.2f}\n"
     text += f"silhouette {numbers['silhouette']:.2f}, chance {1 / number:.2f}"
-    title = f"{corpus.split(':')[0]}, {number} effects"
+    title = f"{names[corpus]}, {number} effects"
     figures.umap_panel(ax, points[["x", "y"]], points["label"], text, title, most=400)
 figures.effect_legend(figure, axes)
 plt.show()
@@ -119,7 +123,7 @@ plt.show()
 report = {"speech": {2: 0.988, 3: 0.936, 4: 0.739, 5: 0.629}, "music": {2: 0.986, 3: 0.840, 4: 0.762, 5: 0.803}}
 rows = []
 for (corpus, number), (_, numbers) in panels.items():
-    name = corpus.split(":")[0]
+    name = names[corpus]
     chance = {"chance": 1 / number, "5-NN in the report's map": report.get(name, {}).get(number, np.nan)}
     rows.append({"corpus": name, "effects": number, "clips of each": sizes[number], **numbers, **chance})
     for measure, value in numbers.items():
@@ -158,15 +162,16 @@ text = f"5-NN of the effect {numbers['knn5']:.2f}"
 figures.umap_panel(axes[0], points[["x", "y"]], points["label"], text, "by effect")
 figures.effect_legend(figure, axes[0])
 sns.scatterplot(points, x="x", y="y", hue="group", s=7, linewidth=0, palette="husl", legend=False, ax=axes[1])
-axes[1].set(xticks=[], yticks=[], ylabel="", xlabel=f"5-NN of the voice or song {by_voice[corpus]:.2f}", title="by voice or song")
+text = f"5-NN of the voice or song {by_voice[corpus]:.2f}"
+axes[1].set(xticks=[], yticks=[], ylabel="", xlabel=text, title="by voice or song")
 sns.despine(ax=axes[1], left=True, bottom=True)
 plt.show()
 
 # %% tags=["nbval-ignore-output"]
 voices = {name: points["group"].nunique() for name, points in voice_maps.items()}
 for corpus in parameters.corpora:
-    story.record(f"umap.{corpus.split(':')[0]}.{number}fx.voice_knn5", by_voice[corpus])
-    story.record(f"umap.{corpus.split(':')[0]}.groups", voices[corpus])
+    story.record(f"umap.{names[corpus]}.{number}fx.voice_knn5", by_voice[corpus])
+    story.record(f"umap.{names[corpus]}.groups", voices[corpus])
 
 # %% [markdown]
 # What we see: on the five-effect map of speech the voice, one of {glue:text}`umap.speech.groups`, is told with
@@ -186,9 +191,9 @@ for corpus in parameters.corpora:
     many, few, last = panels[corpus, low][1], panel(corpus, low, sizes[high])[1], panels[corpus, high][1]
     blame[corpus] = {"samples": many["knn5"] - few["knn5"], "classes": few["knn5"] - last["knn5"]}
     for cause, cost in blame[corpus].items():
-        story.record(f"umap.{corpus.split(':')[0]}.cost_of_{cause}", cost)
-names = {"samples": "5-NN lost to fewer clips", "classes": "5-NN lost to more effects"}
-pd.DataFrame(blame).T.rename(columns=names).style.format("{:.3f}").set_uuid("blame")
+        story.record(f"umap.{names[corpus]}.cost_of_{cause}", cost)
+headings = {"samples": "5-NN lost to fewer clips", "classes": "5-NN lost to more effects"}
+pd.DataFrame(blame).T.rename(columns=headings).style.format("{:.3f}").set_uuid("blame")
 
 # %% [markdown]
 # What we see: taking clips away costs {glue:text}`umap.speech.cost_of_samples:.3f` on speech and
@@ -204,12 +209,12 @@ for (corpus, number), (points, numbers) in panels.items():
     assert numbers["knn5_grouped"] > 1 / number + 0.1, f"{corpus}, {number} effects: no better than chance"
     assert numbers["knn5"] > numbers["knn5_grouped"] - 0.02, f"{corpus}, {number} effects: unheard is easier"
 for corpus in parameters.corpora:
-    assert by_voice[corpus] > 2 / voices[corpus], f"{corpus}: the map does not know voices"
+    assert by_voice[corpus] > 1 / voices[corpus] + 0.1, f"{corpus}: the map does not know voices"
     if low < high:
         easy, hard = panels[corpus, low][1]["knn5"], panels[corpus, high][1]["knn5"]
         assert easy > hard + 0.1, f"{corpus}: more effects are not harder"
         assert blame[corpus]["classes"] > 2 * blame[corpus]["samples"], f"{corpus}: fewer samples are to blame"
-print("Effects separate beyond chance, less so on unheard voices and with more effects; fewer samples are not to blame.")
+print("Effects separate beyond chance, less on unheard voices and with more effects; fewer samples are not to blame.")
 
 # %% [markdown]
 # ````{admonition} Exercise
