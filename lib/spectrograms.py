@@ -162,7 +162,7 @@ class Standardiser:
 
     def apply(self, x: Tensor | np.ndarray) -> Tensor:
         """Standardised float32 copy of x (..., bin, frame)."""
-        x = torch.as_tensor(x).float()
+        x = _floats(x)
         mean, std = self._moments(x)
         return (x - mean) / std
 
@@ -170,8 +170,8 @@ class Standardiser:
         """Undo `apply`. like: the unstandardised clips (..., bin, frame) that give "per_clip" its moments back."""
         if self.kind == "per_clip" and like is None:
             raise BadInput("normalise='per_clip' cannot be undone without the original clips: pass them as `like`")
-        x = torch.as_tensor(x).float()
-        mean, std = self._moments(x if like is None else torch.as_tensor(like).float().to(x.device))
+        x = _floats(x)
+        mean, std = self._moments(x if like is None else _floats(like).to(x.device))
         return x * std + mean
 
     def _moments(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
@@ -181,6 +181,11 @@ class Standardiser:
             return self.mean, self.std
         std = x.std((-2, -1), correction=0, keepdim=True)
         return x.mean((-2, -1), keepdim=True), torch.where(std > 1e-6, std, 1.0)  # a flat clip becomes zeros
+
+
+def _floats(x: Tensor | np.ndarray) -> Tensor:
+    """x as float32; an array is copied, since a memory map must not be written to."""
+    return x.float() if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float32))
 
 
 def phase(audio: Tensor | np.ndarray, config: SpectrogramConfig) -> Tensor:

@@ -128,7 +128,8 @@ def _train(config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset
     if (folder / "last.ckpt").exists():
         state = folder / "last.ckpt"
         done = _read(state, folder)["global_step"]
-    label = f"training {config.preset}, beta {config.beta:g}, {config.epochs} epochs"
+    objective_ = "calibrated" if config.objective == "calibrated" else f"beta {config.beta:g}"
+    label = f"training {config.preset}, {objective_}, {config.epochs} epochs"
     ticks = range(done, steps) if progress is None else progress(range(done, steps), total=steps - done, label=label)
     trainer = pl.Trainer(
         accelerator=config.accelerator, devices=1, max_epochs=config.epochs,

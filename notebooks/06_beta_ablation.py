@@ -21,7 +21,7 @@ speech_epochs: int = 8  # passes over the training clips
 train_images: int = 30000  # training images
 train_clips: int = 800  # training clips
 test_clips: int = 300  # test clips, and as many for validation
-learning_rate: float = 1.0e-3  # peak step size of Adam
+learning_rate: float = 1.0e-2  # peak step size of Adam
 batch_size: int = 128  # images or clips a step
 
 # %%
@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lib import clips, figures, render, spectrograms, story, theory, training
+from lib import clips, render, spectrograms, story, theory, training
 from lib.corpora import digits
 
 parameters = story.begin("06_beta_ablation", globals())
@@ -71,11 +71,11 @@ def datasets(corpus: str) -> tuple[dict[str, training.ArrayDataset], dict]:
 data, identity, predicted, baselines = {}, {}, {}, {}
 for corpus in parameters.corpora:
     data[corpus], identity[corpus] = datasets(corpus)
-    flat, flat_test = (data[corpus][s].__getitems__(range(len(data[corpus][s]))).flatten(1).numpy() for s in ("train", "test"))
-    values = flat.shape[1]  # N
-    spectrum, total = theory.eigenvalues(flat, parameters.latent)
-    predicted[corpus] = {"spectrum": spectrum, "total": total, "values": values, "edge": theory.edge(spectrum[0], values)}
-    baselines[corpus] = float(((flat_test - flat.mean(axis=0)) ** 2).mean())
+    train, test = data[corpus]["train"], data[corpus]["test"]
+    pca = theory.pca(train.array, parameters.latent, prepare=train.prepare)
+    values = len(pca.mean)  # N
+    predicted[corpus] = {"spectrum": pca.values, "total": pca.total, "values": values, "edge": theory.edge(pca.values[0], values)}
+    baselines[corpus] = pca.mse(test.array, 0)
     print(f"{corpus}: N = {values}, predicted edge near beta = {predicted[corpus]['edge']:.2g}")
 
 # %% [markdown]
