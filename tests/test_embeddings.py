@@ -80,6 +80,25 @@ def test_separation_names_the_three_numbers() -> None:
     assert numbers["knn5"] == embeddings.knn_accuracy(points, labels, k=5)
 
 
+def test_umap_panel_is_computed_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
+    x, (_, labels, groups) = np.random.default_rng(5).normal(size=(60, 4, 5)), blobs(60)
+    calls = []
+
+    def load():
+        calls.append(1)
+        return x, labels, groups
+
+    points, numbers = embeddings.umap_panel(load, {"data": 1}, seed=3)
+    again, same = embeddings.umap_panel(load, {"data": 1}, seed=3)
+    assert len(calls) == 1 and points.equals(again) and numbers == same
+    assert np.array_equal(points[["x", "y"]].to_numpy(), embeddings.umap_2d(x, seed=3))
+    assert list(points["label"]) == list(labels)
+    assert numbers["knn5"] == embeddings.knn_accuracy(again[["x", "y"]], labels)
+    embeddings.umap_panel(load, {"data": 2}, seed=3)
+    assert len(calls) == 2  # other data, other map
+
+
 @pytest.mark.parametrize(("call", "message"), [
     (lambda p, y: embeddings.pca(p, 0, 0), "components: 0"),
     (lambda p, y: embeddings.pca(p, 3, 0), "components: 3"),
