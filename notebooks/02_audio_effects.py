@@ -182,9 +182,9 @@ for name in names:
 # {glue:text}`effects.multiband.fixed_share:.2f` of that of multiband, but only
 # {glue:text}`effects.delay.fixed_share:.2f` for delay and {glue:text}`effects.flanger.fixed_share:.2f` for flanger.
 # The flanger is also the faintest: {glue:text}`effects.flanger.size_db:.1f` dB against
-# {glue:text}`effects.overdrive.size_db:.1f` dB. Two voices differ by far more than that, so a distance between raw
-# spectrograms hardly sees it. [Chapter 07](07_umap_analysis) meets both again: the report's two-effect map sets the
-# most still effect against a moving one, and its fifth effect is the faint one.
+# {glue:text}`effects.overdrive.size_db:.1f` dB. A distance between raw spectrograms adds so faint a trace to
+# everything in which two clips differ anyway. [Chapter 07](07_umap_analysis) meets both again: the report's two-effect
+# map sets a still effect against a moving one, and its fifth effect is the faint one.
 #
 # ## The finding, asserted
 
