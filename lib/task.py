@@ -21,6 +21,9 @@ from lib.batches import stream
 from lib.vae import ConvVAE
 
 
+TIE = 0.01  # of the best validation loss: of epochs that differ by less, the last one is kept, where steps are smallest
+
+
 class TrainingConfig(BaseModel):
     """All that decides a training run, but for the data."""
 
@@ -123,7 +126,7 @@ class Keep(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
         losses = [row["val_loss"] for row in task.history]
-        if losses[-1] == min(losses):
+        if losses[-1] <= min(losses) + TIE * abs(min(losses)):
             _whole(self.folder / "model.pt", lambda path: torch.save(task.model.state_dict(), path))
         _whole(self.folder / "log.csv", lambda path: pd.DataFrame(task.history).to_csv(path, index=False))
         _whole(self.folder / "last.ckpt", trainer.save_checkpoint)
