@@ -33,6 +33,7 @@ class Preset:
     activation: type[nn.Module] = nn.ReLU
     norm: bool = True  # BatchNorm after each activation but the last
     linear_relu: bool = True  # ReLU after the decoder's last linear layer
+    average: bool = False  # the decoder adds a learned picture, so that the mean of the data is a bias and no detour
     log_var: float | None = None  # where log_var starts, by the bias of its layer; None: as PyTorch draws it
 
 
@@ -42,7 +43,7 @@ PRESETS = {
     "week4_mnist": Preset((8, 16, 32), latent=512, stride=1, hidden=1024),
     "final": Preset((4, 8, 16, 32), latent=128),
 }
-SMALL_LARGE = Preset((8, 16, 32, 64), latent=64, activation=nn.SiLU, norm=False, linear_relu=False)
+SMALL_LARGE = Preset((8, 16, 32, 64), latent=64, activation=nn.SiLU, norm=False, linear_relu=False, average=True)
 
 
 class ConvVAE(nn.Module):
@@ -80,6 +81,7 @@ class ConvVAE(nn.Module):
             blocks.append(nn.ConvTranspose2d(channels[i], channel, 3, stride, 1, output_padding=extra))
             blocks += _after(channel, preset) if i else []
         self.decoder = nn.Sequential(*blocks)
+        self.average = nn.Parameter(torch.zeros(1, *self.shape)) if preset.average else None
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (batch, 1, bin, frame) -> mu and log_var of the posterior, (batch, latent) each."""
@@ -88,7 +90,8 @@ class ConvVAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """z (batch, latent) -> x_hat (batch, 1, bin, frame)."""
-        return self.decoder(z)
+        x_hat = self.decoder(z)
+        return x_hat if self.average is None else x_hat + self.average
 
     def forward(
         self, x: Tensor, sample: bool = True, generator: torch.Generator | None = None
