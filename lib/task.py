@@ -20,7 +20,6 @@ from lib import objective
 from lib.batches import stream
 from lib.vae import ConvVAE
 
-
 TIE = 0.01  # of the best validation loss: of epochs that differ by less, the last one is kept, where steps are smallest
 
 
