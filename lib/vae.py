@@ -6,8 +6,8 @@
 A block is conv (kernel 3, padding 1), activation and, in the report's nets, BatchNorm. The decoder mirrors the encoder;
 each transposed convolution is padded to the size that the encoder saw, so odd sizes come back as they were. The last
 one has neither norm nor activation. `week4` and `week4_mnist` are the report's nets, `final` the student's later one.
-`small` is ours, made to learn in seconds on one core. It has no BatchNorm: without it, it learns faster on digits, and a
-collapsed net stays collapsed on voices it never heard, where running statistics of other voices let nats back in.
+`small` is ours, made to learn in seconds on one core. It has no BatchNorm: without it, it learns faster on digits, and
+a collapsed net stays so on voices it never heard, where running statistics of other voices would let nats back in.
 """
 
 import difflib

@@ -121,7 +121,7 @@ for name, key in {"beta": "beta1", "beta0": "beta0", "calibrated": "calibrated"}
     metrics = runs[name].metrics
     for short, long in {"mse": "mse_mu", "mse_sampled": "mse_sampled", "kl": "kl", "active_units": "active_units"}.items():
         story.record(f"mnist.{key}.{short}", metrics[long])
-table.style.format({"mse_mu": "{:.4f}", "mse_sampled": "{:.4f}", "kl": "{:.3f}", "active_units": "{:.0f}"}, na_rep="").set_caption(
+table.style.set_uuid("mnist").format({"mse_mu": "{:.4f}", "mse_sampled": "{:.4f}", "kl": "{:.3f}", "active_units": "{:.0f}"}, na_rep="").set_caption(
     "Test set, 10,000 images. mse_mu: error with z = mu; mse_sampled: with z drawn from q(z|x); kl: nats an image."
 )
 
