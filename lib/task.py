@@ -20,6 +20,7 @@ from lib import objective
 from lib.batches import stream
 from lib.vae import ConvVAE
 
+SETTLED = 0.8  # of a cycle: before it, steps are so large that an epoch's validation loss is luck, and none is kept
 TIE = 0.01  # of the best validation loss: of epochs that differ by less, the last one is kept, where steps are smallest
 
 
@@ -124,8 +125,9 @@ class Keep(Checkpoint):
         next(self.progress, None)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
-        losses = [row["val_loss"] for row in task.history]
-        if losses[-1] <= min(losses) + TIE * abs(min(losses)):
+        cycle = task.config.schedule == "one_cycle"
+        losses = [row["val_loss"] for row in task.history if not cycle or row["epoch"] > SETTLED * task.config.epochs]
+        if losses and losses[-1] <= min(losses) + TIE * abs(min(losses)):
             _whole(self.folder / "model.pt", lambda path: torch.save(task.model.state_dict(), path))
         _whole(self.folder / "log.csv", lambda path: pd.DataFrame(task.history).to_csv(path, index=False))
         _whole(self.folder / "last.ckpt", trainer.save_checkpoint)
