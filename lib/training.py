@@ -1,7 +1,7 @@
 """Training by Lightning as one stage, resumed where it was killed; and measuring the net that came out.
 
-Introduced by story 03. Of the last fifth of the epochs the best on validation is kept, and a log with one row an epoch. Everything here gives
-the same bytes for the same seed on one CPU.
+Introduced by story 03. Of the last fifth of the epochs the best on validation is kept, and a log with one row an
+epoch. Everything here gives the same bytes for the same seed on one CPU.
 """
 
 import logging
