@@ -71,7 +71,7 @@ edge = theory.edge(pca.values[0], values)
 print(f"N = {values}; the edge of collapse is predicted near beta = {edge:.3f}")
 print(f"beta = {parameters.beta:g} lies {'beyond' if parameters.beta > edge else 'below'} it")
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "hide-input"]
 story.record("mnist.edge_predicted", edge)
 story.record("mnist.lambda1", pca.values[0])
 story.record("mnist.beta1.sigma2", parameters.beta * values / 2)
@@ -114,7 +114,7 @@ table = pd.DataFrame(
     | {"mean image": {"mse_mu": mse_mean}, f"PCA, {parameters.latent} components": {"mse_mu": mse_pca}}
 ).T[columns]
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "hide-input"]
 story.record("mnist.mean_image.mse", mse_mean)
 story.record("mnist.pca.mse", mse_pca)
 for name, key in {"beta": "beta1", "beta0": "beta0", "calibrated": "calibrated"}.items():

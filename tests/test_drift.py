@@ -100,3 +100,8 @@ def test_published_numbers_are_those_on_the_chapters() -> None:
 
     chapters = [ROOT / "book" / "chapters" / f"{script.stem}.ipynb" for script in SCRIPTS]
     assert json.loads((ROOT / "book" / "results.json").read_text()) == results.collect(chapters)
+
+
+def test_the_picture_of_the_readme_is_the_chapter_s() -> None:
+    assert (ROOT / "book" / "average.png").read_bytes() == publish.picture(ROOT / "book" / "chapters")
+    assert "(book/average.png)" in (ROOT / "README.md").read_text(encoding="utf-8")

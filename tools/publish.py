@@ -4,6 +4,7 @@ Refuses a run that is incomplete, was made by other code or other parameters, or
 then renames: the published book is the old one or the new one, never a mixture.
 """
 
+import base64
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from lib import ROOT, BadInput, artifacts, parameters
 from lib.story import page_hash
 
 LIMIT = 1_000_000  # bytes of a page
+PICTURE = ("03_mnist_sanity_check", "fig-digits-beta1")  # page and name of the figure that README.md shows
 
 
 def chapters() -> list[str]:
@@ -42,6 +44,15 @@ def check(run: Path, stories: dict[str, dict]) -> list[Path]:
     return found
 
 
+def picture(chapters: Path) -> bytes:
+    """The figure of README.md as PNG, from the page that made it."""
+    story, name = PICTURE
+    for cell in pages.read(chapters / f"{story}.ipynb").cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
+            return base64.b64decode(next(o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})))
+    raise BadInput(f"{story}: no figure {name}, which README.md shows")
+
+
 def publish(run: Path, stories: dict[str, dict], book: Path) -> None:
     """Copy a run's pages and numbers into a book folder, all or nothing."""
     found = check(run, stories)
@@ -64,6 +75,7 @@ if __name__ == "__main__":
     try:
         run = parameters.read_run(ROOT / "runs" / "report.yml")
         publish(artifacts.root() / "report", run["stories"], ROOT / "book")
+        (ROOT / "book" / "average.png").write_bytes(picture(ROOT / "book" / "chapters"))
     except BadInput as error:
         sys.exit(str(error))
     print(f"published {len(chapters())} chapters in {ROOT / 'book'}: commit book/chapters and book/results.json")
