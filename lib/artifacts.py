@@ -47,8 +47,8 @@ class Config(BaseModel):
 
 
 def root() -> Path:
-    """The artifact folder: `artifacts/` of the checkout, or where the variable ARTIFACTS_DIR points."""
-    return Path(os.environ.get("ARTIFACTS_DIR") or ROOT / "artifacts")
+    """The artifact folder: `artifacts/` of the checkout, or where ARTIFACTS_DIR points, from the checkout on."""
+    return ROOT / (os.environ.get("ARTIFACTS_DIR") or "artifacts")
 
 
 def imports(source: str) -> list[str]:
@@ -95,8 +95,9 @@ def code_hash(module: str) -> str:
 
 
 def key(config: dict, module: str) -> str:
-    """The folder name of a stage: 16 hex digits over the config and the code of the module that computes it."""
-    text = json.dumps({"config": config, "code": code_hash(module), "format": FORMAT}, sort_keys=True)
+    """The folder name of a stage: 16 hex digits over config, versions and the code of the module that computes it."""
+    whole = {"config": config, "code": code_hash(module), "format": FORMAT, "versions": versions()}
+    text = json.dumps(whole, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -109,6 +110,7 @@ def commit() -> str:
         return "unknown"
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide numbers."""
     return {"python": sys.version.split()[0]} | {name: version(name) for name in PACKAGES}

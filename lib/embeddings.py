@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from lib import BadInput, artifacts
 
-BLOCK = 256  # rows read at a time, so that an array on disk is never in memory as a whole
+BLOCK = 256  # rows read at a time, so that an array on disk is in memory once, as float32, and not twice
 
 
 def _check(points: np.ndarray, labels: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:

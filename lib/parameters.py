@@ -36,12 +36,15 @@ Sound = Annotated[str, AfterValidator(_sound), Field(description='"speech", "mus
 Corpus = Annotated[str, AfterValidator(_any_corpus), Field(description='"digits", "speech", "music" or "folder:PATH"')]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="seed of everything random")]
 Count = Annotated[int, Field(ge=1, description="how many, at least 1")]
-Seconds = Annotated[float, Field(ge=0.1, le=60, description="length of a clip, s")]
+Seconds = Annotated[float, Field(ge=0.5, le=60, description="length of a clip, s")]
 Images = Annotated[int, Field(ge=1000, le=58000, description="training images; MNIST's last 2,000 are for validation")]
 Latent = Annotated[int, Field(ge=1, le=4096, description="latent units")]
 Beta = Annotated[float, Field(ge=0, le=1e6, description="weight of the KL term in the report's loss")]
 Rate = Annotated[float, Field(gt=0, le=1, description="Adam's step size")]
 Preset = Annotated[Literal["small", "week4", "week4_mnist", "final"], Field(description="architecture, see lib.vae")]
+Logger = Annotated[
+    Literal["csv", "tensorboard", "wandb", "wandb_offline"], Field(description="where the curves go beside the CSV")
+]
 Kind = Annotated[Literal["log_mel", "stft"], Field(description="kind of spectrogram, see lib.spectrograms")]
 Normalise = Annotated[Literal["per_clip", "constants"], Field(description="by each clip, or by the training set")]
 Settings = Annotated[Literal["fixed", "random"], Field(description="effect settings: all 0.5, or uniform at random")]
@@ -91,12 +94,13 @@ class MnistSanityCheck(Parameters):
     """Story 03."""
 
     preset: Preset
-    latent: Latent
+    latent: Annotated[int, Field(ge=1, le=783, description="latent units, fewer than the 784 pixels")]
     beta: Beta
     epochs: Count
     learning_rate: Rate
     batch_size: Count
     train_images: Images
+    logger: Logger
     seed: Seed
 
 
@@ -116,6 +120,7 @@ class SpectrogramVae(Parameters):
     spectrogram: Kind
     normalise: Normalise
     augment: Annotated[bool, Field(description="change pitch and tempo of training clips")]
+    logger: Logger
     seed: Seed
 
 

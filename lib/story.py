@@ -10,11 +10,13 @@ import html
 import inspect
 import json
 import os
+import re
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 import torch
@@ -68,6 +70,11 @@ def record(name: str, value: float | int) -> None:
     glue(name, number, display=False)
 
 
+def slug(corpus: str) -> str:
+    """A corpus as part of a record's name: "speech"; "folder:/sounds/My voices" is "My_voices"."""
+    return re.sub(r"\W", "_", Path(corpus.partition(":")[2] or corpus).resolve().name)
+
+
 @contextmanager
 def _terminal() -> Iterator[TextIO]:
     """The terminal that papermill or Jupyter was started from, not the page: the kernel keeps a copy of its stderr."""
@@ -79,7 +86,7 @@ def _terminal() -> Iterator[TextIO]:
             yield stream
 
 
-def progress(iterable: Iterable, total: int | None = None, label: str = "") -> Iterator:
+def progress(iterable: Iterable, total: int | None = None, label: str | Callable[[], str] = "") -> Iterator:
     """Pass the items through; say how far it is and how long it takes, and leave nothing on the page.
 
     A line in the terminal every five seconds, and in Jupyter Lab a line under the cell, updated twice a second and
@@ -88,14 +95,15 @@ def progress(iterable: Iterable, total: int | None = None, label: str = "") -> I
     from tqdm import tqdm
 
     total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
-    handle = display({"text/plain": label}, raw=True, display_id=True) if "JPY_SESSION_NAME" in os.environ else None
+    handle = display({"text/plain": ""}, raw=True, display_id=True) if "JPY_SESSION_NAME" in os.environ else None
     start = said = shown = time.perf_counter()
     with _terminal() as terminal:
         try:
             for done, item in enumerate(iterable):
                 yield item
                 now = time.perf_counter()
-                line = tqdm.format_meter(done + 1, total, now - start, ncols=100, prefix=label)
+                prefix = label() if callable(label) else label
+                line = tqdm.format_meter(done + 1, total, now - start, ncols=100, prefix=prefix)
                 if now - said >= TERMINAL_EVERY_S:
                     said = now
                     line_over_bar = f"\r{_running['name']} · {line}".ljust(101)  # papermill's bar has no line end

@@ -3,6 +3,7 @@
 Introduced by story 03; `lib.training` runs it. The latent noise of an epoch follows from (seed, epoch) alone.
 """
 
+import io
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from lib import objective
+from lib import BadInput, objective
 from lib.batches import stream
 from lib.vae import ConvVAE
 
@@ -40,7 +41,7 @@ class TrainingConfig(BaseModel):
     seed: int = Field(1234, ge=0)
     validation_examples: int = Field(2048, ge=1)  # at most so many are looked at after an epoch
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    logger: Literal["csv", "tensorboard", "wandb"] = "csv"  # a CSV is always written; wandb works offline
+    logger: Literal["csv", "tensorboard", "wandb", "wandb_offline"] = "csv"  # a CSV is always written
 
 
 class Task(pl.LightningModule):
@@ -62,7 +63,7 @@ class Task(pl.LightningModule):
         return [optimiser], [{"scheduler": schedule, "interval": "step"}]
 
     def _loss(self, x: Tensor) -> Tensor:
-        x_hat, mu, log_var = self.model(x, generator=self.noise)
+        x_hat, mu, log_var = (out.float() for out in self.model(x, generator=self.noise))  # sums are not for bf16
         mse, kl = objective.squared_error_mean(x, x_hat), objective.kl_sum_latent_mean_batch(mu, log_var)
         for name, value in (("mse", mse), ("kl", kl), ("n", 1)):
             self.sums[name] = self.sums.get(name, 0) + len(x) * (value.detach() if name != "n" else 1)
@@ -128,7 +129,9 @@ class Keep(Checkpoint):
         cycle = task.config.schedule == "one_cycle"
         losses = [row["val_loss"] for row in task.history if not cycle or row["epoch"] > SETTLED * task.config.epochs]
         if losses and losses[-1] <= min(losses) + TIE * abs(min(losses)):
-            _whole(self.folder / "model.pt", lambda path: torch.save(task.model.state_dict(), path))
+            weights = io.BytesIO()  # by way of memory: a full disk is then an OSError, as everywhere else
+            torch.save(task.model.state_dict(), weights)
+            _whole(self.folder / "model.pt", lambda path: path.write_bytes(weights.getbuffer()))
         _whole(self.folder / "log.csv", lambda path: pd.DataFrame(task.history).to_csv(path, index=False))
         _whole(self.folder / "last.ckpt", trainer.save_checkpoint)
 
@@ -138,3 +141,18 @@ def _whole(path: Path, write: Callable[[Path], object]) -> None:
     beside = path.with_name(f"{path.name}.part")
     write(beside)
     os.replace(beside, path)
+
+
+def logger_of(name: str, folder: Path) -> Any:
+    """The logger asked for beside the CSV, writing into the run's folder; only "wandb" uses the network."""
+    try:
+        if name == "tensorboard":
+            return pl.loggers.TensorBoardLogger(folder, name="tensorboard", version="")
+        if name.startswith("wandb"):
+            import wandb
+
+            offline = name == "wandb_offline"
+            return pl.loggers.WandbLogger(save_dir=folder, offline=offline, settings=wandb.Settings(silent=True))
+    except ImportError:
+        raise BadInput(f"logger = {name!r}: not installed; pip install -e '.[loggers]', or take 'csv'") from None
+    return False

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lib import BadInput, artifacts, objective
 from lib.batches import ArrayDataset, Batches, stream
-from lib.task import Keep, Task, TrainingConfig
+from lib.task import Keep, Task, TrainingConfig, logger_of
 from lib.vae import ConvVAE, build, draw
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its greetings and tips do not belong on a page
@@ -71,17 +71,6 @@ def _accelerator(wanted: str) -> str:
     return wanted
 
 
-def _logger(name: str, folder: Path) -> Any:
-    """The logger asked for beside the CSV, writing into the run's folder; nothing goes over the network."""
-    if name == "tensorboard":
-        return pl.loggers.TensorBoardLogger(folder, name="tensorboard", version="")
-    if name == "wandb":
-        import wandb
-
-        return pl.loggers.WandbLogger(save_dir=folder, offline=True, settings=wandb.Settings(silent=True))
-    return False
-
-
 def fit(
     config: TrainingConfig,
     train: ArrayDataset,
@@ -91,7 +80,8 @@ def fit(
 ) -> Fitted:
     """Train, or find the run already made: a stage "train". A run that was killed goes on after its last whole epoch.
 
-    data_key: JSON-able, says which data these are; progress(iterable, total=, label=) yields the steps and shows them.
+    data_key: JSON-able, says which data these are; progress(iterable, total=, label=) yields the steps and shows them
+    under the text that label() returns.
     """
     if train.shape != validation.shape:
         raise BadInput(f"validation of shape {validation.shape}: must be that of the training set, {train.shape}")
@@ -129,12 +119,16 @@ def _train(config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset
         state = folder / "last.ckpt"
         done = _read(state, folder)["global_step"]
     objective_ = "calibrated" if config.objective == "calibrated" else f"beta {config.beta:g}"
-    label = f"training {config.preset}, {objective_}, {config.epochs} epochs"
+
+    def label() -> str:
+        epoch = min(task.current_epoch + 1, config.epochs)
+        return f"training {config.preset}, {objective_}, epoch {epoch} of {config.epochs}"
+
     ticks = range(done, steps) if progress is None else progress(range(done, steps), total=steps - done, label=label)
     trainer = pl.Trainer(
         accelerator=config.accelerator, devices=1, max_epochs=config.epochs,
         precision="bf16-mixed" if config.accelerator == "cuda" else "32-true",
-        logger=_logger(config.logger, folder), callbacks=[Keep(folder, iter(ticks))], log_every_n_steps=len(batches),
+        logger=logger_of(config.logger, folder), callbacks=[Keep(folder, iter(ticks))], log_every_n_steps=len(batches),
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )
     task = Task(model, config, steps)
@@ -147,6 +141,9 @@ def _train(config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise error.__context__ from None
             raise
+        finally:
+            if config.logger.startswith("wandb"):  # else the next training in this kernel writes into this one's log
+                trainer.logger.experiment.finish()
 
 
 def evaluate(

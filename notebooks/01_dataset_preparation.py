@@ -4,9 +4,9 @@
 # ```{admonition} This page
 # :class: tip
 # **In**: the corpora in `data/`: speech by eight persons, music by the song. **Out**: clips of two seconds, splits by
-# person and by song, examples to hear and to see, the average spectrum of every voice. **Time**: half a minute on one
-# CPU core; a GPU is not used. **Number to expect**: no person and no song in two splits; a band limit near 7.7 kHz for
-# the telephone-system voices.
+# person and by song, examples to hear and to see, the average spectrum of every voice. **Time**: about half a minute
+# on one CPU core; a GPU is not used. **Number to expect**: no person and no song in two splits; a band limit of about
+# 7.7 kHz for the telephone-system voices.
 # ```
 #
 # The report added speech (VCTK) to music (MUSDB18) "to help with debugging". Both sets are large, and MUSDB18 may not
@@ -22,7 +22,6 @@ split_seed: int = 0  # of the splits
 
 # %%
 import re
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,7 +33,7 @@ from lib.corpora import load, manifest
 
 parameters = story.begin("01_dataset_preparation", globals())
 layout = spectrograms.SpectrogramConfig()
-names = {corpus: re.sub(r"\W", "_", Path(corpus.partition(":")[2] or corpus).name) for corpus in parameters.corpora}
+names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
 
 # %% [markdown]
 # ## The recordings
@@ -118,7 +117,7 @@ players.players([
 # What we hear: one level indeed, and very different rooms, microphones and bands. As pictures, in 96 mel bands and one
 # frame each 21 ms:
 
-# %% mystnb={"figure": {"name": "fig-clips", "caption": "The clips above as log-mel spectrograms, on one colour scale of 70 dB."}, "image": {"alt": "Spectrograms of clips of each corpus and split. Speech shows harmonics that rise and fall, and pauses; music is dense throughout. Some voices are empty above about 8 kHz."}}
+# %% mystnb={"figure": {"name": "fig-clips", "caption": "The clips above as log-mel spectrograms, on one colour scale of 70 dB."}, "image": {"alt": "Spectrograms of clips of each corpus and split. Speech shows harmonics that rise and fall, and pauses; one piece of music fills all bands, one pulses, one has low notes only. Some voices are empty above about 8 kHz."}}
 seen = {key: spectrograms.spectrogram(audio, layout).numpy() for key, (audio, _) in examples.items()}  # dB
 top = max(values.max() for values in seen.values())
 shape = len(parameters.corpora), len(clips.SPLITS)
@@ -136,7 +135,7 @@ plt.show()
 # each group. We expect the voices to differ, and the recordings even more: speech for telephone systems was coded with
 # G.722 at 16 kHz and has nothing above 8 kHz.
 
-# %% mystnb={"figure": {"name": "fig-spectra", "caption": "Long-term average spectrum of each group, twelve clips each, relative to its own peak. Where a curve drops steeply the recording ends, not the voice."}, "image": {"alt": "Line plots of power against frequency. The speech curves drop at three different places: most at 7.7 kHz, two at 10.5 kHz, two between 6 and 8 kHz. The music curves mostly reach 11.5 kHz."}}
+# %% mystnb={"figure": {"name": "fig-spectra", "caption": "Long-term average spectrum of each group, twelve clips each, relative to its own peak. Where a curve drops steeply the recording ends, not the voice."}, "image": {"alt": "Line plots of power against frequency. Of the speech curves four drop at about 7.7 kHz, two at about 10.5 kHz; the two Dutch voices decline gradually. The music curves mostly reach 11.5 kHz."}}
 power = spectrograms.SpectrogramConfig(kind="stft", power=2.0)
 hz, spectra = spectrograms.frequencies_hz(power), {}
 for corpus in parameters.corpora:
@@ -168,6 +167,7 @@ for corpus in parameters.corpora:
     points = np.concatenate([10 * np.log10(spectra[key] + 1e-10) for key in keys])  # (clip, bin), dB
     told[corpus] = embeddings.knn_accuracy(points, np.repeat([group for _, group in keys], 12))
     story.record(f"corpora.{names[corpus]}.voice_knn5", told[corpus])
+    story.record(f"corpora.{names[corpus]}.voice_chance", 1 / len(keys))  # as many clips of each
 for (corpus, group), limit in band_hz.items():
     person = re.sub(r"\W", "_", group)
     story.record(f"corpora.{names[corpus]}.{person}.band_hz", limit)
@@ -175,9 +175,11 @@ for (corpus, group), limit in band_hz.items():
 # %% [markdown]
 # What we see: the voice of Allison Smith ends at {glue:text}`corpora.speech.allison_smith.band_hz:.0f` Hz (60 dB below
 # its peak), the Czech actors at {glue:text}`corpora.speech.fillets_cs_m.band_hz:.0f` and
-# {glue:text}`corpora.speech.fillets_cs_v.band_hz:.0f` Hz. The spectrum of a single clip is enough to tell whose it is:
-# the five nearest other clips vote for the right person with {glue:text}`corpora.speech.voice_knn5:.2f`, for the right
-# song with {glue:text}`corpora.music.voice_knn5:.2f`. With clips of one person on both sides, a classifier may learn
+# {glue:text}`corpora.speech.fillets_cs_v.band_hz:.0f` Hz. (Band limits are measured on twelve clips here, on whole files in
+# the [data card](../data_card).) The spectrum of a single clip is enough to tell whose it is: the five nearest other
+# clips vote for the right person with {glue:text}`corpora.speech.voice_knn5:.2f`, where chance is
+# {glue:text}`corpora.speech.voice_chance:.2f`, for the right song with {glue:text}`corpora.music.voice_knn5:.2f`, where chance
+# is {glue:text}`corpora.music.voice_chance:.2f`. With clips of one person on both sides, a classifier may learn
 # "this voice, this effect" and be praised for it. No figure of the report is on unseen speakers or songs. In this book
 # every trained model is tested on voices and songs that it never heard.
 #

@@ -4,8 +4,8 @@
 # ```{admonition} This page
 # :class: tip
 # **In**: clips of speech or music, two seconds each. **Out**: one clip under all effects, to see and to hear, and for
-# every effect the size of its trace and the share of it that does not move. **Time**: half a minute on one CPU core; a
-# GPU is not used. **Number to expect**: about 60 % of the trace of overdrive is a fixed filter, of delay about 20 %.
+# every effect the size of its trace and the share of it that does not move. **Time**: about half a minute on one CPU core;
+# a GPU is not used. **Number to expect**: about 60 % of the trace of overdrive is a fixed filter, of delay about 20 %.
 # ```
 #
 # The report asks for "sensible embeddings of audio which reflect the difference in effects". Before any embedding,
@@ -125,7 +125,7 @@ for ax, (name, values) in zip(axes.flat, seen.items(), strict=True):
 figures.colour_bar(figure, image, axes, "power / dB")
 plt.show()
 
-# %% mystnb={"figure": {"name": "fig-effects-difference", "caption": "Wet minus dry, in dB, both cut off 60 dB below the dry clip's peak. Red: the effect added energy; blue: it took some away."}, "image": {"alt": "Eleven difference spectrograms. Overdrive, multiband, bitcrush and combo show horizontal bands of one colour; delay and ambience are red in the pauses; flanger, chorus and phaser are faint with thin moving lines."}}
+# %% mystnb={"figure": {"name": "fig-effects-difference", "caption": "Wet minus dry, in dB, both cut off 60 dB below the dry clip's peak. Red: the effect added energy; blue: it took some away."}, "image": {"alt": "Eleven difference spectrograms. Overdrive, multiband, bitcrush and combo show patches in some bands, with stripes in time; delay and ambience are red in the pauses; flanger, chorus and phaser are faint with thin moving lines."}}
 def difference(dry_db: np.ndarray, wet_db: np.ndarray) -> np.ndarray:
     """Wet minus dry (band, frame), dB; what lies 60 dB below the dry clip's peak counts as silence."""
     floor = dry_db.max() - 60
@@ -138,17 +138,20 @@ for ax, name in zip(list(axes.flat)[1:], names, strict=True):
     change = difference(seen["clean"], seen[name])
     image = figures.show_spectrogram(ax, change, layout, -30, 30, effects.EFFECTS[name].label, cmap="RdBu_r")
     ax.label_outer()
+axes[0, 1].tick_params(labelleft=True)  # the hidden panel counts as the outer one
+axes[0, 1].set_ylabel("frequency / Hz")
 figures.colour_bar(figure, image, axes, "wet minus dry / dB")
 plt.show()
 
 # %% [markdown]
-# What we see: two families. Overdrive, multiband, bitcrush and combo paint whole bands, at all times alike. Delay and
-# ambience act where the dry clip pauses. The modulation effects leave the faintest traces, and those move.
+# What we see: three kinds. Overdrive, multiband, ring modulator, bitcrush and combo leave a large trace, about half of it
+# a fixed filter. Delay, ambience and compressor leave one as large that mostly follows the sound. Flanger, chorus and
+# phaser leave the faintest, and it moves. The eye only guesses such shares, so we measure them.
 #
 # ## How large is the trace, and does it stand still?
 #
 # For 24 clips we take the root mean square of the difference, in dB, and split its square in two: the average over
-# time, which a fixed filter could have done, and the rest, which moves. We expect the two families to part. It matters
+# time, which a fixed filter could have done, and the rest, which moves. We expect the three kinds to part. It matters
 # for all that follows: whatever averages over time keeps the first part only.
 
 # %% mystnb={"figure": {"name": "fig-effects-trace", "caption": "Size of the trace of each effect, and the share of it that a fixed filter would explain; means over 24 clips, with their standard deviation."}, "image": {"alt": "Scatter of eleven effects. Overdrive, multiband, combo, ring modulator and bitcrush are large and half fixed; delay, ambience and compressor are mostly moving; flanger, chorus and phaser are small and moving."}}
@@ -167,7 +170,7 @@ for name, row in trace.iterrows():
     style = {"color": figures.EFFECT_COLOURS[name], "marker": figures.EFFECT_MARKERS[name], "ms": 8, "elinewidth": 0.7}
     (x, dx), (y, dy) = row["size_db"], row["fixed_share"]
     ax.errorbar(x, y, dy, dx, ls="", label=effects.EFFECTS[name].label, **style)
-ax.set(xlabel="size of the trace / dB", ylabel="share that stands still", ylim=(0, 1), xlim=(0, None))
+ax.set(xlabel="size of the trace / dB", ylabel="share of the trace that stands still (0 to 1)", ylim=(0, 1), xlim=(0, None))
 figure.legend(loc="outside right center", frameon=False)
 sns.despine(ax=ax)
 plt.show()
@@ -182,9 +185,10 @@ for name in names:
 # {glue:text}`effects.multiband.fixed_share:.2f` of that of multiband, but only
 # {glue:text}`effects.delay.fixed_share:.2f` for delay and {glue:text}`effects.flanger.fixed_share:.2f` for flanger.
 # The flanger is also the faintest: {glue:text}`effects.flanger.size_db:.1f` dB against
-# {glue:text}`effects.overdrive.size_db:.1f` dB. A distance between raw spectrograms adds so faint a trace to
-# everything in which two clips differ anyway. [Chapter 07](07_umap_analysis) meets both again: the report's two-effect
-# map sets a still effect against a moving one, and its fifth effect is the faint one.
+# {glue:text}`effects.overdrive.size_db:.1f` dB. Two clips differ in voice and words by far more than that, so a distance
+# between raw spectrograms hardly sees the flanger. Both findings come back in the
+# [maps of raw spectrograms](07_umap_analysis): the report's two-effect map sets a still effect against a moving one, and
+# its fifth effect is the faint one.
 #
 # ## The finding, asserted
 
@@ -206,10 +210,9 @@ print("All clips are finite, equally loud and changed; overdrive and multiband s
 #
 # ```{admonition} A solution
 # :class: dropdown
-# `papermill notebooks/02_audio_effects.ipynb out.ipynb -p corpus music -p settings random`. Delay, ambience and
-# compressor lose most: dense, mastered music has few pauses to fill and its level is even already, so their traces
-# shrink by nearly half. The assertions hold: which effects stand still is a property of the effect more than of the
-# sound.
+# `papermill notebooks/02_audio_effects.ipynb out.ipynb -p corpus music -p settings random`. We expect delay,
+# ambience and compressor to lose most: dense music has few pauses to fill, and its level is even already. The table of
+# sizes is in `trace`; the assertions tell whether the same effects stand still.
 # ```
 # ````
 

@@ -1,7 +1,9 @@
 """Every command of the README, as typed. `make book` comes first: what it computes, the later ones and nbval find."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 from filelock import FileLock
 
 from lib import ROOT, artifacts
+from lib.parameters import STORIES
 
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 STORY = "03_mnist_sanity_check"
@@ -94,10 +97,48 @@ def test_papermill_refuses_a_wrong_parameter(words: str, said: str, tmp_path) ->
     assert done.returncode != 0 and said in done.stdout
 
 
-def test_papermill_explains_every_parameter() -> None:
-    done = run(f"papermill --help-notebook notebooks/{STORY}.ipynb")
-    assert done.returncode == 0
-    assert "beta: float (default 1.0)" in done.stdout and "weight of the KL term" in done.stdout
+@pytest.mark.parametrize("story", STORIES)
+def test_papermill_explains_every_parameter(story: str) -> None:
+    """Name, type, default and, on the same line or the next, the meaning."""
+    done = run(f"papermill --help-notebook notebooks/{story}.ipynb")
+    explained = re.findall(r"^  (\w+): \w+ \(default [^\n]+\)\s+\S", done.stdout, re.M)
+    assert done.returncode == 0 and explained == list(STORIES[story].model_fields), done.stdout
+
+
+def test_a_story_runs_on_a_folder_of_sound(tmp_path) -> None:
+    """Nothing but paths of recordings is needed: here three of each of five voices, from another directory."""
+    for voice in ("en", "es", "fr", "it", "ru"):
+        (tmp_path / "sounds" / voice).mkdir(parents=True)
+        for path in sorted((ROOT / "data/speech" / voice).glob("*.ogg"), key=lambda file: -file.stat().st_size)[:3]:
+            shutil.copy(path, tmp_path / "sounds" / voice)
+    words = f"-p corpus folder:{tmp_path}/sounds -p clip_s 1.0"
+    done = run(f"papermill {ROOT}/notebooks/02_audio_effects.ipynb out.ipynb {words}", tmp_path, 300)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert pages.mark(pages.read(tmp_path / "out.ipynb"))["story"] == "02_audio_effects"
+
+
+def test_the_commands_of_the_readme_exist_and_ci_runs_its_test_command() -> None:
+    readme, ci = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
+    named = set(re.findall(r"(?:^|`)make (\w+)", readme, re.M))
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"book", "report", "publish", "test"} <= named <= targets
+    assert "make test" in ci.splitlines()
+
+
+def test_a_clone_holds_what_the_commands_need(tmp_path) -> None:
+    """Code and data are tracked, and make finds its way from nothing."""
+    clone = tmp_path / "clone"
+    assert run(f"git clone --quiet {ROOT} {clone}").returncode == 0
+    files = set(run("git ls-files", clone).stdout.splitlines())
+    with open(ROOT / "data/manifest.csv", encoding="utf-8", newline="") as manifest:
+        data = {f"data/{row['file']}" for row in csv.DictReader(manifest)}
+    code = {path.relative_to(ROOT).as_posix() for folder in ("lib", "tools") for path in (ROOT / folder).glob("*.py")}
+    assert data | code | {"data/manifest.csv", "requirements.txt", "Snakefile"} <= files
+    done = run("make -n book report publish test", clone, 60)
+    assert done.returncode == 0, done.stdout
+    steps = ["pip install", "tools/run.py quick", "tools/run.py report", "tools/publish.py", "pytest --nbval"]
+    places = [done.stdout.find(step) for step in steps]
+    assert -1 not in places and places == sorted(places), done.stdout
 
 
 def copy_of_tracked_files(folder: Path, *patterns: str) -> None:

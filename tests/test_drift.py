@@ -64,6 +64,30 @@ def test_parameters_have_type_default_and_meaning_one_a_line(script: Path) -> No
 
 
 @stories
+def test_every_figure_has_a_caption_and_a_text_for_those_who_cannot_see_it(script: Path) -> None:
+    notebook = pages.read(script.with_suffix(".ipynb"))
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    told = [cell for cell in cells if "figure" in cell.metadata.get("mystnb", {})]
+    for cell in told:
+        found = cell.metadata["mystnb"]
+        assert found["figure"].get("caption", "").strip() and found["image"].get("alt", "").strip(), cell.source
+    drawn = [cell for cell in cells if any("image/png" in output.get("data", {}) for output in cell.outputs)]
+    assert drawn, "no picture on this page: make sync"
+    for cell in drawn:
+        assert cell in told, f"a picture without mystnb.figure: {cell.source}"
+    names = [cell.metadata["mystnb"]["figure"]["name"] for cell in told]
+    assert len(set(names)) == len(names)
+
+
+def test_the_report_run_has_the_size_that_was_promised() -> None:
+    ablation, umap = REPORT["06_beta_ablation"], REPORT["07_umap_analysis"]
+    assert len(set(ablation["betas"])) >= 10 and (min(ablation["betas"]), max(ablation["betas"])) == (1e-5, 1.0)
+    assert len(set(ablation["seeds"])) == 3 and set(ablation["corpora"]) == {"digits", "speech"}
+    assert umap["effects"] == [2, 3, 4, 5] and umap["clips_per_effect"] == [2500, 2500, 2000, 1000]
+    assert set(umap["corpora"]) == {"speech", "music"}
+
+
+@stories
 def test_quick_run_is_the_notebooks_defaults(script: Path) -> None:
     defaults = {node.target.id: ast.literal_eval(node.value) for node in ast.parse(parameters_cell(script)).body}
     assert QUICK[script.stem] == defaults

@@ -1,6 +1,9 @@
 """The house stands: versions, links, settings, the lock, what git tracks, and the limits that keep it thin."""
 
 import ast
+import csv
+import json
+import math
 import re
 import subprocess
 from importlib.metadata import version
@@ -91,6 +94,33 @@ def test_the_lock_holds_what_the_project_needs() -> None:
     wanted = project["dependencies"] + project["optional-dependencies"]["test"]
     pins = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
     assert set(lock.closure(wanted)) <= pins, "run python tools/lock.py"
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE"])
+def test_every_licence_is_named(name: str) -> None:
+    """Those of the data, as the manifest lists them; those of code, text and the effects."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    with open(ROOT / "data/manifest.csv", encoding="utf-8", newline="") as manifest:
+        licences = {row["licence"] for row in csv.DictReader(manifest)} | {"MIT", "CC-BY-4.0", "GPL-3"}
+    missing = {licence for licence in licences if not re.search(rf"(?<![\w-]){re.escape(licence)}(?![\w-])", text)}
+    assert not missing and "pedalboard" in text
+
+
+def test_the_numbers_of_the_readme_are_the_published_ones() -> None:
+    """To as many decimals as the README gives."""
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "book/results.json").read_text())
+    expected = {
+        "noise of NUMBER": math.sqrt(found["mnist.beta1.sigma2"]),
+        "MSE NUMBER": found["mnist.beta1.mse"],
+        "2 lambda_1 / N = NUMBER": found["mnist.edge_predicted"],
+        "NUMBER times beyond the edge": found["mnist.beta1.edges_out"],
+    }
+    for words, number in expected.items():
+        told = re.search(words.replace("NUMBER", r"(\d*\.?\d+)"), text)
+        assert told, f"the README no longer says {words!r}: change this test with it"
+        decimals = len(told[1].partition(".")[2])
+        assert float(told[1]) == round(number, decimals), f"{told[0]}: published is {number}"
 
 
 def test_lib_is_tracked_and_computed_things_are_not() -> None:

@@ -9,7 +9,7 @@ from lib import ROOT, BadInput
 from lib.parameters import STORIES, read_run, resolve
 
 MNIST = {"preset": "small", "latent": 16, "beta": 1.0, "epochs": 1, "learning_rate": 1e-3, "batch_size": 128,
-         "train_images": 10000, "seed": 1}
+         "train_images": 10000, "logger": "csv", "seed": 1}
 UMAP = {"corpora": ["speech", "music"], "effects": [2, 3], "clips_per_effect": [100, 50], "clip_s": 2.03,
         "spectrogram": "log_mel", "settings": "random", "n_neighbors": 15, "min_dist": 0.1, "seed": 42}
 WRONG = [

@@ -52,6 +52,27 @@ def test_progress_is_said_in_the_terminal(capfd, monkeypatch) -> None:
     assert "letters" in said and "3/3" in said
 
 
+def test_progress_asks_for_a_label_that_changes(capfd, monkeypatch) -> None:
+    monkeypatch.setattr(story, "TERMINAL_EVERY_S", 0)
+    seen = []
+    for item in story.progress("ab", label=lambda: f"epoch {len(seen)} of 2"):
+        seen.append(item)
+    said = capfd.readouterr().err
+    assert seen == ["a", "b"] and said.index("epoch 1 of 2") < said.index("epoch 2 of 2")
+
+
+@pytest.mark.parametrize(("corpus", "name"), [
+    ("speech", "speech"), ("folder:/sounds/My voices", "My_voices"), ("folder:/sounds/My voices/", "My_voices"),
+    ("folder:/sounds/C:notes-2.1", "C_notes_2_1"),
+])
+def test_a_corpus_has_a_name_that_can_be_recorded(corpus: str, name: str, monkeypatch) -> None:
+    assert story.slug(corpus) == name
+    recorded = []
+    monkeypatch.setattr(story, "glue", lambda key, *_, **__: recorded.append(key))
+    story.record(f"umap.{story.slug(corpus)}.knn5", 0.5)
+    assert recorded == [f"umap.{name}.knn5"]
+
+
 def test_source_shows_the_lines_without_the_docstring(page) -> None:
     shown = page.cells[5].outputs[0].data["text/markdown"]
     assert shown.startswith("```python\ndef device() -> str:\n    if torch.cuda.is_available()")

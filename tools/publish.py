@@ -57,18 +57,23 @@ def publish(run: Path, stories: dict[str, dict], book: Path) -> None:
     """Copy a run's pages and numbers into a book folder, all or nothing."""
     found = check(run, stories)
     numbers = results.collect(found)
-    new, old = book / f".chapters.{os.getpid()}", book / f".chapters.{os.getpid()}.old"
+    new, old, chapters = book / f".chapters.{os.getpid()}", book / f".chapters.{os.getpid()}.old", book / "chapters"
     new.mkdir(parents=True)
     try:
         for page in found:
             shutil.copyfile(page, new / page.name)
-        if (book / "chapters").exists():
-            (book / "chapters").rename(old)
-        new.rename(book / "chapters")
+        if chapters.exists():
+            chapters.rename(old)
+        new.rename(chapters)
         artifacts.write_json(book / "results.json", numbers)
+    except BaseException:
+        if old.exists():
+            shutil.rmtree(chapters, ignore_errors=True)
+            old.rename(chapters)
+        raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import sync
 from filelock import FileLock, Timeout
 
 from lib import ROOT, BadInput, artifacts
@@ -18,7 +19,8 @@ from lib.parameters import read_run
 def main(run: str, *more: str) -> int:
     """Exit status of Snakemake; 2 when the run file is wrong or another run is under way."""
     try:
-        read_run(ROOT / "runs" / f"{run}.yml")
+        for story in read_run(ROOT / "runs" / f"{run}.yml")["stories"]:
+            sync.check(ROOT / "notebooks" / f"{story}.py")
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2

@@ -53,6 +53,12 @@ def pair(script: Path) -> bool:
     return write(new, path)
 
 
+def check(script: Path) -> None:
+    """BadInput when a story's .ipynb, which a run executes, has other cells than its .py, which people review."""
+    if cells(pages.read(script.with_suffix(".ipynb"))) != cells(jupytext.read(script, fmt="py:percent")):
+        raise BadInput(f"{script.with_suffix('.ipynb')}: other cells than {script.name}; run `make sync` first")
+
+
 def strip(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """A page as its story: no injected cell, no papermill metadata, cells counted from 1."""
     page.cells = pages.own_cells(page)
