@@ -99,7 +99,11 @@ def fit(
         except FloatingPointError as error:
             shutil.rmtree(partial)
             raise BadInput(f"learning_rate = {config.learning_rate:g}: {error}; use a smaller one") from None
-        shutil.copytree(partial, folder, ignore=shutil.ignore_patterns("last.ckpt"), dirs_exist_ok=True)
+        for path in partial.rglob("*"):  # file by file: of a full disk, copytree makes an error without a number
+            if path.is_file() and not path.is_symlink() and path.name != "last.ckpt":
+                target = folder / path.relative_to(partial)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, target)
 
     folder = artifacts.stage("train", identity, compute, __name__)
     shutil.rmtree(partial, ignore_errors=True)

@@ -198,10 +198,11 @@ for name, audio in wet.items():
     assert abs(clips.loudness(audio, rate_hz) - clips.loudness(dry, rate_hz)) < 0.5, f"{name}: not level-matched"
     assert name == "clean" or np.abs(audio - dry).max() > 1e-3, f"{name}: equal to dry"
 assert np.array_equal(wet["clean"], dry)
-size, still = trace["size_db"]["mean"], trace["fixed_share"]["mean"]
-assert min(still["overdrive"], still["multiband"]) > max(still["delay"], still["ambience"], still["flanger"]) + 0.1
-assert size["flanger"] < min(size["delay"], size["overdrive"], size["multiband"], size["ambience"])
-print("All clips are finite, equally loud and changed; overdrive and multiband stand still, the others of five move.")
+if parameters.corpus in ("speech", "music"):  # found on these; on a sound of your own it may be otherwise
+    size, still = trace["size_db"]["mean"], trace["fixed_share"]["mean"]
+    assert min(still["overdrive"], still["multiband"]) > max(still["delay"], still["ambience"], still["flanger"]) + 0.1
+    assert size["flanger"] < min(size["delay"], size["overdrive"], size["multiband"], size["ambience"])
+    print("All clips are finite, equally loud and changed; overdrive and multiband stand still, the others of five move.")
 
 # %% [markdown]
 # ````{admonition} Exercise

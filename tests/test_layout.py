@@ -111,7 +111,8 @@ def test_the_numbers_of_the_readme_are_the_published_ones() -> None:
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     found = json.loads((ROOT / "book/results.json").read_text())
     expected = {
-        "noise of NUMBER": math.sqrt(found["mnist.beta1.sigma2"]),
+        "standard deviation of NUMBER": math.sqrt(found["mnist.beta1.sigma2"]),
+        "variance of NUMBER": found["mnist.beta1.sigma2"],
         "MSE NUMBER": found["mnist.beta1.mse"],
         "2 lambda_1 / N = NUMBER": found["mnist.edge_predicted"],
         "NUMBER times beyond the edge": found["mnist.beta1.edges_out"],

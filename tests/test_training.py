@@ -98,7 +98,7 @@ def test_a_killed_run_ends_as_one_that_was_not(
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "killed"))
     with pytest.raises(Killed), pytest.MonkeyPatch.context() as patch:
         if after is None:
-            patch.setattr(training.shutil, "copytree", killing_copy)
+            patch.setattr(training.shutil, "copy2", killing_copy)
         training.fit(config, TRAIN, TEST, KEY, None if after is None else killing(after))
     folder = tmp_path / "killed" / "train"
     assert not finished()
