@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish test check sync bench clean
+.PHONY: setup book report publish test check sync clean
 
 setup: .venv/.done
 
@@ -33,9 +33,6 @@ sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
 	$(BIN)/python tools/sync.py pairs
 	$(BIN)/python tools/run.py quick results
 	$(BIN)/python tools/sync.py outputs
-
-bench: setup
-	$(BIN)/python -m pytest -q benchmarks
 
 clean:  ## everything computed; .venv stays
 	rm -rf artifacts book/_build .snakemake
