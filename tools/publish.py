@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import nbformat
 import pages
 import results
 import yaml
@@ -61,7 +62,9 @@ def publish(run: Path, stories: dict[str, dict], book: Path) -> None:
     new.mkdir(parents=True)
     try:
         for page in found:
-            shutil.copyfile(page, new / page.name)
+            notebook = pages.read(page)
+            notebook.metadata.pop("papermill", None)  # it names folders of this machine
+            nbformat.write(notebook, new / page.name)
         if chapters.exists():
             chapters.rename(old)
         new.rename(chapters)
