@@ -60,6 +60,19 @@ def stream(seed: int, *path: int) -> int:
     return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0])
 
 
+def equalised(x: Tensor, amount: float, generator: torch.Generator, terms: int = 6) -> Tensor:
+    """Each example (batch, 1, bin, frame) plus a smooth random curve over its bins, of standard deviation `amount`.
+
+    On dB spectrograms a random equaliser: another microphone, room or voice. terms: cosines, the k-th at 1 / k.
+    """
+    bins, k = x.shape[-2], torch.arange(terms)
+    size = (1 + k).float().reciprocal()
+    place = (torch.arange(bins) + 0.5)[:, None] / bins  # (bin, 1)
+    curves = torch.cos(math.pi * place * k) * torch.where(k > 0, math.sqrt(2), 1.0) * size / size.norm()  # (bin, term)
+    drawn = torch.randn(len(x), terms, generator=generator) @ curves.T
+    return x + amount * drawn[:, None, :, None].to(x.device)
+
+
 class Batches:
     """The batches of an epoch: shuffled by (seed, epoch) where there is a seed, else in the order of the indices."""
 

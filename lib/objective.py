@@ -41,6 +41,24 @@ def report_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: flo
     return squared_error_mean(x, x_hat) + beta * kl_sum_latent_mean_batch(mu, log_var)
 
 
+def reduced_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, weight: float, reduction: str) -> Tensor:
+    """Squared error + weight * KL in one of the reductions found in the wild, a mean over the batch: a scalar.
+
+    reduction: a key of `theory.REDUCTIONS`, the error's over the N values, then the KL's over the latents.
+    """
+    error, kl = squared_error_sum(x, x_hat).mean(), kl_per_unit(mu, log_var).mean(0)
+    error = error * {"mean": 1 / values(x), "sum": 1.0, "half": 0.5}[reduction.split("-")[0]]
+    return error + weight * (kl.mean() if reduction.endswith("-mean") else kl.sum())
+
+
+def free_bits_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: float, floor: float) -> Tensor:
+    """The report's loss in which a unit's first `floor` nats cost nothing. Kingma et al. 2016, "free bits".
+
+    The KL of a unit, averaged over the batch, counts as `floor` nats where it is below.
+    """
+    return squared_error_mean(x, x_hat) + beta * kl_per_unit(mu, log_var).mean(0).clamp(min=floor).sum()
+
+
 def calibrated_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
     """The report's loss with beta = 2 sigma2 / N, where sigma2 is the batch's own squared error: nothing left to tune.
 
@@ -61,6 +79,17 @@ def neg_elbo_nats(squared_error: Tensor, kl: Tensor, sigma2: float, n_values: in
     squared_error: summed over the N values, (batch,); kl: summed over the latents, (batch,); sigma2 > 0.
     """
     return squared_error / (2 * sigma2) + n_values / 2 * math.log(2 * math.pi * sigma2) + kl
+
+
+def log_var_cap(floor: float) -> float:
+    """The largest log_var with which a unit's KL cannot fall below `floor` nats, whatever its mean; inf for 0.
+
+    A posterior held narrower than the prior keeps a KL, the idea of delta-VAE (Razavi et al. 2019): the variance v
+    with (v - 1 - ln v) / 2 = floor.
+    """
+    from scipy.special import lambertw
+
+    return math.log(-lambertw(-math.exp(-1 - 2 * floor)).real) if floor > 0 else math.inf
 
 
 def values(x: Tensor) -> int:

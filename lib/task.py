@@ -17,9 +17,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from lib import BadInput, objective
-from lib.batches import stream
-from lib.vae import ConvVAE
+from lib import BadInput, objective, theory
+from lib.batches import equalised, stream
+from lib.vae import VAE
 
 SETTLED = 0.8  # of a cycle: before it, steps are so large that an epoch's validation loss is luck, and none is kept
 TIE = 0.01  # of the best validation loss: of epochs that differ by less, the last one is kept, where steps are smallest
@@ -32,8 +32,13 @@ class TrainingConfig(BaseModel):
 
     preset: str = "small"
     latent: int | None = Field(None, ge=1)  # None: the preset's own
-    objective: Literal["report", "calibrated"] = "report"
-    beta: float = Field(1.0, ge=0, allow_inf_nan=False)  # of the report's loss; the calibrated one has none
+    objective: Literal["report", "calibrated", "free_bits", "delta"] = "report"
+    beta: float = Field(1.0, ge=0, allow_inf_nan=False)  # weight of the KL at the end; the calibrated loss has none
+    reduction: Literal["mean-sum", "mean-mean", "sum-sum", "half-sum-sum"] = "mean-sum"  # the report's, or another's
+    beta_schedule: Literal["constant", "warm_up", "cyclical"] = "constant"  # how beta gets there
+    floor: float = Field(0.0, ge=0, le=10)  # nats a latent unit, of free_bits and delta
+    equalise: float = Field(0.0, ge=0, le=10)  # deviation of a random equaliser in training, in the input's unit
+    start: str | None = Field(None, pattern="^[0-9a-f]{16}$")  # finished training (its folder) whose weights to take
     learning_rate: float = Field(2e-2, gt=0, allow_inf_nan=False)  # of Adam, the peak of the schedule
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     batch_size: int = Field(128, ge=1)
@@ -47,10 +52,12 @@ class TrainingConfig(BaseModel):
 class Task(pl.LightningModule):
     """What Lightning needs to know: the loss of a batch, the optimiser, the numbers of an epoch."""
 
-    def __init__(self, model: ConvVAE, config: TrainingConfig, steps: int):
+    def __init__(self, model: VAE, config: TrainingConfig, steps: int):
         super().__init__()
         self.model, self.config, self.steps = model, config, steps
         self.n_values = math.prod(model.shape)
+        sigma2 = config.beta and theory.sigma2_of(config.reduction, config.beta, self.n_values, model.latent)
+        self.equal_beta = 2 * sigma2 / self.n_values  # of the report's loss, to which this one is proportional
         self.noise = torch.Generator()
         self.sums: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
@@ -62,35 +69,48 @@ class Task(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.config.learning_rate, max(self.steps, 2))
         return [optimiser], [{"scheduler": schedule, "interval": "step"}]
 
-    def _loss(self, x: Tensor) -> Tensor:
+    def _beta(self) -> float:
+        """The weight of the KL at this step.
+
+        warm_up: rises over the first half (Bowman et al. 2016); cyclical: rises and stays, four times (Fu et al. 2019).
+        """
+        done = self.trainer.global_step / self.steps
+        ramp = {"constant": 1.0, "warm_up": 2 * done, "cyclical": 2 * (4 * done % 1)}[self.config.beta_schedule]
+        return self.config.beta * min(ramp, 1.0)
+
+    def _loss(self, x: Tensor) -> dict[str, Tensor]:
         x_hat, mu, log_var = (out.float() for out in self.model(x, generator=self.noise))  # sums are not for bf16
         mse, kl = objective.squared_error_mean(x, x_hat), objective.kl_sum_latent_mean_batch(mu, log_var)
         for name, value in (("mse", mse), ("kl", kl), ("n", 1)):
             self.sums[name] = self.sums.get(name, 0) + len(x) * (value.detach() if name != "n" else 1)
         if self.config.objective == "calibrated":
-            return objective.calibrated_loss(x, x_hat, mu, log_var)
-        return objective.report_loss(x, x_hat, mu, log_var, self.config.beta)
+            loss = objective.calibrated_loss(x, x_hat, mu, log_var)
+        elif self.config.objective == "free_bits":
+            loss = objective.free_bits_loss(x, x_hat, mu, log_var, self._beta(), self.config.floor)
+        else:
+            loss = objective.reduced_loss(x, x_hat, mu, log_var, self._beta(), self.config.reduction)
+        return {"loss": loss, "mu": mu.detach(), "log_var": log_var.detach()}
 
     def _start(self, part: int) -> None:
         self.sums = {}
         self.noise.manual_seed(stream(self.config.seed, part, self.current_epoch if part == 0 else 0))
 
     def _finish(self, part: str) -> dict[str, float]:
-        """Means over the examples; the loss is what the objective minimises, in its own unit."""
+        """Means over the examples; the loss is what the objective minimises, up to a constant factor."""
         n = self.sums["n"]
         mse, kl = float(self.sums["mse"]) / n, float(self.sums["kl"]) / n
         if self.config.objective == "calibrated":
             loss = float(objective.calibrated_nats(mse, kl, self.n_values))
         else:
-            loss = mse + self.config.beta * kl
+            loss = mse + self.equal_beta * kl
         return {f"{part}_loss": loss, f"{part}_mse": mse, f"{part}_kl": kl}
 
     def on_train_epoch_start(self) -> None:
         self.trainer.train_dataloader.epoch = self.current_epoch
         self._start(0)
 
-    def training_step(self, x: Tensor, _: int) -> Tensor:
-        return self._loss(x)
+    def training_step(self, x: Tensor, _: int) -> dict[str, Tensor]:
+        return self._loss(equalised(x, self.config.equalise, self.noise) if self.config.equalise else x)
 
     def on_validation_epoch_start(self) -> None:
         self.train_row = self._finish("train")  # Lightning validates before it ends the training epoch

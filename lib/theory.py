@@ -6,6 +6,9 @@ sigma2 (Cover and Thomas, ch. 10; Lucas, Tucker, Grosse and Norouzi 2019): a lat
 lies above the level, and from beta = 2 lambda_1 / N on none does.
 """
 
+import difflib
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,9 +16,17 @@ import numpy as np
 
 from lib import BadInput
 
-EXACT = 4096  # examples or values up to which the covariance is decomposed exactly (128 MB); beyond, incrementally
-CHUNK = 1024  # examples read at a time
+EXACT = 4096  # examples or values up to which the covariance is decomposed exactly (128 MB); beyond, iteratively
+CHUNK = 2**26  # bytes of examples, as float64, that are read at a time: memory does not grow with the data set
+SPARE = 16  # components beyond those asked for, which the iteration carries along
 
+# How a loss reduces squared error and KL -> the noise variance at weight 1, of N values and K latents.
+REDUCTIONS: dict[str, Callable[[int, int], float]] = {
+    "mean-sum": lambda n, k: n / 2,  # the report's: mean squared error + beta * KL summed over the latents
+    "mean-mean": lambda n, k: n / (2 * k),  # KL averaged too: the weight is beta_norm = beta K / N, Higgins et al. 2017
+    "sum-sum": lambda n, k: 1 / 2,  # squared error summed, without the 1/2 that the ELBO of unit variance has
+    "half-sum-sum": lambda n, k: 1.0,  # the ELBO of unit variance itself (Kingma and Welling 2014), weight = sigma2
+}
 Prepare = Callable[[np.ndarray], np.ndarray]
 
 
@@ -38,8 +49,7 @@ class Pca:
         if not 0 <= components <= len(self.values):
             raise BadInput(f"components = {components}: this PCA has 0 to {len(self.values)}")
         squared = 0.0
-        for chunk in _chunks(x, self.prepare):
-            chunk = chunk - self.mean
+        for _, chunk in _chunks(x, self.prepare, self.mean):
             squared += np.square(chunk).sum() - np.square(chunk @ self.components[:components].T).sum()
         return float(squared / (len(x) * len(self.mean)))
 
@@ -56,50 +66,73 @@ class Prediction:
     sigma2: float  # the noise variance that beta implies, beta N / 2
 
 
-def _chunks(x: np.ndarray, prepare: Prepare | None):
-    """The examples of x (n, ...) as float64 (at most CHUNK, N), one chunk after the other; x may be a memory map."""
-    for start in range(0, len(x), CHUNK):
-        chunk = np.asarray(x[start : start + CHUNK])
+def _chunks(x: np.ndarray, prepare: Prepare | None, mean: np.ndarray | float = 0.0, rows: int = 0):
+    """The examples of x (n, ...) minus mean (N,), chunk by chunk: first index, and float64 (example, N).
+
+    A chunk holds CHUNK bytes, one example or `rows` examples, whichever is more. x may be a memory map.
+    """
+    rows = max(1, rows, CHUNK // (8 * max(1, math.prod(x.shape[1:]))))
+    for start in range(0, len(x), rows):
+        chunk = np.asarray(x[start : start + rows])
         chunk = np.asarray(chunk if prepare is None else prepare(chunk), dtype=np.float64)
-        yield chunk.reshape(len(chunk), -1)
+        yield start, chunk.reshape(len(chunk), -1) - mean
 
 
 def pca(x: np.ndarray, count: int, prepare: Prepare | None = None) -> Pca:
     """Principal components of the examples x (n, ...), array or memory map, read in chunks.
 
     count: how many components; prepare: applied to each chunk (n, ...) first, for instance to scale or standardise it.
-    Exact with at most EXACT examples or EXACT values; else scikit-learn's IncrementalPCA with spare components.
+    Exact with at most EXACT examples or EXACT values; else iterative: to about 1e-8 where the
+    spectrum falls, to a percent in the last components where it is flat. The total variance is always exact.
     """
-    n, n_values = len(x), int(np.prod(x.shape[1:]))
+    n, n_values = len(x), math.prod(x.shape[1:])
     if not 1 <= count <= min(n - 1, n_values):
         raise BadInput(f"count = {count}: {n} examples of {n_values} values have 1 to {min(n - 1, n_values)} of them")
-    mean = sum(chunk.sum(0) for chunk in _chunks(x, prepare)) / n
-    total = sum(np.square(chunk - mean).sum() for chunk in _chunks(x, prepare)) / n
+    with np.errstate(over="ignore", invalid="ignore"):  # found below
+        (_, first), = _chunks(x[:1], prepare)  # counted from it: equal examples have a variance of 0, not of rounding
+        mean = first[0] + sum(chunk.sum(0) for _, chunk in _chunks(x, prepare, first[0])) / n
+        total = float(sum(np.square(chunk).sum() for _, chunk in _chunks(x, prepare, mean)) / n)
     if not np.isfinite(total):
-        raise BadInput("the examples hold NaN or infinite values; a spectrum needs finite ones")
+        raise BadInput("the examples hold NaN or infinite values, or too large ones; a spectrum needs finite squares")
     if n_values <= EXACT:
         covariance = np.zeros((n_values, n_values))
-        for chunk in _chunks(x, prepare):
-            chunk = chunk - mean
+        for _, chunk in _chunks(x, prepare, mean):
             covariance += chunk.T @ chunk
         values, components = _top(covariance / n, count)
         components = components.T
     elif n <= EXACT:  # fewer examples than values: the same eigenvalues from the n x n products of the examples
-        gram = np.zeros((n, n))
-        for i, rows in enumerate(_chunks(x, prepare)):
-            rows = rows - mean
-            for j, columns in enumerate(_chunks(x[: i * CHUNK + len(rows)], prepare)):
-                block = rows @ (columns - mean).T
-                gram[i * CHUNK : i * CHUNK + len(rows), j * CHUNK : j * CHUNK + len(columns)] = block
-                gram[j * CHUNK : j * CHUNK + len(columns), i * CHUNK : i * CHUNK + len(rows)] = block.T
+        gram, wide = np.zeros((n, n)), 4 * CHUNK // (8 * n_values)  # four chunks against one: fewer passes
+        for i, rows in _chunks(x, prepare, mean, wide):
+            for j, columns in _chunks(x[: i + len(rows)], prepare, mean):
+                block = rows @ columns.T
+                gram[i : i + len(rows), j : j + len(columns)] = block
+                gram[j : j + len(columns), i : i + len(rows)] = block.T
         values, vectors = _top(gram / n, count)
-        components = np.zeros((count, n_values))
-        for i, rows in enumerate(_chunks(x, prepare)):
-            components += vectors[i * CHUNK : i * CHUNK + len(rows)].T @ (rows - mean)
+        components = sum(vectors[i : i + len(rows)].T @ rows for i, rows in _chunks(x, prepare, mean))
         components /= np.maximum(np.linalg.norm(components, axis=1, keepdims=True), 1e-300)
     else:
-        values, components = _incremental(x, count, prepare)
-    return Pca(mean, components, values, float(total), prepare)
+        values, components = _iterative(x, count, prepare, mean, total)
+    return Pca(mean, components, values, total, prepare)
+
+
+def separable_pca(x: np.ndarray, count: int) -> Pca:
+    """PCA of x (n, bin, frame) with components that are products of a spectrum and a course in time.
+
+    The eigenvectors of the covariances of bins and of frames, and of all their products the count with most variance:
+    (bin^2 + frame^2) / 2 numbers to learn in place of count * N, so it fits unheard examples better where n is small.
+    """
+    mean = x.mean(0, dtype=np.float64)
+    bins, frames, n = np.zeros((x.shape[1],) * 2), np.zeros((x.shape[2],) * 2), len(x)
+    rows = max(1, CHUNK // (8 * mean.size))
+    centred = [slice(start, start + rows) for start in range(0, n, rows)]
+    for part in centred:
+        bins += np.einsum("nbt,nct->bc", x[part] - mean, x[part] - mean, optimize=True)
+        frames += np.einsum("nbt,nbs->ts", x[part] - mean, x[part] - mean, optimize=True)
+    bins, frames = np.linalg.eigh(bins)[1].T, np.linalg.eigh(frames)[1].T
+    variance = sum(np.square(bins @ (x[part] - mean) @ frames.T).sum(0) for part in centred).ravel() / n
+    best = np.argsort(variance)[::-1][:count]
+    components = bins[best // len(frames)][:, :, None] * frames[best % len(frames)][:, None, :]
+    return Pca(mean.ravel(), components.reshape(count, -1), variance[best], float(variance.sum()))
 
 
 def _top(symmetric: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,26 +144,46 @@ def _top(symmetric: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(values[::-1], 0), vectors[:, ::-1]
 
 
-def _incremental(x: np.ndarray, count: int, prepare: Prepare | None) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues and components by IncrementalPCA, kept wide while it runs and cut to count at the end."""
-    from sklearn.decomposition import IncrementalPCA
+def _iterative(
+    x: np.ndarray, count: int, prepare: Prepare | None, mean: np.ndarray, total: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and components by LOBPCG (Knyazev 2001) from a random start: nine passes over the examples."""
+    from scipy.sparse.linalg import LinearOperator, lobpcg
 
-    model = IncrementalPCA(n_components=min(2 * count + 32, CHUNK))
-    kept = None  # a batch must hold at least n_components examples, so a short last one joins the one before
-    for chunk in _chunks(x, prepare):
-        if kept is not None and len(chunk) < model.n_components:
-            chunk, kept = np.concatenate([kept, chunk]), None
-        if kept is not None:
-            model.partial_fit(kept)
-        kept = chunk
-    model.partial_fit(kept)
-    return model.explained_variance_[:count] * (len(x) - 1) / len(x), model.components_[:count]
+    def covariance(vectors: np.ndarray) -> np.ndarray:
+        return sum(chunk.T @ (chunk @ vectors) for _, chunk in _chunks(x, prepare, mean)) / (len(x) * total)
+
+    size = len(mean)
+    start = np.random.default_rng(0).normal(size=(size, min(count + SPARE, size)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the last digits that six steps leave open; a problem small enough to be dense
+        operator = LinearOperator((size, size), covariance, matmat=covariance, dtype=np.float64)
+        values, vectors = lobpcg(operator, start, tol=1e-8, maxiter=6)
+    order = np.argsort(-values)[:count]
+    return np.maximum(values[order], 0) * total, vectors[:, order].T
 
 
-def eigenvalues(x: np.ndarray, count: int, prepare: Prepare | None = None) -> tuple[np.ndarray, float]:
-    """The count largest eigenvalues of the covariance of x (n, ...), descending, and the total variance. See `pca`."""
-    found = pca(x, count, prepare)
-    return found.values, found.total
+def sigma2_of(reduction: str, weight: float, n_values: int, latents: int) -> float:
+    """The noise variance that a loss implies: squared error + weight * KL, each summed or averaged as REDUCTIONS say.
+
+    weight: of the KL, for instance beta; n_values: N, values of an example; latents: K. BadInput for an unknown
+    reduction, and for a weight that is not above 0 or whose sigma2 is not finite.
+    """
+    if reduction not in REDUCTIONS:
+        near = difflib.get_close_matches(str(reduction), REDUCTIONS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise BadInput(f"reduction {reduction!r} is not known; {hint}choose one of {', '.join(REDUCTIONS)}")
+    if min(n_values, latents) < 1:
+        raise BadInput(f"n_values = {n_values}, latents = {latents}: must be 1 or more")
+    sigma2 = weight * REDUCTIONS[reduction](n_values, latents)
+    if not 0 < sigma2 < np.inf:
+        raise BadInput(f"weight (beta) = {weight}: must be above 0 and finite; at 0 the KL has no bound")
+    return sigma2
+
+
+def weight_of(reduction: str, sigma2: float, n_values: int, latents: int) -> float:
+    """The weight of the KL with which a loss implies the noise variance sigma2 >= 0: the inverse of `sigma2_of`."""
+    return sigma2 / sigma2_of(reduction, 1.0, n_values, latents)
 
 
 def edge(lambda_1: float, n_values: int) -> float:
@@ -143,8 +196,8 @@ def predict(eigenvalues: np.ndarray, total: float, n_values: int, latents: int, 
 
     eigenvalues: descending, at least min(latents, N) of them; total: their whole sum, the variance; n_values: N.
     """
-    if not beta > 0:
-        raise BadInput(f"beta = {beta}: the prediction needs a beta above 0 (at 0 the KL has no bound)")
+    if not 0 < beta < np.inf:
+        raise BadInput(f"beta = {beta}: the prediction needs a finite beta above 0 (at 0 the KL has no bound)")
     lead = _lead(eigenvalues, n_values, latents)
     level = beta * n_values / 2
     active = lead[lead > level]
@@ -152,9 +205,9 @@ def predict(eigenvalues: np.ndarray, total: float, n_values: int, latents: int, 
     return Prediction(
         beta=beta,
         active=len(active),
-        kl_nats=float(0.5 * np.log(active / level).sum()),
+        kl_nats=float(0.5 * (np.log(active) - np.log(level)).sum()),
         mse_sampled=float((np.minimum(lead, level).sum() + rest) / n_values),
-        mse_mu=float(((level**2 / active).sum() + total - active.sum()) / n_values),
+        mse_mu=float(((level * (level / active)).sum() + total - active.sum()) / n_values),
         sigma2=level,
     )
 

@@ -4,12 +4,12 @@ Introduced by story 03. Of the last fifth of the epochs the best on validation i
 epoch. Everything here gives the same bytes for the same seed on one CPU.
 """
 
+import json
 import logging
-import math
 import shutil
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
-from lib import BadInput, artifacts, objective
-from lib.batches import ArrayDataset, Batches, stream
+from lib import BadInput, artifacts, theory
+from lib.alarm import CollapseAlarm
+from lib.batches import ArrayDataset, Batches, equalised, stream
+from lib.measures import evaluate
 from lib.task import Keep, Task, TrainingConfig, logger_of
-from lib.vae import ConvVAE, build, draw
+from lib.vae import VAE, RefinedVAE, build
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its greetings and tips do not belong on a page
-ACTIVE = 0.01  # a latent unit is active when the variance of its mean over the data exceeds this
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,17 @@ class Fitted:
     def card(self) -> dict[str, Any]:
         return artifacts.read_card(self.folder)
 
-    def model(self) -> ConvVAE:
+    def model(self) -> VAE:
         """The net with the best weights on validation, in eval mode, on the CPU."""
         config = self.card["config"]
-        model = build(config["training"]["preset"], tuple(config["shape"]), config["training"]["latent"])
+        model = _built(TrainingConfig(**config["training"]), tuple(config["shape"]))
         model.load_state_dict(_read(self.folder / "model.pt", self.folder))
         return model.eval()
+
+    @property
+    def alarms(self) -> list[tuple[int, str]]:
+        """What the collapse alarm told: step (0: before the first) and message."""
+        return [tuple(alarm) for alarm in json.loads((self.folder / "alarms.json").read_text(encoding="utf-8"))]
 
     def log(self) -> pd.DataFrame:
         """One row an epoch: epoch, and loss, mse and kl (nats) in training (train_) and on validation (val_)."""
@@ -59,6 +64,20 @@ def _read(path: Path, remedy: Path) -> dict[str, Any]:
         raise BadInput(
             f"{path}: not a readable checkpoint ({type(error).__name__}); delete {remedy} and run again"
         ) from None
+
+
+def _built(config: TrainingConfig, shape: tuple[int, int]) -> VAE:
+    return build(config.preset, shape, config.latent, config.floor if config.objective == "delta" else 0.0)
+
+
+def spectrum(data: ArrayDataset, count: int, data_key: dict[str, Any]) -> np.ndarray:
+    """The leading eigenvalues of the covariance of a data set as the net sees it, (count,); a stage "spectrum"."""
+
+    def compute(folder: Path) -> None:
+        np.save(folder / "eigenvalues.npy", theory.pca(data.array, count, data.prepare).values)
+
+    identity = {"data": data_key, "examples": len(data), "shape": [int(size) for size in data.shape], "count": count}
+    return np.load(artifacts.stage("spectrum", identity, compute, theory.__name__) / "eigenvalues.npy")
 
 
 def _accelerator(wanted: str) -> str:
@@ -95,7 +114,7 @@ def fit(
     def compute(folder: Path) -> None:
         partial.mkdir(parents=True, exist_ok=True)
         try:
-            _train(config, train, validation, partial, progress)
+            _train(config, train, validation, partial, progress, float(spectrum(train, 1, data_key)[0]))
         except FloatingPointError as error:
             shutil.rmtree(partial)
             raise BadInput(f"learning_rate = {config.learning_rate:g}: {error}; use a smaller one") from None
@@ -110,12 +129,21 @@ def fit(
     return Fitted(folder)
 
 
-def _train(config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset, folder: Path, progress: Any) -> None:
+def _train(
+    config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset, folder: Path, progress: Any, lambda_1: float
+) -> None:
     """Run Lightning in a folder, from its last.ckpt where there is one."""
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(config.seed, 2))
-        model = build(config.preset, train.shape, config.latent)
+        model = _built(config, train.shape)
+    if config.start:
+        earlier = Fitted(artifacts.root() / "train" / config.start)
+        model.load_state_dict(_read(earlier.folder / "model.pt", earlier.folder))
+    elif isinstance(model, RefinedVAE):
+        x = train.__getitems__(np.arange(len(train)))
+        heard = equalised(x, config.equalise, torch.Generator().manual_seed(stream(config.seed, 3)))
+        model.start_from(theory.separable_pca(heard[:, 0].numpy(), model.latent))
     some = np.random.default_rng(config.seed).permutation(len(validation))[: config.validation_examples]
     batches = Batches(train, np.arange(len(train)), config.batch_size, config.seed)
     done, state, steps = 0, None, config.epochs * len(batches)
@@ -129,13 +157,16 @@ def _train(config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset
         return f"training {config.preset}, {objective_}, epoch {epoch} of {config.epochs}"
 
     ticks = range(done, steps) if progress is None else progress(range(done, steps), total=steps - done, label=label)
+    task = Task(model, config, steps)
+    sigma2 = task.equal_beta * task.n_values / 2 if config.objective == "report" else None  # the others fix none
+    alarm = CollapseAlarm(sigma2, lambda_1, tell=lambda message: None)  # kept, for the page to tell
     trainer = pl.Trainer(
         accelerator=config.accelerator, devices=1, max_epochs=config.epochs,
         precision="bf16-mixed" if config.accelerator == "cuda" else "32-true",
-        logger=logger_of(config.logger, folder), callbacks=[Keep(folder, iter(ticks))], log_every_n_steps=len(batches),
+        logger=logger_of(config.logger, folder), log_every_n_steps=len(batches),
+        callbacks=[alarm, Keep(folder, iter(ticks))],
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )
-    task = Task(model, config, steps)
     with warnings.catch_warnings():  # Lightning 2.6 calls a name that torch 2.14 has deprecated
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
         try:
@@ -148,41 +179,7 @@ def _train(config: TrainingConfig, train: ArrayDataset, validation: ArrayDataset
         finally:
             if config.logger.startswith("wandb"):  # else the next training in this kernel writes into this one's log
                 trainer.logger.experiment.finish()
-
-
-def evaluate(
-    model: ConvVAE, dataset: ArrayDataset, seed: int = 0, batch_size: int = 512, sigma2: float | None = None
-) -> dict[str, Any]:
-    """What a model does on a whole data set, in eval mode; the noise is fixed by the seed.
-
-    Returns mse_mu and mse_sampled (squared error averaged over values and examples, z = mu and z ~ q), kl (nats an
-    example), kl_per_unit (latent,), mu_variance (latent,), active_units (how many of those exceed 0.01; Burda, Grosse
-    and Salakhutdinov 2016), sigma2 and neg_elbo (nats an example, z ~ q), where sigma2 is mse_sampled unless given.
-    """
-    n_values = math.prod(dataset.shape)
-    noise = torch.Generator().manual_seed(seed)
-    at_mu, sampled, kl, mus = [], [], [], []
-    with torch.inference_mode():
-        for x in _batches(model, dataset, batch_size):
-            mu, log_var = model.encode(x)
-            at_mu.append(objective.squared_error_sum(x, model.decode(mu)))
-            sampled.append(objective.squared_error_sum(x, model.decode(draw(mu, log_var, noise))))
-            kl.append(objective.kl_per_unit(mu, log_var))
-            mus.append(mu)
-    at_mu, sampled, kl, mus = (torch.cat(parts).cpu().double() for parts in (at_mu, sampled, kl, mus))
-    mse_sampled = sampled.mean().item() / n_values
-    sigma2 = mse_sampled if sigma2 is None else sigma2
-    variance = mus.var(0, correction=0).numpy()
-    return {
-        "mse_mu": at_mu.mean().item() / n_values,
-        "mse_sampled": mse_sampled,
-        "kl": kl.sum(1).mean().item(),
-        "kl_per_unit": kl.mean(0).numpy(),
-        "mu_variance": variance,
-        "active_units": int((variance > ACTIVE).sum()),
-        "sigma2": sigma2,
-        "neg_elbo": objective.neg_elbo_nats(sampled, kl.sum(1), sigma2, n_values).mean().item(),
-    }
+    artifacts.write_json(folder / "alarms.json", alarm.alarms)
 
 
 @dataclass(frozen=True)
@@ -214,29 +211,3 @@ def run(
 
     identity = {"train": fitted.folder.name, "data": data_key, "examples": len(test)}
     return Run(fitted, artifacts.stage("evaluate", identity, compute, __name__))
-
-
-def reconstruct(model: ConvVAE, x: Tensor, sample: bool = False, seed: int = 0) -> Tensor:
-    """x (batch, 1, bin, frame) -> x_hat of the same shape, in eval mode, from z = mu or, with sample, z ~ q."""
-    model.eval()
-    with torch.inference_mode():
-        return model(x.to(_device(model)), sample, torch.Generator().manual_seed(seed))[0].cpu()
-
-
-def embed(model: ConvVAE, dataset: ArrayDataset, batch_size: int = 512) -> tuple[np.ndarray, np.ndarray]:
-    """mu and log_var of every example, (example, latent) float32 each, in the order of the data set."""
-    with torch.inference_mode():
-        parts = [model.encode(x) for x in _batches(model, dataset, batch_size)]
-    mu, log_var = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-    return mu, log_var
-
-
-def _batches(model: ConvVAE, dataset: ArrayDataset, batch_size: int) -> Iterator[Tensor]:
-    """The data set in order, on the model's device, with the model in eval mode."""
-    model.eval()
-    for x in Batches(dataset, np.arange(len(dataset)), batch_size):
-        yield x.to(_device(model))
-
-
-def _device(model: ConvVAE) -> torch.device:
-    return next(model.parameters()).device

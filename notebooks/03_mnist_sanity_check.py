@@ -28,7 +28,7 @@ seed: int = 1234  # of the weights, the order of images and the latent noise
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lib import corpora, figures, objective, story, theory, training
+from lib import corpora, figures, measures, objective, story, theory, training
 
 parameters = story.begin("03_mnist_sanity_check", globals())
 
@@ -152,7 +152,7 @@ table.style.set_uuid("mnist").format({"mse_mu": "{:.4f}", "mse_sampled": "{:.4f}
 
 # %% mystnb={"figure": {"name": "fig-digits-beta1", "caption": "Ten test digits above their reconstructions with the report's loss, the counterpart of the report's Figure 2. The title of each is its mean squared error; one grey scale from 0 to 1. Beyond the edge every input gets the same average digit."}, "image": {"alt": "Two rows of ten images. Above: handwritten digits 7 2 1 0 4 1 4 9 5 9. Below: ten copies of one grey blur, the average digit."}}
 shown = test.__getitems__(range(10))
-drawn = {name: training.reconstruct(run.fitted.model(), shown) for name, run in runs.items()}
+drawn = {name: measures.reconstruct(run.fitted.model(), shown) for name, run in runs.items()}
 figures.reconstruction_grid(shown[:, 0], drawn["beta"][:, 0])
 plt.show()
 
@@ -172,7 +172,7 @@ plt.show()
 
 # %%
 test_images = test.__getitems__(range(len(test)))
-spread = {name: float(training.reconstruct(run.fitted.model(), test_images).std(dim=0).mean()) for name, run in runs.items()}
+spread = {name: float(measures.reconstruct(run.fitted.model(), test_images).std(dim=0).mean()) for name, run in runs.items()}
 spread_of_data = float(test_images.std(dim=0).mean())
 print("reconstructions vary less than a hundredth as much as the images:", {labels[n]: s < spread_of_data / 100 for n, s in spread.items()})
 

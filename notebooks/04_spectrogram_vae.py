@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib import clips, figures, players, render, spectrograms, story, theory, training
+from lib import clips, figures, measures, players, render, spectrograms, story, theory, training
 
 parameters = story.begin("04_spectrogram_vae", globals())
 name_of = story.slug(parameters.corpus)
@@ -133,7 +133,7 @@ pd.DataFrame(
 # %%
 chosen = np.linspace(0, len(data["test"]) - 1, 5).astype(int).tolist()
 shown = data["test"].__getitems__(chosen)
-drawn = {name: training.reconstruct(run.fitted.model(), shown) for name, run in runs.items()}
+drawn = {name: measures.reconstruct(run.fitted.model(), shown) for name, run in runs.items()}
 
 # %% mystnb={"figure": {"name": "fig-speech-beta1", "caption": "Five test clips above their reconstructions with the report's loss at beta = 1. One colour scale, standardised dB; the title of each is its mean squared error. All five reconstructions are the average of the training set."}, "image": {"alt": "Two rows of five spectrograms. Above: five different clips of speech with harmonics and pauses. Below: five identical smooth gradients, bright at low frequencies."}}
 figures.reconstruction_grid(shown[:, 0], drawn["beta"][:, 0], config=layout, label="standardised dB")
@@ -190,7 +190,7 @@ if parameters.beta > 1.5 * edge:
     assert abs(collapsed["mse_mu"] / mse_mean - 1) < 0.01, "not the average spectrogram"
     assert collapsed["kl"] < 0.01 and collapsed["active_units"] == 0, "the code is not empty"
     everything = data["test"].__getitems__(range(len(data["test"])))
-    answers = training.reconstruct(runs["beta"].fitted.model(), everything)
+    answers = measures.reconstruct(runs["beta"].fitted.model(), everything)
     assert answers.std(dim=0).mean() < everything.std(dim=0).mean() / 100, "the reconstructions differ"
 assert calibrated["kl"] > 10 and calibrated["active_units"] > 0, "the calibrated VAE collapsed"
 assert calibrated["mse_mu"] < 0.75 * mse_mean, "the calibrated VAE does not reconstruct"

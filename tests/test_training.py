@@ -16,7 +16,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from lib import ROOT, BadInput, artifacts, objective, training, vae
+from lib import ROOT, BadInput, artifacts, measures, objective, training, vae
 from lib.training import ArrayDataset, TrainingConfig
 
 CONFIG = TrainingConfig(epochs=3, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3)
@@ -133,7 +133,7 @@ def test_log_and_best_weights(capfd: pytest.CaptureFixture) -> None:
     assert list(log) == ["epoch", "train_loss", "train_mse", "train_kl", "val_loss", "val_mse", "val_kl"]
     assert list(log["epoch"]) == list(range(1, 9))
     assert np.allclose(log["val_loss"], 45 * np.log(log["val_mse"]) + log["val_kl"])
-    found = training.evaluate(fitted.model(), opposite)
+    found = measures.evaluate(fitted.model(), opposite)
     least = log["val_loss"].cummin()
     best = log[log["val_loss"] <= least + 0.01 * least.abs()].iloc[-1]  # of equal epochs the last
     assert best["epoch"] < 8  # or this test could not tell best from last
@@ -149,19 +149,19 @@ def test_in_a_cycle_only_its_last_fifth_competes() -> None:
     fitted = training.fit(CONFIG.model_copy(update={"epochs": 5}), TRAIN, opposite, KEY)
     log = fitted.log()
     assert log["val_loss"].idxmin() < 4
-    assert training.evaluate(fitted.model(), opposite)["kl"] == pytest.approx(log["val_kl"].iloc[4], rel=1e-5)
+    assert measures.evaluate(fitted.model(), opposite)["kl"] == pytest.approx(log["val_kl"].iloc[4], rel=1e-5)
 
 
 def test_collapse_at_beta_1_and_not_when_calibrated() -> None:
     """The report's finding in miniature: beyond the edge one image for all, and none with the calibrated loss."""
     report = TrainingConfig(epochs=15, batch_size=32, latent=3)
-    collapsed = training.evaluate(training.fit(report, TRAIN, TEST, KEY).model(), TEST)
+    collapsed = measures.evaluate(training.fit(report, TRAIN, TEST, KEY).model(), TEST)
     mean = TRAIN.array.mean(0) / 255
     trivial = np.mean((TEST.array / 255 - mean) ** 2)
     assert collapsed["kl"] < 0.01 and collapsed["active_units"] == 0
     assert collapsed["mse_mu"] == pytest.approx(trivial, rel=0.02)
     config = report.model_copy(update={"objective": "calibrated"})
-    repaired = training.evaluate(training.fit(config, TRAIN, TEST, KEY).model(), TEST)
+    repaired = measures.evaluate(training.fit(config, TRAIN, TEST, KEY).model(), TEST)
     assert repaired["active_units"] == 3 and repaired["mse_mu"] < 0.5 * trivial
 
 
@@ -174,7 +174,7 @@ def test_beta_0_is_an_autoencoder() -> None:
 
 def test_evaluate_is_what_it_says() -> None:
     model = vae.build("small", (9, 10), 3)  # in training mode: evaluate has to see to that
-    found = training.evaluate(model, TEST, seed=4, batch_size=7)
+    found = measures.evaluate(model, TEST, seed=4, batch_size=7)
     assert found["kl_per_unit"].shape == found["mu_variance"].shape == (3,)
     x = torch.from_numpy(TEST.array / 255).float().unsqueeze(1)
     model.eval()
@@ -192,15 +192,15 @@ def test_evaluate_is_what_it_says() -> None:
     assert found["kl_per_unit"].sum() == pytest.approx(found["kl"])
     assert found["active_units"] == int((mu.var(0) > 0.01).sum())
     assert found["neg_elbo"] == pytest.approx(45 * (math.log(2 * math.pi * mse) + 1) + kl.mean().item(), rel=1e-5)
-    fixed = training.evaluate(model, TEST, seed=4, sigma2=0.5)
+    fixed = measures.evaluate(model, TEST, seed=4, sigma2=0.5)
     assert fixed["neg_elbo"] == pytest.approx(45 * (math.log(math.pi) + 2 * mse) + kl.mean().item(), rel=1e-2)
-    again = training.evaluate(model, TEST, seed=4, batch_size=7)
+    again = measures.evaluate(model, TEST, seed=4, batch_size=7)
     assert json.dumps(found, default=np.ndarray.tolist) == json.dumps(again, default=np.ndarray.tolist)
 
 
 def test_a_run_keeps_what_evaluate_found() -> None:
     first = training.run(CONFIG, TRAIN, TEST, TEST, KEY)
-    expected = training.evaluate(first.fitted.model(), TEST)
+    expected = measures.evaluate(first.fitted.model(), TEST)
     assert first.metrics.keys() == expected.keys()
     assert all(np.array_equal(first.metrics[name], expected[name]) for name in expected)
     again = training.run(CONFIG, TRAIN, TEST, TEST, KEY, killing(0))
@@ -212,25 +212,25 @@ def test_a_run_keeps_what_evaluate_found() -> None:
 def test_active_units_are_burdas() -> None:
     """Variance of the mean over the data above 0.01: here two units by construction, one just below the line."""
     model = vae.build("small", (9, 10), 3)
-    mu, _ = training.embed(model, TEST)
+    mu, _ = measures.embed(model, TEST)
     with torch.no_grad():
         scale = torch.tensor([0.101, 0.5, 0.099]) / torch.from_numpy(mu.std(0))
         model.mu.weight.mul_(scale[:, None])
         model.mu.bias.zero_()
-    found = training.evaluate(model, TEST)
+    found = measures.evaluate(model, TEST)
     assert found["active_units"] == 2
     assert np.allclose(np.sqrt(found["mu_variance"]), [0.101, 0.5, 0.099], rtol=1e-3)
 
 
 def test_embed_and_reconstruct_in_order() -> None:
     model = vae.build("small", (9, 10), 3)
-    mu, log_var = training.embed(model, TEST, batch_size=9)
+    mu, log_var = measures.embed(model, TEST, batch_size=9)
     x = TEST.__getitems__(list(range(100)))
     with torch.inference_mode():
         expected = model.eval().encode(x)
     assert np.allclose(mu, expected[0], atol=1e-6) and np.allclose(log_var, expected[1], atol=1e-6)
-    assert torch.allclose(training.reconstruct(model, x), model.decode(torch.from_numpy(mu)), atol=1e-5)
-    drawn = [training.reconstruct(model, x, sample=True, seed=seed) for seed in (1, 1, 2)]
+    assert torch.allclose(measures.reconstruct(model, x), model.decode(torch.from_numpy(mu)), atol=1e-5)
+    drawn = [measures.reconstruct(model, x, sample=True, seed=seed) for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 

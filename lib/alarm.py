@@ -1,0 +1,78 @@
+"""A collapse alarm for any Lightning training of a Gaussian VAE. Introduced by story 06.
+
+It speaks before the first step, when the noise variance that the loss implies exceeds the largest eigenvalue of the
+training data (see `lib.theory`), and during training, when the code is empty and stays so. It changes nothing.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lib import BadInput, objective
+
+EMPTY_NATS = 0.05  # a code with less is empty
+ACTIVE = 0.01  # a unit is active when the variance of its mean exceeds this (Burda et al. 2016)
+WINDOWS = 20  # looks at a training, at equal distances
+PATIENCE = 3  # looks in a row that find an empty code which does not fill
+
+
+class CollapseWarning(UserWarning):
+    """A VAE that collapses, or is about to."""
+
+
+class CollapseAlarm(pl.Callback):
+    """Tells of collapse once before the first step and once during training.
+
+    The module's training_step returns a dict with mu and log_var, (batch, latent) each, beside the loss.
+    sigma2: noise variance implied by the loss, `theory.sigma2_of`; None where the loss fixes none. lambda_1: largest
+    eigenvalue of the covariance of the training examples, `theory.pca(x, 1).values[0]`, in the units of the loss's
+    input. tell(message): what to do with an alarm; by default a CollapseWarning. `alarms`: (step, message) so far.
+    """
+
+    def __init__(self, sigma2: float | None, lambda_1: float, tell: Callable[[str], Any] | None = None) -> None:
+        if not lambda_1 >= 0 or (sigma2 is not None and not sigma2 >= 0):
+            raise BadInput(f"sigma2 = {sigma2}, lambda_1 = {lambda_1}: variances, 0 or more")
+        self.sigma2, self.lambda_1 = sigma2, lambda_1
+        self.tell = tell or (lambda message: warnings.warn(message, CollapseWarning, stacklevel=2))
+        self.alarms: list[tuple[int, str]] = []
+        self.looks: list[float] = []  # KL of each window with an empty code, since the last one that was not
+        self._open()
+
+    def _open(self) -> None:
+        self.count, self.sums = 0, {}
+
+    def _alarm(self, step: int, message: str) -> None:
+        self.alarms.append((step, message))
+        self.tell(message)
+
+    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        if trainer.global_step == 0 and not self.alarms and self.sigma2 is not None and self.sigma2 >= self.lambda_1:
+            self._alarm(0, f"sigma^2 = {self.sigma2:.4g}, which this loss implies, exceeds lambda_1 = "
+                           f"{self.lambda_1:.4g} of the training data: every latent unit will die, and every input get "
+                           f"the average. Weigh the KL {self.sigma2 / max(self.lambda_1, 1e-300):.3g} times less, or more so.")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any) -> None:
+        mu, log_var = outputs["mu"].double(), outputs["log_var"].double()
+        found = {"kl": objective.kl_sum_latent(mu, log_var).sum(), "mu": mu.sum(0), "square": mu.square().sum(0)}
+        self.sums = {name: self.sums.get(name, 0) + value for name, value in found.items()}
+        self.count += len(mu)
+        if trainer.global_step % max(1, int(trainer.estimated_stepping_batches) // WINDOWS) == 0:
+            self._look(trainer.global_step)
+
+    def _look(self, step: int) -> None:
+        kl, mean, square = (self.sums[name] / self.count for name in ("kl", "mu", "square"))
+        empty = kl < EMPTY_NATS and not (square - mean.square() > ACTIVE).any()
+        self.looks = [*self.looks, float(kl)] if empty else []
+        self._open()
+        last = self.looks[-PATIENCE:]
+        if len(last) == PATIENCE and last[-1] <= max(last[:-1]) and not any(at for at, _ in self.alarms):
+            self._alarm(step, f"step {step}: {last[-1]:.2g} nats in the code, no active unit, and it does not fill.")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"alarms": self.alarms, "looks": self.looks, "count": self.count, "sums": self.sums}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.alarms, self.looks = [tuple(alarm) for alarm in state["alarms"]], list(state["looks"])
+        self.count, self.sums = state["count"], dict(state["sums"])

@@ -1,0 +1,75 @@
+"""What a trained VAE does on a whole data set: errors, KL, active units; codes and reconstructions. For story 03 on."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib import objective
+from lib.alarm import ACTIVE
+from lib.batches import ArrayDataset, Batches
+from lib.vae import VAE, draw
+
+
+def evaluate(
+    model: VAE, dataset: ArrayDataset, seed: int = 0, batch_size: int = 512, sigma2: float | None = None
+) -> dict[str, Any]:
+    """What a model does on a whole data set, in eval mode; the noise is fixed by the seed.
+
+    Returns mse_mu and mse_sampled (squared error averaged over values and examples, z = mu and z ~ q), kl (nats an
+    example), kl_per_unit (latent,), mu_variance (latent,), active_units (how many of those exceed 0.01; Burda, Grosse
+    and Salakhutdinov 2016), sigma2 and neg_elbo (nats an example, z ~ q), where sigma2 is mse_sampled unless given.
+    """
+    n_values = math.prod(dataset.shape)
+    noise = torch.Generator().manual_seed(seed)
+    at_mu, sampled, kl, mus = [], [], [], []
+    with torch.inference_mode():
+        for x in _batches(model, dataset, batch_size):
+            mu, log_var = model.encode(x)
+            at_mu.append(objective.squared_error_sum(x, model.decode(mu)))
+            sampled.append(objective.squared_error_sum(x, model.decode(draw(mu, log_var, noise))))
+            kl.append(objective.kl_per_unit(mu, log_var))
+            mus.append(mu)
+    at_mu, sampled, kl, mus = (torch.cat(parts).cpu().double() for parts in (at_mu, sampled, kl, mus))
+    mse_sampled = sampled.mean().item() / n_values
+    sigma2 = mse_sampled if sigma2 is None else sigma2
+    variance = mus.var(0, correction=0).numpy()
+    return {
+        "mse_mu": at_mu.mean().item() / n_values,
+        "mse_sampled": mse_sampled,
+        "kl": kl.sum(1).mean().item(),
+        "kl_per_unit": kl.mean(0).numpy(),
+        "mu_variance": variance,
+        "active_units": int((variance > ACTIVE).sum()),
+        "sigma2": sigma2,
+        "neg_elbo": objective.neg_elbo_nats(sampled, kl.sum(1), sigma2, n_values).mean().item(),
+    }
+
+
+def reconstruct(model: VAE, x: Tensor, sample: bool = False, seed: int = 0) -> Tensor:
+    """x (batch, 1, bin, frame) -> x_hat of the same shape, in eval mode, from z = mu or, with sample, z ~ q."""
+    model.eval()
+    with torch.inference_mode():
+        return model(x.to(_device(model)), sample, torch.Generator().manual_seed(seed))[0].cpu()
+
+
+def embed(model: VAE, dataset: ArrayDataset, batch_size: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """mu and log_var of every example, (example, latent) float32 each, in the order of the data set."""
+    with torch.inference_mode():
+        parts = [model.encode(x) for x in _batches(model, dataset, batch_size)]
+    mu, log_var = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    return mu, log_var
+
+
+def _batches(model: VAE, dataset: ArrayDataset, batch_size: int) -> Iterator[Tensor]:
+    """The data set in order, on the model's device, with the model in eval mode."""
+    model.eval()
+    for x in Batches(dataset, np.arange(len(dataset)), batch_size):
+        yield x.to(_device(model))
+
+
+def _device(model: VAE) -> torch.device:
+    return next(model.parameters()).device
