@@ -15,7 +15,7 @@ from lib import BadInput, objective
 EMPTY_NATS = 0.05  # a code with less is empty
 ACTIVE = 0.01  # a unit is active when the variance of its mean exceeds this (Burda et al. 2016)
 WINDOWS = 20  # looks at a training, at equal distances
-PATIENCE = 3  # looks in a row that find an empty code which does not fill
+PATIENCE = 8  # looks in a row that find an empty code which does not fill; a unit may wake late
 
 
 class CollapseWarning(UserWarning):
@@ -50,25 +50,28 @@ class CollapseAlarm(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         if trainer.global_step == 0 and not self.alarms and self.sigma2 is not None and self.sigma2 >= self.lambda_1:
             self._alarm(0, f"sigma^2 = {self.sigma2:.4g}, which this loss implies, exceeds lambda_1 = "
-                           f"{self.lambda_1:.4g} of the training data: every latent unit will die, and every input get "
-                           f"the average. Weigh the KL {self.sigma2 / max(self.lambda_1, 1e-300):.3g} times less, or more so.")
+                           f"{self.lambda_1:.4g} of the training data: every latent unit will die, and every input "
+                           "get the average. Give the KL a smaller weight, by more than the ratio of the two.")
 
     def on_train_batch_end(self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any) -> None:
         mu, log_var = outputs["mu"].double(), outputs["log_var"].double()
         found = {"kl": objective.kl_sum_latent(mu, log_var).sum(), "mu": mu.sum(0), "square": mu.square().sum(0)}
         self.sums = {name: self.sums.get(name, 0) + value for name, value in found.items()}
         self.count += len(mu)
-        if trainer.global_step % max(1, int(trainer.estimated_stepping_batches) // WINDOWS) == 0:
-            self._look(trainer.global_step)
+        step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
+        if step % max(1, steps // WINDOWS) == 0 or step == steps:
+            self._look(step, ends=step == steps)
 
-    def _look(self, step: int) -> None:
+    def _look(self, step: int, ends: bool) -> None:
         kl, mean, square = (self.sums[name] / self.count for name in ("kl", "mu", "square"))
         empty = kl < EMPTY_NATS and not (square - mean.square() > ACTIVE).any()
         self.looks = [*self.looks, float(kl)] if empty else []
         self._open()
         last = self.looks[-PATIENCE:]
-        if len(last) == PATIENCE and last[-1] <= max(last[:-1]) and not any(at for at, _ in self.alarms):
-            self._alarm(step, f"step {step}: {last[-1]:.2g} nats in the code, no active unit, and it does not fill.")
+        stays = len(last) == PATIENCE and last[-1] <= max(last[:-1])
+        if last and (stays or ends) and not any(at for at, _ in self.alarms):
+            why = "and it does not fill" if stays else "at the end of training"
+            self._alarm(step, f"step {step}: {last[-1]:.2g} nats in the code, no active unit, {why}.")
 
     def state_dict(self) -> dict[str, Any]:
         return {"alarms": self.alarms, "looks": self.looks, "count": self.count, "sums": self.sums}

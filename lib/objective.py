@@ -81,6 +81,12 @@ def neg_elbo_nats(squared_error: Tensor, kl: Tensor, sigma2: float, n_values: in
     return squared_error / (2 * sigma2) + n_values / 2 * math.log(2 * math.pi * sigma2) + kl
 
 
+def bernoulli_nats(x: Tensor, logits: Tensor) -> Tensor:
+    """-ln p(x | logits) of binary pixels x, summed over the N values, nats: (..., batch); logits may have more axes."""
+    error = torch.nn.functional.softplus(logits) - logits * x
+    return error.flatten(-3).sum(-1)
+
+
 def log_var_cap(floor: float) -> float:
     """The largest log_var with which a unit's KL cannot fall below `floor` nats, whatever its mean; inf for 0.
 

@@ -2,8 +2,9 @@
 
 DATA: a .npy file of numbers (example, ...); an IDX file, gzipped or not; a folder of wav, flac, ogg or mp3; or one of
 digits, speech, music. Arrays of uint8 are scaled by 1/255, others taken as they are. Sound becomes what story 04
-trains on: dry clips as log-mel spectrograms. The answer is the optimum of a linear VAE, `lib.theory`; from the edge on
-a deep one collapses too, below it the count of its units may differ. Plain files are read through a memory map.
+trains on: dry clips as log-mel spectrograms. The answer is the optimum of a linear VAE, `lib.theory`; a deep one died
+beyond that edge wherever this book measured it, and below it may keep another number of units. Files are read through
+a memory map, gzipped ones unpacked in memory. A file that bears the name of one of these words is written ./digits.
 """
 
 import argparse

@@ -32,7 +32,7 @@ class TrainingConfig(BaseModel):
 
     preset: str = "small"
     latent: int | None = Field(None, ge=1)  # None: the preset's own
-    objective: Literal["report", "calibrated", "free_bits", "delta"] = "report"
+    objective: Literal["report", "calibrated", "free_bits", "delta", "bernoulli"] = "report"
     beta: float = Field(1.0, ge=0, allow_inf_nan=False)  # weight of the KL at the end; the calibrated loss has none
     reduction: Literal["mean-sum", "mean-mean", "sum-sum", "half-sum-sum"] = "mean-sum"  # the report's, or another's
     beta_schedule: Literal["constant", "warm_up", "cyclical"] = "constant"  # how beta gets there
@@ -79,11 +79,20 @@ class Task(pl.LightningModule):
         return self.config.beta * min(ramp, 1.0)
 
     def _loss(self, x: Tensor) -> dict[str, Tensor]:
+        bernoulli = self.config.objective == "bernoulli"
+        if bernoulli:  # grey is a probability: new binary pixels each time
+            x = torch.bernoulli(x.cpu(), generator=self.noise).to(x.device)
         x_hat, mu, log_var = (out.float() for out in self.model(x, generator=self.noise))  # sums are not for bf16
-        mse, kl = objective.squared_error_mean(x, x_hat), objective.kl_sum_latent_mean_batch(mu, log_var)
+        kl = objective.kl_sum_latent_mean_batch(mu, log_var)
+        if bernoulli:  # logged as mse: the cross-entropy of a pixel
+            mse = objective.bernoulli_nats(x, x_hat).mean() / self.n_values
+        else:
+            mse = objective.squared_error_mean(x, x_hat)
         for name, value in (("mse", mse), ("kl", kl), ("n", 1)):
             self.sums[name] = self.sums.get(name, 0) + len(x) * (value.detach() if name != "n" else 1)
-        if self.config.objective == "calibrated":
+        if bernoulli:
+            loss = self.n_values * mse + self._beta() * kl
+        elif self.config.objective == "calibrated":
             loss = objective.calibrated_loss(x, x_hat, mu, log_var)
         elif self.config.objective == "free_bits":
             loss = objective.free_bits_loss(x, x_hat, mu, log_var, self._beta(), self.config.floor)
@@ -101,6 +110,8 @@ class Task(pl.LightningModule):
         mse, kl = float(self.sums["mse"]) / n, float(self.sums["kl"]) / n
         if self.config.objective == "calibrated":
             loss = float(objective.calibrated_nats(mse, kl, self.n_values))
+        elif self.config.objective == "bernoulli":
+            loss = self.n_values * mse + self.config.beta * kl
         else:
             loss = mse + self.equal_beta * kl
         return {f"{part}_loss": loss, f"{part}_mse": mse, f"{part}_kl": kl}

@@ -69,9 +69,11 @@ class Prediction:
 def _chunks(x: np.ndarray, prepare: Prepare | None, mean: np.ndarray | float = 0.0, rows: int = 0):
     """The examples of x (n, ...) minus mean (N,), chunk by chunk: first index, and float64 (example, N).
 
-    A chunk holds CHUNK bytes, one example or `rows` examples, whichever is more. x may be a memory map.
+    A chunk holds a sixteenth of CHUNK bytes or, where examples are long, 64 of them, if CHUNK has room; at least one,
+    at least `rows`. x may be a memory map.
     """
-    rows = max(1, rows, CHUNK // (8 * max(1, math.prod(x.shape[1:]))))
+    room = CHUNK // (8 * max(1, math.prod(x.shape[1:])))
+    rows = max(1, rows, room // 16, min(64, room))
     for start in range(0, len(x), rows):
         chunk = np.asarray(x[start : start + rows])
         chunk = np.asarray(chunk if prepare is None else prepare(chunk), dtype=np.float64)

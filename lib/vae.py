@@ -129,7 +129,7 @@ class ConvVAE(VAE):
             blocks += [Residual(channel, preset.activation)] if preset.residual and i else []
             blocks += _after(channel, preset) if i else []
         self.decoder = nn.Sequential(*blocks)
-        if not channels and not hidden:  # a linear decoder starts with columns of length one, as a unit of the prior needs
+        if not channels and not hidden:  # a linear decoder starts with columns of length one
             nn.init.normal_(self.decoder[0].weight, std=flat**-0.5)
         self.average = nn.Parameter(torch.zeros(1, *self.shape)) if preset.average else None
         self.cap = objective.log_var_cap(preset.floor)
@@ -147,10 +147,10 @@ class ConvVAE(VAE):
 
 
 class RefinedVAE(VAE):
-    """The linear VAE at its optimum, frozen, and convolutions that improve what it draws.
+    """The linear VAE at its optimum, frozen, and convolutions that improve its picture.
 
-    mu = A (x - mean); one learned log_var a unit; y = mean + W z, x_hat = y + refine(y). `start_from` a PCA first: mean,
-    W and A are those of probabilistic PCA (Tipping and Bishop 1999), so training starts where PCA ends.
+    mu = A (x - mean); one learned log_var a unit; y = mean + W z, x_hat = y + refine(y). `start_from` a PCA first:
+    mean, W and A are those of probabilistic PCA (Tipping and Bishop 1999), so training starts where PCA ends.
     """
 
     def __init__(self, shape: tuple[int, int], latent: int):

@@ -97,7 +97,8 @@ def test_the_command_answers_in_words_and_loads_no_torch(tmp_path) -> None:
     assert told.keys() == r.keys() and len(told["eigenvalues"].split()) == 8
     assert told["verdict"] == r["verdict"] and "5 of 5 units stay alive. The edge" in r["verdict"]
     assert told["about"] == "float32, taken as they are" and float(told["edge"]) == pytest.approx(r["edge"], rel=1e-3)
-    code = f"import sys; from lib import predict; predict.main([{data!r}, '--latents=2']); sys.exit('torch' in sys.modules)"
+    code = f"from lib import predict; predict.main([{data!r}, '--latents=2']); import sys; "
+    code += "sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
