@@ -17,6 +17,7 @@ from lib.story import page_hash
 
 SCRIPTS = sorted((ROOT / "notebooks").glob(pages.STORIES + ".py"))
 QUICK, REPORT = (read_run(ROOT / "runs" / f"{name}.yml")["stories"] for name in ("quick", "report"))
+LOSS_PAGES = ("05_the_loss_question", "06_edge_of_collapse", "06_the_repair")
 stories = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 
 
@@ -81,8 +82,12 @@ def test_every_figure_has_a_caption_and_a_text_for_those_who_cannot_see_it(scrip
 
 def test_the_report_run_has_the_size_that_was_promised() -> None:
     ablation, umap = REPORT["06_beta_ablation"], REPORT["07_umap_analysis"]
-    assert len(set(ablation["betas"])) >= 10 and (min(ablation["betas"]), max(ablation["betas"])) == (1e-5, 1.0)
-    assert len(set(ablation["seeds"])) == 3 and set(ablation["corpora"]) == {"digits", "speech"}
+    assert len(set(ablation["betas"])) >= 20 and (min(ablation["betas"]), max(ablation["betas"])) == (1e-5, 1.0)
+    assert len(set(ablation["seeds"])) == 3 and set(ablation["corpora"]) == {"digits", "speech", "music"}
+    question, edge, repair = (REPORT[name] for name in STORIES if name in LOSS_PAGES)
+    assert len(question["relative_betas"]) >= 12 and question["checked"] >= 10
+    assert set(question["corpora"]) == set(edge["corpora"]) == {"digits", "speech", "music"}
+    assert len(edge["seeds"]) == len(repair["seeds"]) == 3 and set(repair["corpora"]) == {"speech", "music"}
     assert umap["effects"] == [2, 3, 4, 5] and umap["clips_per_effect"] == [2500, 2500, 2000, 1000]
     assert set(umap["corpora"]) == {"speech", "music"}
 

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from lib import BadInput, theory
+from lib import BadInput, linear, theory
 
 SPECTRUM = np.array([5.0, 3.0, 1.5, 0.8, 0.2, 0.05])
 
@@ -59,46 +58,13 @@ def test_prediction_is_the_optimum_of_the_exact_loss(latents: int, beta: float) 
     assert found.mse_mu <= found.mse_sampled + 1e-12
 
 
-def linear_vae(values: np.ndarray, latents: int, beta: float) -> tuple[float, float]:
-    """KL and sampled MSE of a linear VAE found by L-BFGS on the exact expected loss, from a random start."""
-    n = len(values)
-    spectrum = torch.tensor(values, dtype=torch.float64)
-    generator = torch.Generator().manual_seed(0)
-    encoder, decoder = (
-        torch.randn(size, generator=generator, dtype=torch.float64).mul_(0.3).requires_grad_()
-        for size in ((latents, n), (n, latents))
-    )
-    log_var = torch.zeros(latents, dtype=torch.float64, requires_grad=True)
-
-    def terms() -> tuple[torch.Tensor, torch.Tensor]:
-        rest = torch.eye(n, dtype=torch.float64) - decoder @ encoder
-        mse = ((rest.square() * spectrum).sum() + (decoder.square() * log_var.exp()).sum()) / n
-        mean_mu2 = (encoder.square() * spectrum).sum(1)
-        return mse, 0.5 * (mean_mu2 + log_var.exp() - log_var - 1).sum()
-
-    solver = torch.optim.LBFGS(
-        [encoder, decoder, log_var], max_iter=3000, history_size=30, tolerance_grad=1e-11, tolerance_change=1e-15,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> torch.Tensor:
-        solver.zero_grad()
-        mse, kl = terms()
-        loss = mse + beta * kl
-        loss.backward()
-        return loss
-
-    solver.step(closure)
-    mse, kl = terms()
-    return kl.item(), mse.item()
-
-
 @pytest.mark.parametrize("beta", [0.2, 0.7, 1.2, 1.8])
 def test_prediction_is_what_a_linear_vae_learns(beta: float) -> None:
-    kl, mse = linear_vae(SPECTRUM, 4, beta)
+    reached = linear.optimum(SPECTRUM, 6, 4, beta)
     found = theory.predict(SPECTRUM, SPECTRUM.sum(), 6, 4, beta)
-    assert kl == pytest.approx(found.kl_nats, rel=1e-3, abs=1e-4)
-    assert mse == pytest.approx(found.mse_sampled, rel=1e-4)
+    assert reached["active"] == found.active
+    assert reached["kl"] == pytest.approx(found.kl_nats, rel=1e-3, abs=1e-4)
+    assert reached["mse"] == pytest.approx(found.mse_sampled, rel=1e-4)
 
 
 def test_collapse_from_the_edge_on_and_not_before() -> None:

@@ -1,0 +1,162 @@
+"""The collapse alarm: when it speaks, when it keeps quiet, and that a kill does not change what it told."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+
+from lib import BadInput, theory, training
+from lib.alarm import PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
+from lib.training import ArrayDataset, TrainingConfig
+
+KEY = {"data": "blobs"}
+lightning = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
+
+
+@pytest.fixture(autouse=True)
+def artifact_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
+
+
+def blobs(n: int, seed: int) -> np.ndarray:
+    """Pictures (n, 6, 5) of one soft spot each."""
+    rng = np.random.default_rng(seed)
+    bins, frames = np.mgrid[:6, :5]
+    row, column, level = (rng.uniform(low, high, (n, 1, 1)) for low, high in ((1, 5), (1, 4), (0.3, 1)))
+    return (level * np.exp(-((bins - row) ** 2 + (frames - column) ** 2) / 4)).astype(np.float32)
+
+
+TRAIN, TEST = ArrayDataset(blobs(320, 0)), ArrayDataset(blobs(64, 1))
+LAMBDA_1 = theory.pca(TRAIN.array, 1).values[0]
+COLLAPSING = TrainingConfig(
+    preset="linear", latent=2, beta=1.5 * theory.edge(LAMBDA_1, 30), learning_rate=0.1, epochs=7, batch_size=32
+)
+
+
+class Told(pl.LightningModule):
+    """A training whose code is told: mu at a step, (batch, latent); the posterior's variance is the prior's."""
+
+    def __init__(self, mu: Callable[[int], torch.Tensor]):
+        super().__init__()
+        self.weight, self.mu = torch.nn.Parameter(torch.zeros(1)), mu
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def training_step(self, x: torch.Tensor, _: int) -> dict[str, torch.Tensor]:
+        mu = self.mu(self.trainer.global_step + 1)
+        return {"loss": (self.weight - x).square().mean(), "mu": mu, "log_var": torch.zeros_like(mu)}
+
+
+def of_kl(nats: float) -> torch.Tensor:
+    """mu (4, 2), the same for every example, with so many nats in the first unit."""
+    return torch.tensor([[(2 * nats) ** 0.5, 0.0]]).expand(4, 2)
+
+
+def heard(mu: Callable[[int], torch.Tensor], steps: int, alarm: CollapseAlarm | None = None) -> list[tuple[int, str]]:
+    """What an alarm tells of such a training."""
+    alarm = alarm or CollapseAlarm(None, 1.0, tell=lambda message: None)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_epochs=1, logger=False, callbacks=[alarm], enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )
+    trainer.fit(Told(mu), [torch.ones(4, 1)] * steps)
+    return alarm.alarms
+
+
+def test_a_real_collapse_is_told_before_and_during_training() -> None:
+    (first, before), (later, during) = training.fit(COLLAPSING, TRAIN, TEST, KEY).alarms
+    assert first == 0 < later <= 70 and later % (70 // WINDOWS) == 0
+    assert f"{1.5 * LAMBDA_1:.4g}" in before and f"{LAMBDA_1:.4g}" in before
+    assert f"step {later}: " in during and "no active unit" in during
+
+
+@pytest.mark.parametrize("change", [{"objective": "calibrated"}, {"beta": 0.01 * COLLAPSING.beta}, {"beta": 0.0}])
+def test_a_healthy_run_is_not_disturbed(change: dict) -> None:
+    assert training.fit(COLLAPSING.model_copy(update=change), TRAIN, TEST, KEY).alarms == []
+
+
+@pytest.mark.parametrize(("ratio", "told"), [(0.999, 0), (1.0, 1)])
+@lightning
+def test_the_edge_itself_is_an_alarm(ratio: float, told: int) -> None:
+    alarms = heard(lambda step: of_kl(1.0), 3, CollapseAlarm(2.0 * ratio, 2.0, tell=lambda message: None))
+    assert [step for step, _ in alarms] == [0] * told
+
+
+@lightning
+def test_standalone_it_warns() -> None:
+    with pytest.warns(CollapseWarning) as told:
+        alarms = heard(lambda step: of_kl(0.0), 20, CollapseAlarm(3.0, 2.0))
+    assert [str(warning.message) for warning in told if warning.category is CollapseWarning] == [m for _, m in alarms]
+    assert [step for step, _ in alarms] == [0, PATIENCE]
+
+
+@pytest.mark.parametrize(("steps", "window"), [(WINDOWS, 1), (3 * WINDOWS, 3), (2 * WINDOWS + 7, 2)])
+@lightning
+def test_an_empty_code_is_told_once_after_patience_looks(steps: int, window: int) -> None:
+    ((step, message),) = heard(lambda step: of_kl(0.01), steps)
+    assert step == PATIENCE * window and "does not fill" in message and "0.01 nats" in message
+
+
+@lightning
+def test_a_code_that_fills_is_left_alone() -> None:
+    assert heard(lambda step: of_kl(0.003 * step), 20) == []  # 0.06 nats in the end
+    ((step, message),) = heard(lambda step: of_kl(0.001 * step), 20)  # 0.02
+    assert step == 20 and "at the end of training" in message
+
+
+@lightning
+def test_an_active_unit_or_one_full_look_starts_the_patience_anew() -> None:
+    spread = of_kl(0.02) * torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])  # variance 0.04
+    assert heard(lambda step: spread, 20) == []
+    signs = {True: 1.0, False: -1.0}
+    assert heard(lambda step: of_kl(0.02) * signs[step % 2 == 0], 80) == []  # varies over a window, not in a batch
+    full = {PATIENCE, 2 * PATIENCE, 20}
+    assert heard(lambda step: of_kl(1.0 if step in full else 0.01), 20) == []
+
+
+@pytest.mark.parametrize(
+    ("sigma2", "lambda_1"), [(float("nan"), 1.0), (1.0, float("nan")), (-1.0, 1.0), (1.0, -1.0), (None, float("nan"))]
+)
+def test_no_variance_is_bad_input(sigma2: float | None, lambda_1: float) -> None:
+    with pytest.raises(BadInput, match="variances, 0 or more"):
+        CollapseAlarm(sigma2, lambda_1)
+
+
+@lightning
+def test_state_goes_through_a_file() -> None:
+    first, second = (CollapseAlarm(3.0, 2.0, tell=lambda message: None) for _ in range(2))
+    heard(lambda step: of_kl(0.01), 60, first)
+    first.sums, first.count = {"kl": torch.tensor(0.5), "mu": torch.ones(2), "square": torch.ones(2)}, 4
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    assert second.alarms == first.alarms and len(second.alarms) == 2 and second.looks == first.looks != []
+    assert second.count == 4 and all(torch.equal(second.sums[name], first.sums[name]) for name in first.sums)
+
+
+@pytest.mark.parametrize("after", [5, 15, 65])  # ten steps an epoch, three a window: epochs end within one
+def test_a_killed_run_tells_what_one_that_was_not_does(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def progress(steps, total, label):
+        for count, step in enumerate(steps):
+            if count == after:
+                raise Killed
+            yield step
+
+    whole = training.fit(COLLAPSING, TRAIN, TEST, KEY)
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "killed"))
+    with pytest.raises(Killed):
+        training.fit(COLLAPSING, TRAIN, TEST, KEY, progress)
+    resumed = training.fit(COLLAPSING, TRAIN, TEST, KEY)
+    assert (resumed.folder / "alarms.json").read_bytes() == (whole.folder / "alarms.json").read_bytes()
+    assert len(resumed.alarms) == 2
