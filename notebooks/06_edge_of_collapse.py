@@ -127,7 +127,7 @@ pd.DataFrame(table).T.style.set_uuid("edges").format("{:.4g}").set_caption("Edge
 #
 # ## A jump or a kink?
 #
-# Li et al. report that the KL jumps at the transition {cite:p}`li2025phase`. Linear theory has a kink: the KL is continuous, $\tfrac12\ln(\beta_1/\beta)$ just below the
+# Li et al. derive the same threshold, a decoder variance of $\lambda_1$, and report a discontinuity of the KL there {cite:p}`li2025phase`. Linear theory has a kink: the KL is continuous, $\tfrac12\ln(\beta_1/\beta)$ just below the
 # edge. A jump would show as hysteresis: walking beta up from a living net and down from a dead one would give two branches. So we walk both ways.
 
 # %%

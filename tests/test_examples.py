@@ -44,4 +44,5 @@ def test_speech_is_standardised_by_training_and_persons_are_apart() -> None:
     assert list(other) == list(changed) == ["train"] and changed["train"] != identity["train"]
     assert not np.allclose(everything(other["train"]), x)
     again, same = examples.load("speech", 12, held_out=0)
-    assert same == {"train": identity["train"]} and np.array_equal(everything(again["train"]), everything(sets["train"]))
+    assert same == {"train": identity["train"]}
+    assert np.array_equal(everything(again["train"]), everything(sets["train"]))

@@ -2,12 +2,14 @@
 
 import math
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from lib import objective
+from lib import objective, theory
 
 
 def example(batch: int = 5, latent: int = 3, shape: tuple = (1, 4, 7), seed: int = 0) -> tuple:
@@ -73,3 +75,69 @@ def test_beta_implies_the_noise_variance_beta_n_over_2(beta: float) -> None:
         elbo = objective.neg_elbo_nats(objective.squared_error_sum(x, x_hat), kl, sigma2, 28).mean()
         differences.append(objective.report_loss(x, x_hat, mu, log_var, beta) - 2 * sigma2 / 28 * elbo)
     assert torch.allclose(differences[0], differences[1], rtol=1e-9)
+
+
+def by_hand(reduction: str, x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, weight: float) -> Tensor:
+    """The loss as a repository with this reduction writes it."""
+    kl, mse = -0.5 * (1 + log_var - mu.pow(2) - log_var.exp()), torch.nn.MSELoss
+    summed = mse(reduction="sum")(x_hat, x) / len(x)
+    return {
+        "mean-sum": mse()(x_hat, x) + weight * kl.sum(1).mean(),
+        "mean-mean": mse()(x_hat, x) + weight * kl.mean(),
+        "sum-sum": summed + weight * kl.sum(1).mean(),
+        "half-sum-sum": 0.5 * summed + weight * kl.sum() / len(x),
+    }[reduction]
+
+
+@pytest.mark.parametrize("reduction", theory.REDUCTIONS)
+@settings(max_examples=15, deadline=None)
+@given(weight=st.floats(1e-3, 100), batch=st.integers(1, 6), latent=st.integers(1, 5), seed=st.integers(0, 99))
+def test_each_reduction_is_the_formula_and_the_report_loss_at_another_beta(
+    reduction: str, weight: float, batch: int, latent: int, seed: int
+) -> None:
+    beta = 2 * theory.sigma2_of(reduction, weight, 28, latent) / 28
+    ratios = []
+    for inputs in (example(batch, latent, seed=seed), example(batch, latent, seed=seed + 100)):
+        found = objective.reduced_loss(*inputs, weight, reduction)
+        assert torch.allclose(found, by_hand(reduction, *inputs, weight), rtol=1e-12)
+        ratios.append((found / objective.report_loss(*inputs, beta)).item())
+    factor = {"mean": 1, "sum": 28, "half": 14}[reduction.split("-")[0]]
+    assert ratios == pytest.approx([factor, factor], rel=1e-9)
+
+
+def test_free_bits_cost_nothing_below_the_floor_and_the_whole_kl_above() -> None:
+    x, x_hat, mu, log_var = inputs = example()
+    per_unit = objective.kl_per_unit(mu, log_var).mean(0).detach()
+    low, high = 0.9 * per_unit.min().item(), 1.1 * per_unit.max().item()
+    report = objective.report_loss(*inputs, 0.3)
+    assert torch.allclose(objective.free_bits_loss(*inputs, 0.3, low), report, rtol=1e-12)
+    loss = objective.free_bits_loss(*inputs, 0.3, high)
+    assert torch.allclose(loss, objective.squared_error_mean(x, x_hat) + 0.3 * 3 * high, rtol=1e-12)
+    picture, *code = torch.autograd.grad(loss, inputs[1:])
+    assert picture.abs().min() > 0 and all((gradient == 0).all() for gradient in code)
+    between = per_unit.sort().values[:2].mean().item()  # one unit below, two above
+    (gradient,) = torch.autograd.grad(objective.free_bits_loss(*inputs, 0.3, between), mu)
+    assert ((gradient == 0).all(0) == (per_unit < between)).all() and (per_unit < between).sum() == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(1e-3, 10), st.floats(1e-3, 20), st.floats(-10, 10).filter(lambda mu: abs(mu) > 1e-3))
+def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(floor: float, below: float, mu: float) -> None:
+    cap = objective.log_var_cap(floor)
+    assert cap < 0
+
+    def kl(mean: float, log_var: float) -> float:
+        return objective.kl_per_unit(*torch.tensor([mean, log_var], dtype=torch.float64)).item()
+
+    assert abs(kl(0, cap) - floor) < 1e-9
+    assert kl(0, cap - below) > kl(0, cap) and kl(mu, cap) > kl(0, cap) and kl(mu, cap - below) > kl(0, cap)
+    assert objective.log_var_cap(0.0) == math.inf
+
+
+def test_bernoulli_nats_are_those_of_torch() -> None:
+    x, logits, *_ = example()
+    x = (x > 0).double()
+    many = torch.stack([logits, -logits, 300 * logits])  # an axis of samples before; far from 0 too
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(many, x.expand_as(many), reduction="none")
+    assert torch.allclose(objective.bernoulli_nats(x, many), expected.sum((2, 3, 4)), rtol=1e-12)
+    assert torch.allclose(objective.bernoulli_nats(x, logits), expected[0].sum((1, 2, 3)), rtol=1e-12)

@@ -16,7 +16,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from lib import ROOT, BadInput, artifacts, measures, objective, training, vae
+from lib import ROOT, BadInput, artifacts, measures, objective, theory, training, vae
+from lib.task import Task
 from lib.training import ArrayDataset, TrainingConfig
 
 CONFIG = TrainingConfig(epochs=3, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3)
@@ -438,3 +439,134 @@ print(peaks[1] - peaks[0])
         [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
     )
     assert float(run.stdout) < 18  # MB; 4,500 clips more are 37 MB
+
+
+def test_a_run_starts_from_the_weights_of_another() -> None:
+    first = training.fit(CONFIG, TRAIN, TEST, KEY)
+    config = CONFIG.model_copy(update={"start": first.folder.name, "learning_rate": 1e-9, "epochs": 1, "seed": 7})
+    second = training.fit(config, TRAIN, TEST, KEY)
+    assert second.folder != first.folder
+    found, expected = (measures.evaluate(fitted.model(), TEST) for fitted in (second, first))
+    for name in ("mse_mu", "mse_sampled", "kl", "mu_variance"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-4), name
+    fresh = training.fit(config.model_copy(update={"start": None}), TRAIN, TEST, KEY)
+    assert measures.evaluate(fresh.model(), TEST)["mse_mu"] > 1.2 * expected["mse_mu"]
+
+
+def test_a_start_that_is_gone_is_named() -> None:
+    with pytest.raises(BadInput, match="train/0123456789abcdef/model.pt: not a readable checkpoint"):
+        training.fit(CONFIG.model_copy(update={"start": "0123456789abcdef"}), TRAIN, TEST, KEY)
+    assert not finished()
+    for wrong in ("../../elsewhere", "0123456789ABCDEF", "0123", ""):
+        with pytest.raises(ValidationError, match="start"):
+            TrainingConfig(start=wrong)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),  # of beta at each eighth of 80 steps, and at the last one
+    [
+        ("constant", [1] * 9),
+        ("warm_up", [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1]),
+        ("cyclical", [0, 1, 0, 1, 0, 1, 0, 1, 1]),
+    ],
+)
+def test_beta_rises_as_its_schedule_says(schedule: str, shares: list[float]) -> None:
+    class At:  # stands for the trainer
+        global_step = 0
+
+    task, trainer = Task(vae.build("linear", (3, 3), 2), TrainingConfig(beta=0.3, beta_schedule=schedule), 80), At()
+    task.trainer = trainer
+    found = []
+    for trainer.global_step in (*range(0, 80, 10), 79):
+        found.append(task._beta())
+    assert found == pytest.approx([0.3 * share for share in shares])
+    if schedule == "cyclical":
+        trainer.global_step = 45  # halfway up the third rise
+        assert task._beta() == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("schedule", ["warm_up", "cyclical"])
+def test_a_rise_starts_with_no_weight_on_the_kl(schedule: str) -> None:
+    """A training of one step, at the bottom of the rise, ends with the weights of an autoencoder."""
+    config = TrainingConfig(epochs=1, batch_size=320, latent=3, beta=3.0, accelerator="cpu")
+    risen, constant, none = (
+        weights(training.fit(config.model_copy(update=change), TRAIN, TEST, KEY))
+        for change in ({"beta_schedule": schedule}, {}, {"beta": 0.0})
+    )
+    assert same(risen, none) and not same(constant, none)
+
+
+def test_another_reduction_at_its_equal_weight_learns_the_same_weights() -> None:
+    """Adam does not hear the scale of a loss, so equal sigma2 is an equal path; at the same number it is another."""
+    config = TrainingConfig(epochs=1, batch_size=32, latent=3, beta=0.02, accelerator="cpu")
+    sigma2 = theory.sigma2_of("mean-sum", 0.02, 90, 3)
+
+    def learnt(**change: object) -> torch.Tensor:
+        found = weights(training.fit(config.model_copy(update=change), TRAIN, TEST, KEY))
+        return torch.cat([value.flatten() for value in found.values()])
+
+    expected = learnt()
+    way = (expected - learnt(learning_rate=1e-12)).norm()
+    for reduction in ("half-sum-sum", "sum-sum", "mean-mean"):
+        equal = learnt(reduction=reduction, beta=theory.weight_of(reduction, sigma2, 90, 3))
+        assert (equal - expected).norm() < 0.02 * way  # Adam's eps is heard where gradients are small
+        assert (learnt(reduction=reduction) - expected).norm() > 0.1 * way
+
+
+def test_the_log_of_every_reduction_is_in_the_units_of_the_report() -> None:
+    config = TrainingConfig(epochs=1, batch_size=32, latent=3, beta=0.5, reduction="half-sum-sum")
+    row = training.fit(config, TRAIN, TEST, KEY).log().iloc[-1]
+    assert row["val_loss"] == pytest.approx(row["val_mse"] + 2 * 0.5 / 90 * row["val_kl"])
+
+
+def test_the_spectrum_is_that_of_the_prepared_examples_and_kept() -> None:
+    expected = theory.pca(TRAIN.array / 255, 5)
+    assert training.spectrum(TRAIN, 5, KEY) == pytest.approx(expected.values, rel=1e-5)
+    kept = "spectrum/*/eigenvalues.npy"
+    (path,) = artifacts.root().glob(kept)
+    stamp = path.stat().st_mtime_ns
+    training.spectrum(TRAIN, 5, KEY)
+    assert path.stat().st_mtime_ns == stamp
+    other = training.spectrum(TRAIN, 5, {"data": "others"})
+    assert len(list(artifacts.root().glob(kept))) == 2 and len(other) == 5
+
+
+BINARY = ArrayDataset((blobs(60, 2) > 90).astype(np.uint8))
+
+
+@pytest.mark.parametrize("preset", ["small", "mlp", "linear"])
+def test_importance_nll_of_a_net_that_ignores_its_code_is_exact(preset: str) -> None:
+    """Posterior = prior and one picture for all: every importance weight is the likelihood itself."""
+    model = vae.build(preset, (9, 10), 3)
+    logits = torch.randn(1, 9, 10, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    model.decode = lambda z, decode=model.decode: decode(z) + logits
+    x = torch.from_numpy(BINARY.array).float()
+    expected = -torch.distributions.Bernoulli(logits=logits[0]).log_prob(x).sum((1, 2)).mean().item()
+    for samples in (1, 7):
+        assert measures.importance_nll(model, BINARY, samples) == pytest.approx(expected, rel=1e-5)
+
+
+def test_importance_nll_comes_closer_with_samples_and_starts_at_the_elbo() -> None:
+    """One unit, so that the likelihood itself can be had by summing over a fine grid of codes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = vae.build("mlp", (9, 10), 1).eval()
+    with torch.no_grad():
+        model.decoder[-2].weight.mul_(6)
+        model.log_var.bias.fill_(-0.5)
+    z = torch.linspace(-6, 6, 401)[:, None]
+    x = torch.from_numpy(BINARY.array).float().unsqueeze(1)
+    with torch.inference_mode():
+        nats = torch.stack([objective.bernoulli_nats(x, logits) for logits in model.decode(z)]).double()
+        mu, log_var = model.encode(x)
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(z.double()) + math.log(12 / 400)
+    exact = -torch.logsumexp(prior - nats, 0).mean().item()
+    posterior = torch.softmax(torch.distributions.Normal(mu, (log_var / 2).exp()).log_prob(z.T), 1).double()  # (n, z)
+    elbo = (posterior * nats.T).sum(1).mean().item() + objective.kl_sum_latent(mu, log_var).mean().item()
+    found = [np.mean([measures.importance_nll(model, BINARY, k, seed) for seed in range(12)]) for k in (1, 3, 200)]
+    assert found[0] > found[1] > found[2] and elbo > exact + 0.3
+    assert found[0] == pytest.approx(elbo, abs=0.3 * (elbo - exact))
+    assert found[2] == pytest.approx(exact, abs=0.05 * (elbo - exact))

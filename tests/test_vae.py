@@ -1,11 +1,13 @@
 """The nets: the report's parameter counts, any size in and out, and errors that say what would be right."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput, vae
+from lib import BadInput, objective, vae
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def test_small_stays_small() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from(["small", "week4", "week4_mnist", "final"]),
+    st.sampled_from([*vae.PRESETS, "refined"]),
     st.integers(1, 40),
     st.integers(1, 40),
     st.integers(1, 3),
@@ -74,7 +76,9 @@ def test_forward_samples_from_the_posterior() -> None:
     [
         ("smal", (8, 8), None, "did you mean 'small'"),
         ("week5", (8, 8), None, "week4"),
-        ("", (8, 8), None, "known presets are small"),
+        ("", (8, 8), None, "known presets are small.*linear.*, refined"),
+        ("refind", (8, 8), None, "did you mean 'refined'"),
+        ("repair", (8, 8), 0, "latent = 0"),
         ("small", (8, 8), 0, "latent = 0"),
         ("small", (0, 8), None, "shape = "),
         ("small", (8,), None, "shape = "),
@@ -83,3 +87,48 @@ def test_forward_samples_from_the_posterior() -> None:
 def test_bad_input_is_named(preset: str, shape: tuple, latent: int | None, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         vae.build(preset, shape, latent)
+
+
+def size(model: vae.VAE) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_repair_and_mlp_are_as_large_as_said() -> None:
+    with torch.device("meta"):
+        repair, mlp = vae.build("repair", (28, 28)), vae.build("mlp", (28, 28))
+    assert 80_000 < size(repair) <= 100_000
+    widths = [layer.weight.shape for layer in mlp.modules() if isinstance(layer, torch.nn.Linear)]
+    assert widths == [(400, 784), (20, 400), (20, 400), (400, 20), (784, 400)]  # Kingma and Welling 2014
+    assert size(mlp) == sum(out * (into + 1) for out, into in widths)
+
+
+@pytest.mark.parametrize(("preset", "affine"), [("linear", True), ("mlp", False), ("repair", False)])
+def test_linear_is_affine_and_the_others_are_not(preset: str, affine: bool) -> None:
+    model = vae.build(preset, (5, 7), 3).double().eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_()
+    generator = torch.Generator().manual_seed(0)
+    for function, size in ((lambda x: model.encode(x)[0], (4, 1, 5, 7)), (model.decode, (4, 3))):
+        a, b = torch.randn(2, *size, generator=generator, dtype=torch.float64)
+        mixed = 1.7 * function(a) - 0.7 * function(b)
+        assert torch.allclose(function(1.7 * a - 0.7 * b), mixed, rtol=1e-9, atol=1e-9) == affine
+    if affine:  # the average of the data is a parameter
+        assert torch.allclose(model.decode(a) - model.decoder(a), model.average)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from(["small", "repair", "week4", "linear"]), st.floats(1e-3, 2), st.floats(-50, 50), st.floats(-3, 3)
+)
+def test_under_a_floor_no_input_gets_less(preset: str, floor: float, bias: float, scale: float) -> None:
+    model = vae.build(preset, (6, 9), 3, floor).eval()
+    with torch.no_grad():
+        model.mu.weight.zero_()
+        model.mu.bias.zero_()
+        model.log_var.bias.fill_(bias)
+        x = 10**scale * torch.randn(16, 1, 6, 9, generator=torch.Generator().manual_seed(1))
+        kl = objective.kl_per_unit(*model.double().encode(x.double()))
+    assert kl.min() >= floor * (1 - 1e-9) - 1e-9
+    free = vae.build(preset, (6, 9), 3)
+    assert math.isinf(free.cap) and free.state_dict().keys() == model.state_dict().keys()
