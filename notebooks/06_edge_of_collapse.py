@@ -170,8 +170,8 @@ for corpus in parameters.corpora if len(swept) else ():
 # **What we see.** A kink, rounded off. Close to the edge, from 0.85 of it on, the KL falls by at most {glue:text}`onset.digits.largest_step:.2f`,
 # {glue:text}`onset.speech.largest_step:.2f` and {glue:text}`onset.music.largest_step:.2f` nats from one beta to the next (digits, speech, music), out of
 # {glue:text}`onset.digits.kl_first:.2f`, {glue:text}`onset.speech.kl_first:.2f` and {glue:text}`onset.music.kl_first:.2f` nats at the start of the walk. Up and down differ by at most
-# {glue:text}`onset.digits.largest_gap:.2f`, {glue:text}`onset.speech.largest_gap:.2f` and {glue:text}`onset.music.largest_gap:.2f` nats: on the way down units wake late, as slow growth near the edge
-# explains. A jump would be a fall from a large KL to none between two neighbours; there is none here. The nets hold more than the linear VAE below the edge, and follow it to zero.
+# {glue:text}`onset.digits.largest_gap:.2f`, {glue:text}`onset.speech.largest_gap:.2f` and {glue:text}`onset.music.largest_gap:.2f` nats. Near the edge slow growth delays units on the way down; where the branches are still
+# apart well below it, as on digits, this walk cannot tell slow units from two kinds of code. A jump would be a fall from a large KL to none between two neighbours; there is none here. The nets hold more than the linear VAE below the edge, and follow it to zero.
 
 # %% [markdown]
 # ## The finding, asserted

@@ -193,7 +193,7 @@ plt.show()
 # better linear basis and not the convolutions, whose correction is small on both. This is no triumph of depth over PCA.
 #
 # ```{warning}
-# The recipe was chosen on training and validation persons and songs, then tested once on these test groups. But there are two test persons and five test
+# The recipe was chosen on training and validation persons and songs, and tested on these test groups when it was fixed; this run is the second look at them. There are two test persons and five test
 # songs, and the seeds change weights, order, noise and equaliser only. Other persons would move these numbers by more than other seeds do.
 # ```
 #
