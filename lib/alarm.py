@@ -1,9 +1,10 @@
 """A collapse alarm for any Lightning training of a Gaussian VAE. Introduced by story 06.
 
-It speaks before the first step, when the noise variance that the loss implies exceeds the largest eigenvalue of the
-training data (see `lib.theory`), and during training, when the code is empty and stays so. It changes nothing.
+It speaks before the first step, when the noise variance that the loss implies is not below the largest eigenvalue of
+the training data (see `lib.theory`), and during training, when the code is empty and stays so. It changes nothing.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from lib import BadInput, objective
 EMPTY_NATS = 0.05  # a code with less is empty
 ACTIVE = 0.01  # a unit is active when the variance of its mean exceeds this (Burda et al. 2016)
 WINDOWS = 20  # looks at a training, at equal distances
+ENDLESS = 100  # steps between two looks where no end of the training is known
 PATIENCE = 8  # looks in a row that find an empty code which does not fill; a unit may wake late
 
 
@@ -34,7 +36,7 @@ class CollapseAlarm(pl.Callback):
     def __init__(self, sigma2: float | None, lambda_1: float, tell: Callable[[str], Any] | None = None) -> None:
         if not lambda_1 >= 0 or (sigma2 is not None and not sigma2 >= 0):
             raise BadInput(f"sigma2 = {sigma2}, lambda_1 = {lambda_1}: variances, 0 or more")
-        self.sigma2, self.lambda_1 = sigma2, lambda_1
+        self.sigma2, self.lambda_1, self.step = sigma2, lambda_1, 0
         self.tell = tell or (lambda message: warnings.warn(message, CollapseWarning, stacklevel=2))
         self.alarms: list[tuple[int, str]] = []
         self.looks: list[float] = []  # KL of each window with an empty code, since the last one that was not
@@ -48,18 +50,21 @@ class CollapseAlarm(pl.Callback):
         self.tell(message)
 
     def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        if trainer.global_step == 0 and not self.alarms and self.sigma2 is not None and self.sigma2 >= self.lambda_1:
-            self._alarm(0, f"sigma^2 = {self.sigma2:.4g}, which this loss implies, exceeds lambda_1 = "
+        self.step = trainer.global_step
+        if self.step == 0 and not self.alarms and self.sigma2 is not None and self.sigma2 >= self.lambda_1:
+            self._alarm(0, f"sigma^2 = {self.sigma2:.4g}, which this loss implies, is not below lambda_1 = "
                            f"{self.lambda_1:.4g} of the training data: every latent unit will die, and every input "
                            "get the average. Give the KL a smaller weight, by more than the ratio of the two.")
 
     def on_train_batch_end(self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any) -> None:
-        mu, log_var = outputs["mu"].double(), outputs["log_var"].double()
+        mu, log_var = (outputs[name].detach().cpu().double() for name in ("mu", "log_var"))  # MPS has no float64
         found = {"kl": objective.kl_sum_latent(mu, log_var).sum(), "mu": mu.sum(0), "square": mu.square().sum(0)}
         self.sums = {name: self.sums.get(name, 0) + value for name, value in found.items()}
         self.count += len(mu)
-        step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
-        if step % max(1, steps // WINDOWS) == 0 or step == steps:
+        step, steps = trainer.global_step, trainer.estimated_stepping_batches  # inf or -1: no end is known
+        every = max(1, steps // WINDOWS) if 0 < steps < math.inf else ENDLESS
+        stepped, self.step = step != self.step, step  # False while gradients accumulate
+        if stepped and (step % every == 0 or step == steps):
             self._look(step, ends=step == steps)
 
     def _look(self, step: int, ends: bool) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lib import BadInput, theory, training
-from lib.alarm import PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
+from lib.alarm import ENDLESS, PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
 from lib.training import ArrayDataset, TrainingConfig
 
 KEY = {"data": "blobs"}
@@ -70,12 +70,17 @@ def of_kl(nats: float) -> torch.Tensor:
     return torch.tensor([[(2 * nats) ** 0.5, 0.0]]).expand(4, 2)
 
 
-def heard(mu: Callable[[int], torch.Tensor], steps: int, alarm: CollapseAlarm | None = None) -> list[tuple[int, str]]:
-    """What an alarm tells of such a training."""
+def heard(
+    mu: Callable[[int], torch.Tensor], steps: int, alarm: CollapseAlarm | None = None, stop: int = -1, **settings: int
+) -> list[tuple[int, str]]:
+    """What an alarm tells of such a training, of so many batches an epoch; stop: ends after that step."""
     alarm = alarm or CollapseAlarm(None, 1.0, tell=lambda message: None)
+    stopping = pl.callbacks.LambdaCallback(
+        on_train_batch_end=lambda trainer, *_: setattr(trainer, "should_stop", trainer.global_step == stop)
+    )
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=1, logger=False, callbacks=[alarm], enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", devices=1, logger=False, callbacks=[alarm, stopping], enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, **({"max_epochs": 1} | settings),
     )
     trainer.fit(Told(mu), Ones(steps))
     return alarm.alarms
@@ -97,7 +102,7 @@ def test_a_healthy_run_is_not_disturbed(change: dict) -> None:
 @lightning
 def test_the_edge_itself_is_an_alarm(ratio: float, told: int) -> None:
     alarms = heard(lambda step: of_kl(1.0), 3, CollapseAlarm(2.0 * ratio, 2.0, tell=lambda message: None))
-    assert [step for step, _ in alarms] == [0] * told
+    assert [step for step, _ in alarms] == [0] * told and all("is not below lambda_1" in said for _, said in alarms)
 
 
 @lightning
@@ -138,6 +143,43 @@ def test_an_active_unit_or_one_full_look_starts_the_patience_anew() -> None:
 def test_no_variance_is_bad_input(sigma2: float | None, lambda_1: float) -> None:
     with pytest.raises(BadInput, match="variances, 0 or more"):
         CollapseAlarm(sigma2, lambda_1)
+
+
+@pytest.mark.parametrize("together", [1, 3, 4])
+@lightning
+def test_steps_are_counted_not_batches(together: int) -> None:
+    """Gradients of so many batches make one step; the patience is that of the steps."""
+    ((step, message),) = heard(lambda step: of_kl(0.01), 20 * together, accumulate_grad_batches=together)
+    assert step == PATIENCE and "does not fill" in message
+
+
+@lightning
+def test_a_training_without_an_end_is_watched_too() -> None:
+    ((step, message),) = heard(lambda step: of_kl(0.01), 90, stop=PATIENCE * ENDLESS + 10, max_epochs=-1)
+    assert step == PATIENCE * ENDLESS and "does not fill" in message
+
+
+class OnMps(torch.Tensor):
+    """A tensor of a device that has no float64."""
+
+    def double(self) -> torch.Tensor:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+@lightning
+def test_a_device_without_float64_is_watched_and_the_sums_are_on_the_cpu() -> None:
+    alarm = CollapseAlarm(None, 1.0, tell=lambda message: None)
+    weight = torch.ones(1, requires_grad=True)  # outputs may still hang on their graph
+    ((step, _),) = heard(lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 20, alarm, stop=PATIENCE)
+    assert step == PATIENCE
+    heard(lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 60, alarm, stop=1)  # within a window
+    assert alarm.count == 4 and not any(total.requires_grad for total in alarm.sums.values())
+    assert {(type(total), total.device.type, total.dtype) for total in alarm.sums.values()} == {
+        (torch.Tensor, "cpu", torch.float64)
+    }
 
 
 @lightning
