@@ -95,6 +95,9 @@ def log_var_cap(floor: float) -> float:
     """
     from scipy.special import lambertw
 
+    if 0 < floor < 1e-6:  # the argument of lambertw has lost its digits: the series in q
+        q = 2 * math.sqrt(floor)
+        return -q - q**2 / 6 - q**3 / 36
     return math.log(-lambertw(-math.exp(-1 - 2 * floor)).real) if floor > 0 else math.inf
 
 

@@ -1,6 +1,7 @@
 """The loss against torch.distributions, against the report's formula as a student writes it, and by its gradients."""
 
 import math
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
@@ -132,6 +133,16 @@ def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(floor: float, belo
     assert abs(kl(0, cap) - floor) < 1e-9
     assert kl(0, cap - below) > kl(0, cap) and kl(mu, cap) > kl(0, cap) and kl(mu, cap - below) > kl(0, cap)
     assert objective.log_var_cap(0.0) == math.inf
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-17, 1))
+def test_the_cap_holds_the_floor_at_any_size(exponent: float) -> None:
+    """(v - 1 - ln v) / 2 = floor in 60 digits, down to where 1 + floor is 1."""
+    floor = 10**exponent
+    with localcontext(prec=60):
+        log_var = Decimal(objective.log_var_cap(floor))
+        assert log_var < 0 and abs((log_var.exp() - 1 - log_var) / 2 / Decimal(floor) - 1) < Decimal("1e-9")
 
 
 def test_bernoulli_nats_are_those_of_torch() -> None:
