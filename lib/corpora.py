@@ -59,7 +59,7 @@ def load(corpus: str) -> list[Recording]:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise BadInput(f'corpus {corpus!r} is not known; {hint}choose "speech", "music" or "folder:<path>"')
     if kind == "folder" and not argument:
-        raise BadInput(f'corpus {corpus!r} names no folder; write "folder:" and a path, like "folder:/home/me/sounds"')
+        raise BadInput(f'corpus {corpus!r} names no folder; write "folder:" and a path, like "folder:recordings"')
     if kind != "folder" and colon:
         raise BadInput(f"corpus {corpus!r}: {kind!r} takes nothing after a colon; write {kind!r}")
     return sorted(LOADERS[kind](argument), key=lambda recording: recording.name)
