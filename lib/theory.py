@@ -88,8 +88,7 @@ def pca(x: np.ndarray, count: int, prepare: Prepare | None = None) -> Pca:
     spectrum falls, to a percent in the last components where it is flat. The total variance is always exact.
     """
     n, n_values = len(x), math.prod(x.shape[1:])
-    if not 1 <= count <= min(n - 1, n_values):
-        raise BadInput(f"count = {count}: {n} examples of {n_values} values have 1 to {min(n - 1, n_values)} of them")
+    _check(x, count, min(n - 1, n_values))
     with np.errstate(over="ignore", invalid="ignore"):  # found below
         (_, first), = _chunks(x[:1], prepare)  # counted from it: equal examples have a variance of 0, not of rounding
         mean = first[0] + sum(chunk.sum(0) for _, chunk in _chunks(x, prepare, first[0])) / n
@@ -123,6 +122,7 @@ def separable_pca(x: np.ndarray, count: int) -> Pca:
     The eigenvectors of the covariances of bins and of frames, and of all their products the count with most variance:
     (bin^2 + frame^2) / 2 numbers to learn in place of count * N, so it fits unheard examples better where n is small.
     """
+    _check(x, count, math.prod(x.shape[1:]))
     mean = x.mean(0, dtype=np.float64)
     bins, frames, n = np.zeros((x.shape[1],) * 2), np.zeros((x.shape[2],) * 2), len(x)
     rows = max(1, CHUNK // (8 * mean.size))
@@ -135,6 +135,14 @@ def separable_pca(x: np.ndarray, count: int) -> Pca:
     best = np.argsort(variance)[::-1][:count]
     components = bins[best // len(frames)][:, :, None] * frames[best % len(frames)][:, None, :]
     return Pca(mean.ravel(), components.reshape(count, -1), variance[best], float(variance.sum()))
+
+
+def _check(x: np.ndarray, count: int, most: int) -> None:
+    """BadInput for fewer than two examples, and for a count of components that is not 1 to `most`."""
+    if len(x) < 2:
+        raise BadInput(f"training set of {len(x)}: components and a spectrum need 2 or more examples")
+    if not 1 <= count <= most:
+        raise BadInput(f"count = {count}: {len(x)} examples of {math.prod(x.shape[1:])} values allow 1 to {most}")
 
 
 def _top(symmetric: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

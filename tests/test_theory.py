@@ -128,6 +128,12 @@ def test_bad_input_is_named() -> None:
         theory.pca(examples(20, 5), 9)
     with pytest.raises(BadInput, match="latents = 6"):
         theory.calibrated_beta(SPECTRUM, SPECTRUM.sum(), 6, 6)
+    with pytest.raises(BadInput, match="count = 7: .* 1 to 6"):
+        theory.separable_pca(examples(20, 6).reshape(20, 2, 3), 7)
+    for few in (0, 1):
+        for one in (theory.pca, theory.separable_pca):
+            with pytest.raises(BadInput, match=f"training set of {few}: .* 2 or more examples"):
+                one(np.ones((few, 2, 3)), 1)
     broken = examples(20, 5)
     broken[3, 2] = np.nan
     with pytest.raises(BadInput, match="NaN"):
