@@ -143,7 +143,7 @@ def _train(
     elif isinstance(model, RefinedVAE):
         x = train.__getitems__(np.arange(len(train)))
         heard = equalised(x, config.equalise, torch.Generator().manual_seed(stream(config.seed, 3)))
-        model.start_from(theory.separable_pca(heard[:, 0].numpy(), model.latent))
+        model.start_from(theory.separable_pca(heard[:, 0].numpy(), min(model.latent, heard[0].numel())))
     some = np.random.default_rng(config.seed).permutation(len(validation))[: config.validation_examples]
     batches = Batches(train, np.arange(len(train)), config.batch_size, config.seed)
     done, state, steps = 0, None, config.epochs * len(batches)

@@ -80,6 +80,7 @@ class VAE(nn.Module):
         mu, log_var = self.encode(x)
         return self.decode(draw(mu, log_var, generator) if sample else mu), mu, log_var
 
+
 class Residual(nn.Module):
     """x + convolution(activation(x)), at the size of x (batch, channel, bin, frame)."""
 
@@ -166,7 +167,10 @@ class RefinedVAE(VAE):
 
     def start_from(self, pca: Pca) -> None:
         """Take the linear optimum for as many latents as pca has components."""
-        s = (pca.total - pca.values.sum()) / (len(pca.mean) - self.latent)  # noise variance
+        rest = pca.total - pca.values.sum()
+        if not rest > 1e-12 * pca.total:
+            raise BadInput(f"latent = {self.latent}: 'refined' needs fewer than the directions of the training set")
+        s = rest / (len(pca.mean) - self.latent)  # noise variance
         scale = np.sqrt(np.maximum(pca.values - s, 0))[:, None]
         new = {"mean": pca.mean, "W": pca.components * scale, "A": pca.components * scale / pca.values[:, None]}
         new |= {"log_var": np.log(np.minimum(s / pca.values, 1))}
@@ -202,6 +206,8 @@ def build(preset: str, shape: tuple[int, int], latent: int | None = None, floor:
     `small` has three blocks and 16 latents up to DIGIT values, beyond that four blocks and 64 latents.
     """
     if preset == "refined":
+        if floor > 0:
+            raise BadInput(f"floor = {floor:g}: preset 'refined' has no floor; take another preset, or a floor of 0")
         return RefinedVAE(shape, REFINED_LATENT if latent is None else latent)
     if preset not in PRESETS:
         close = difflib.get_close_matches(str(preset), [*PRESETS, "refined"], n=1)

@@ -57,6 +57,26 @@ def test_only_the_refinement_and_the_widths_learn() -> None:
         vae.build("refined", (7, 9), 0)
 
 
+@pytest.mark.parametrize(
+    ("latent", "varying"),  # of 12 values in three rows, so many first ones differ
+    [(12, 12), (13, 12), (8, 8), (4, 4), (7, 4), (3, 0)],
+)
+def test_more_latents_than_directions_are_bad_input(latent: int, varying: int) -> None:
+    model = vae.build("refined", (3, 4), latent)
+    x = np.random.default_rng(0).normal(size=(40, 12)) * (np.arange(12) < varying) + 2
+    with pytest.raises(BadInput, match=f"latent = {latent}: 'refined' needs fewer"):
+        model.start_from(theory.separable_pca(x.reshape(40, 3, 4).astype(np.float32), min(latent, 12)))
+    if varying > 1:
+        model = vae.build("refined", (3, 4), varying - 1)
+        model.start_from(theory.separable_pca(x.reshape(40, 3, 4), varying - 1))
+        assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_it_has_no_floor() -> None:
+    with pytest.raises(BadInput, match="floor = 0.5: preset 'refined' has no floor"):
+        vae.build("refined", (7, 9), 3, floor=0.5)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(2, 30), st.integers(0, 1000))
 def test_separable_components_are_orthonormal_and_never_better_than_pca(
