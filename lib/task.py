@@ -81,6 +81,8 @@ class Task(pl.LightningModule):
     def _loss(self, x: Tensor) -> dict[str, Tensor]:
         bernoulli = self.config.objective == "bernoulli"
         if bernoulli:  # grey is a probability: new binary pixels each time
+            if not (x.min() >= 0 and x.max() <= 1):
+                raise BadInput(f"objective = 'bernoulli': data from {x.min():g} to {x.max():g}; it must lie in 0 to 1")
             x = torch.bernoulli(x.cpu(), generator=self.noise).to(x.device)
         x_hat, mu, log_var = (out.float() for out in self.model(x, generator=self.noise))  # sums are not for bf16
         kl = objective.kl_sum_latent_mean_batch(mu, log_var)
@@ -88,7 +90,8 @@ class Task(pl.LightningModule):
             mse = objective.bernoulli_nats(x, x_hat).mean() / self.n_values
         else:
             mse = objective.squared_error_mean(x, x_hat)
-        for name, value in (("mse", mse), ("kl", kl), ("n", 1)):
+        units = objective.kl_per_unit(mu, log_var).mean(0)
+        for name, value in (("mse", mse), ("kl", kl), ("units", units), ("n", 1)):
             self.sums[name] = self.sums.get(name, 0) + len(x) * (value.detach() if name != "n" else 1)
         if bernoulli:
             loss = self.n_values * mse + self._beta() * kl
@@ -105,13 +108,18 @@ class Task(pl.LightningModule):
         self.noise.manual_seed(stream(self.config.seed, part, self.current_epoch if part == 0 else 0))
 
     def _finish(self, part: str) -> dict[str, float]:
-        """Means over the examples; the loss is what the objective minimises, up to a constant factor."""
+        """Means over the examples; the loss is what the objective minimises, up to a constant factor.
+
+        Free bits count by the mean of each unit over all examples.
+        """
         n = self.sums["n"]
         mse, kl = float(self.sums["mse"]) / n, float(self.sums["kl"]) / n
         if self.config.objective == "calibrated":
             loss = float(objective.calibrated_nats(mse, kl, self.n_values))
         elif self.config.objective == "bernoulli":
             loss = self.n_values * mse + self.config.beta * kl
+        elif self.config.objective == "free_bits":
+            loss = mse + self.config.beta * float((self.sums["units"] / n).clamp(min=self.config.floor).sum())
         else:
             loss = mse + self.equal_beta * kl
         return {f"{part}_loss": loss, f"{part}_mse": mse, f"{part}_kl": kl}
