@@ -70,6 +70,19 @@ def _built(config: TrainingConfig, shape: tuple[int, int]) -> VAE:
     return build(config.preset, shape, config.latent, config.floor if config.objective == "delta" else 0.0)
 
 
+def _earlier(config: TrainingConfig, model: VAE) -> dict[str, torch.Tensor]:
+    """The weights of the finished training that `start` names; BadInput when there is none, or of another net."""
+    fitted = Fitted(artifacts.root() / "train" / config.start)
+    if not fitted.folder.is_dir():
+        raise BadInput(f"start = {config.start!r}: no finished training in {fitted.folder.parent}; take one there")
+    shape, weights = tuple(fitted.card["config"]["shape"]), _read(fitted.folder / "model.pt", fitted.folder)
+    sizes, wanted = ({name: value.shape for name, value in each.items()} for each in (weights, model.state_dict()))
+    if shape != model.shape or sizes != wanted:
+        wanted = f"preset {config.preset!r}, latent {model.latent}, shape {model.shape}"
+        raise BadInput(f"start = {config.start!r}: a training of another net; take one of {wanted}")
+    return weights
+
+
 def spectrum(data: ArrayDataset, count: int, data_key: dict[str, Any]) -> np.ndarray:
     """The leading eigenvalues of the covariance of a data set as the net sees it, (count,); a stage "spectrum"."""
 
@@ -104,6 +117,8 @@ def fit(
     """
     if train.shape != validation.shape:
         raise BadInput(f"validation of shape {validation.shape}: must be that of the training set, {train.shape}")
+    if config.reduction != "mean-sum" and config.objective not in ("report", "delta"):
+        raise BadInput(f"reduction = {config.reduction!r}: objective {config.objective!r} takes 'mean-sum' only")
     config = config.model_copy(update={"accelerator": _accelerator(config.accelerator)})
     identity = {
         "training": config.model_dump(), "data": data_key, "shape": [int(size) for size in train.shape],
@@ -138,8 +153,7 @@ def _train(
         torch.manual_seed(stream(config.seed, 2))
         model = _built(config, train.shape)
     if config.start:
-        earlier = Fitted(artifacts.root() / "train" / config.start)
-        model.load_state_dict(_read(earlier.folder / "model.pt", earlier.folder))
+        model.load_state_dict(_earlier(config, model))
     elif isinstance(model, RefinedVAE):
         x = train.__getitems__(np.arange(len(train)))
         heard = equalised(x, config.equalise, torch.Generator().manual_seed(stream(config.seed, 3)))

@@ -454,12 +454,68 @@ def test_a_run_starts_from_the_weights_of_another() -> None:
 
 
 def test_a_start_that_is_gone_is_named() -> None:
-    with pytest.raises(BadInput, match="train/0123456789abcdef/model.pt: not a readable checkpoint"):
+    with pytest.raises(BadInput, match="start = '0123456789abcdef': no finished training in .*train"):
         training.fit(CONFIG.model_copy(update={"start": "0123456789abcdef"}), TRAIN, TEST, KEY)
     assert not finished()
     for wrong in ("../../elsewhere", "0123456789ABCDEF", "0123", ""):
         with pytest.raises(ValidationError, match="start"):
             TrainingConfig(start=wrong)
+
+
+@pytest.mark.parametrize("change", [{"latent": 2}, {"preset": "repair"}, {"preset": "linear"}, {}])
+def test_a_start_of_another_net_is_named(change: dict) -> None:
+    """Other weights, and weights that fit examples of another shape."""
+    first = training.fit(CONFIG.model_copy(update={"epochs": 1}), TRAIN, TEST, KEY)
+    config = CONFIG.model_copy(update={"start": first.folder.name, **change})
+    sets = (TRAIN, TEST) if change else (ArrayDataset(part.array.swapaxes(1, 2), 1 / 255) for part in (TRAIN, TEST))
+    with pytest.raises(BadInput, match=f"start = '{first.folder.name}': a training of another net; .*preset '.*latent"):
+        training.fit(config, *sets, {"data": "other"})
+    assert finished() == [first.folder]
+
+
+def test_settings_that_would_do_nothing_are_named() -> None:
+    for objective_ in ("free_bits", "calibrated", "bernoulli"):
+        config = TrainingConfig(objective=objective_, reduction="sum-sum")
+        with pytest.raises(BadInput, match=f"reduction = 'sum-sum': objective '{objective_}' takes 'mean-sum'"):
+            training.fit(config, TRAIN, TEST, KEY)
+    with pytest.raises(BadInput, match="floor = 0.5: preset 'refined'"):
+        training.fit(TrainingConfig(preset="refined", latent=3, objective="delta", floor=0.5), TRAIN, TEST, KEY)
+    assert not finished()
+
+
+@pytest.mark.parametrize("latent", [90, 91])
+def test_refined_with_a_latent_for_every_value_is_named(latent: int) -> None:
+    with pytest.raises(BadInput, match=f"latent = {latent}: "):
+        training.fit(TrainingConfig(preset="refined", latent=latent), TRAIN, TEST, KEY)
+
+
+def test_a_training_set_of_one_example_is_named() -> None:
+    with pytest.raises(BadInput, match="training set of 1: .* 2 or more examples"):
+        training.fit(CONFIG, ArrayDataset(TRAIN.array[:1], 1 / 255), TEST, KEY)
+
+
+@pytest.mark.parametrize("low", [-0.5, math.nan, 0.0])
+def test_greys_that_are_no_probabilities_are_named(low: float) -> None:
+    data = ArrayDataset(np.where(TRAIN.array > 9, TRAIN.array / 200, low).astype(np.float32))
+    with pytest.raises(BadInput, match=f"objective = 'bernoulli': data from .* to {'nan' if low != low else '1.'}"):
+        task = Task(vae.build("mlp", (9, 10), 3), TrainingConfig(objective="bernoulli"), 1)
+        task.validation_step(data.__getitems__(np.arange(320)), 0)
+
+
+def test_the_loss_of_free_bits_is_the_one_that_is_minimised() -> None:
+    """One unit below its floor and others above it, or the plain loss could not be told from it; uneven batches."""
+    model = vae.build("small", (9, 10), 3)
+    with torch.no_grad():
+        model.log_var.bias.copy_(torch.tensor([-0.1, -3.0, -4.0]))
+    units = measures.evaluate(model, TEST)["kl_per_unit"]
+    assert units[0] < 0.4 < units[1:].min()
+    task = Task(model, TrainingConfig(objective="free_bits", beta=0.02, floor=0.4), 1)
+    task._beta = lambda: 0.02
+    for some in np.split(np.arange(100), [70]):
+        task.validation_step(TEST.__getitems__(some), 0)
+    row = task._finish("val")
+    assert row["val_loss"] == pytest.approx(row["val_mse"] + 0.02 * (0.4 + units[1:].sum()), rel=1e-5)
+    assert row["val_kl"] == pytest.approx(units.sum(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
