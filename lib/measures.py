@@ -23,14 +23,14 @@ def evaluate(
     example), kl_per_unit (latent,), mu_variance (latent,), active_units (how many of those exceed 0.01; Burda, Grosse
     and Salakhutdinov 2016), sigma2 and neg_elbo (nats an example, z ~ q), where sigma2 is mse_sampled unless given.
     """
-    n_values = math.prod(dataset.shape)
+    n_values = math.prod(model.shape)
     noise = torch.Generator().manual_seed(seed)
     at_mu, sampled, kl, mus = [], [], [], []
     with torch.inference_mode():
         for x in _batches(model, dataset, batch_size):
             mu, log_var = model.encode(x)
-            at_mu.append(objective.squared_error_sum(x, model.decode(mu)))
-            sampled.append(objective.squared_error_sum(x, model.decode(draw(mu, log_var, noise))))
+            for errors, z in ((at_mu, mu), (sampled, draw(mu, log_var, noise))):
+                errors.append(objective.squared_error_sum(model.target(x), model.decode(z, *model.told(x))))
             kl.append(objective.kl_per_unit(mu, log_var))
             mus.append(mu)
     at_mu, sampled, kl, mus = (torch.cat(parts).cpu().double() for parts in (at_mu, sampled, kl, mus))

@@ -8,6 +8,7 @@ every clip is a pure function of (config, index), so the bytes do not depend on 
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from lib import BadInput, artifacts, corpora, effects
+from lib import BadInput, artifacts, corpora, effects, prints
 from lib.clips import ClipConfig, Clips
 from lib.spectrograms import SpectrogramConfig, shape, spectrogram
 
@@ -36,6 +37,7 @@ class RenderConfig(artifacts.Config):
     effects: tuple[str, ...] = ("clean",)
     settings: Literal["fixed", "random"] = "random"
     clips_per_effect: int
+    prints: bool = False  # also of each clip and its dry clip, see lib.prints
 
     def __init__(self, **fields) -> None:
         super().__init__(**fields)
@@ -70,6 +72,13 @@ class Rendered:
     def spectrograms(self) -> np.ndarray:
         """Memory map, float16 (clip, bin, frame), not standardised."""
         return np.load(self.folder / "spectrograms.npy", mmap_mode="r")
+
+    @cached_property
+    def prints(self) -> np.ndarray:
+        """Memory map, float32 (clip, row, value), see `lib.prints`; BadInput where the config asked for none."""
+        if not self.config.prints:
+            raise BadInput(f"{self.folder}: rendered without prints; ask for them by prints=True")
+        return np.load(self.folder / "prints.npy", mmap_mode="r")
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -114,15 +123,18 @@ def render(
             blocks = progress(blocks, len(starts), f"render {config.clips.corpus} {config.clips.split}")
         schema, rows = _schema(config), []
         bins, frames = shape(config.spectrogram, round(config.clips.clip_s * config.clips.sample_rate_hz))
-        header = {"descr": "<f2", "fortran_order": False, "shape": (config.count, bins, frames)}
-        # a plain file and no map: a full disk is then an error and no bus error, and written pages are not held
-        with (
-            open(folder / "spectrograms.npy", "wb") as file,
-            pq.ParquetWriter(folder / "table.parquet", schema) as table,
-        ):
-            np.lib.format.write_array_header_1_0(file, header)
-            for pictures, new_rows, new_skipped in blocks:
-                file.write(pictures.data)
+        arrays = {"spectrograms": ("<f2", (bins, frames))}
+        if config.prints:
+            arrays["prints"] = ("<f4", prints.shape(round(config.clips.clip_s * config.clips.sample_rate_hz)))
+        # plain files and no map: a full disk is then an error and no bus error, and written pages are not held
+        with ExitStack() as stack, pq.ParquetWriter(folder / "table.parquet", schema) as table:
+            files = {name: stack.enter_context(open(folder / f"{name}.npy", "wb")) for name in arrays}
+            for name, (kind, size) in arrays.items():
+                header = {"descr": kind, "fortran_order": False, "shape": (config.count, *size)}
+                np.lib.format.write_array_header_1_0(files[name], header)
+            for found, new_rows, new_skipped in blocks:
+                for name, file in files.items():
+                    file.write(found[name].data)
                 skipped.update(new_skipped)
                 rows += new_rows
                 if len(rows) >= ROW_GROUP:
@@ -180,18 +192,22 @@ def _blocks(config: RenderConfig, starts: range, fingerprint: str, workers: int)
     return parallel(joblib.delayed(_block)(config, start, fingerprint) for start in starts)
 
 
-def _block(config: RenderConfig, start: int, fingerprint: str) -> tuple[np.ndarray, list[dict], dict[str, str]]:
-    """Spectrograms float16 (clip, bin, frame) from start on, their rows, and the recordings that were left out."""
-    threads, pictures, rows = torch.get_num_threads(), [], []
+def _block(
+    config: RenderConfig, start: int, fingerprint: str
+) -> tuple[dict[str, np.ndarray], list[dict], dict[str, str]]:
+    """Spectrograms float16 (clip, bin, frame) and prints from start on, rows, and recordings that were left out."""
+    threads, pictures, printed, rows = torch.get_num_threads(), [], [], []
     torch.set_num_threads(1)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "corpus .*skipped")  # gathered: one warning for all workers
             for index in range(start, min(start + BLOCK, config.count)):
-                _, wet, row = _clip(config, index, fingerprint)
+                dry, wet, row = _clip(config, index, fingerprint)
                 picture = spectrogram(wet, config.spectrogram).numpy()  # one at a time: a batch leaves the cache
                 with np.errstate(over="ignore"):
                     pictures.append(picture.astype("<f2", order="C"))
+                if config.prints:
+                    printed.append(prints.effect_print(wet, dry))
                 rows.append(row)
             skipped = dict(_clips(config.clips, fingerprint).skipped)
     finally:
@@ -200,7 +216,7 @@ def _block(config: RenderConfig, start: int, fingerprint: str) -> tuple[np.ndarr
     if not np.isfinite(block).all():
         power = config.spectrogram.power
         raise BadInput(f"spectrogram.power = {power}: values above 65504 do not fit into float16; give a smaller one")
-    return block, rows, skipped
+    return {"spectrograms": block} | ({"prints": np.stack(printed)} if printed else {}), rows, skipped
 
 
 def _schema(config: RenderConfig) -> pa.Schema:

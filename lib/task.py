@@ -85,6 +85,7 @@ class Task(pl.LightningModule):
                 raise BadInput(f"objective = 'bernoulli': data from {x.min():g} to {x.max():g}; it must lie in 0 to 1")
             x = torch.bernoulli(x.cpu(), generator=self.noise).to(x.device)
         x_hat, mu, log_var = (out.float() for out in self.model(x, generator=self.noise))  # sums are not for bf16
+        x = self.model.target(x)
         kl = objective.kl_sum_latent_mean_batch(mu, log_var)
         if bernoulli:  # logged as mse: the cross-entropy of a pixel
             mse = objective.bernoulli_nats(x, x_hat).mean() / self.n_values

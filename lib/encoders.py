@@ -1,0 +1,210 @@
+"""The embeddings that story 08 compares: from clips under effects to codes, each in one function of METHODS.
+
+A method is fitted on training clips and gives codes of all clips. No method but "supervised_cnn" sees an effect's name;
+what it may see instead stands in its row of METHODS. `embed` keeps codes and scores of a method as a stage.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.decomposition import PCA
+
+from lib import artifacts, measures, prints, probes, training
+from lib.batches import ArrayDataset
+from lib.classifier import train_and_name
+from lib.render import Rendered
+from lib.spectrograms import Standardiser
+from lib.task import TrainingConfig
+from lib.vae import build
+
+UNTOLD = 256  # examples on which a training looks after each epoch; they are training clips, nothing is held out
+
+
+@dataclass(frozen=True)
+class Clipset:
+    """Clips under effects from one or more renderings, with prints."""
+
+    parts: tuple[Rendered, ...]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        return pd.concat([part.table for part in self.parts], ignore_index=True)
+
+    @cached_property
+    def spectrograms(self) -> np.ndarray:
+        return np.concatenate([part.spectrograms for part in self.parts])
+
+    @cached_property
+    def prints(self) -> np.ndarray:
+        return np.concatenate([part.prints for part in self.parts])
+
+    @property
+    def effects(self) -> np.ndarray:
+        return self.table["effect"].to_numpy()
+
+    @property
+    def groups(self) -> np.ndarray:
+        return self.table["group"].to_numpy()
+
+    @property
+    def units(self) -> pd.DataFrame:
+        """`effect.parameter` columns, in [0, 1]."""
+        return self.table[[name for name in self.table if "." in name]]
+
+    @property
+    def key(self) -> list[str]:
+        return [part.folder.name for part in self.parts]
+
+
+Codes = tuple[np.ndarray, np.ndarray | None, dict[str, float]]  # mu, log_var (clip, value) and what else was measured
+
+
+def _moments(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
+    x = data.spectrograms.astype(np.float32)
+    return np.concatenate([x.mean(2), x.std(2)], 1), None, {}
+
+
+def _time_statistics(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
+    x = data.spectrograms.astype(np.float32)
+    mean, std = x.mean(2), x.std(2)
+    skewness = ((x - mean[..., None]) ** 3).mean(2) / (std + 1e-3) ** 3
+    return np.concatenate([mean, std, skewness, np.diff(x, axis=2).std(2)], 1), None, {}
+
+
+def _pca(x: np.ndarray, fit: np.ndarray, components: int, seed: int) -> Codes:
+    flat = x.reshape(len(x), -1)
+    model = PCA(min(components, fit.sum()), svd_solver="randomized", random_state=seed).fit(flat[fit])
+    return np.concatenate([model.transform(flat[i : i + 512]) for i in range(0, len(flat), 512)]), None, {}
+
+
+def _pca_128(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
+    return _pca(data.spectrograms.astype(np.float32), fit, 128, seed)
+
+
+def _scaled_prints(data: Clipset, fit: np.ndarray) -> np.ndarray:
+    return prints.Scale(data.prints[fit]).apply(torch.from_numpy(data.prints)).numpy()
+
+
+def _print(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
+    return _scaled_prints(data, fit)[:, prints.WET], None, {}
+
+
+def _print_pca(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
+    return _pca(_scaled_prints(data, fit)[:, prints.WET], fit, 64, seed)
+
+
+def _pair_pca(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
+    return _pca(_scaled_prints(data, fit)[:, prints.PAIR], fit, 64, seed)
+
+
+def _untrained(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
+    whole = ArrayDataset(data.spectrograms, standardiser=Standardiser().fit(data.spectrograms[fit]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build("small", whole.shape, 64)
+    return _measured(model, whole, 0.0)
+
+
+def _measured(model: Any, whole: ArrayDataset, cpu_s: float) -> Codes:
+    found = measures.evaluate(model, whole)
+    mu, log_var = measures.embed(model, whole)
+    return mu, log_var, {"kl": found["kl"], "active_units": found["active_units"], "cpu_s": cpu_s}
+
+
+def _trained(whole: ArrayDataset, data: Clipset, fit: np.ndarray, config: TrainingConfig) -> Codes:
+    """Codes of a net trained on the clips of fit."""
+    learning = ArrayDataset(whole.array[fit], standardiser=whole.standardiser)
+    watched = ArrayDataset(whole.array[fit][:: max(1, fit.sum() // UNTOLD)], standardiser=whole.standardiser)
+    key = {"renders": data.key, "fit": np.packbits(fit).tobytes().hex()}
+    fitted = training.fit(config, learning, watched, key)
+    return _measured(fitted.model(), whole, fitted.card["cpu_seconds"])
+
+
+def _vae(data: Clipset, fit: np.ndarray, config: TrainingConfig) -> Codes:
+    """A net on spectrograms, standardised by two constants of the training clips."""
+    whole = ArrayDataset(data.spectrograms, standardiser=Standardiser().fit(data.spectrograms[fit]))
+    return _trained(whole, data, fit, config)
+
+
+def _on_prints(preset: str) -> Callable[..., Codes]:
+    def method(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
+        whole = ArrayDataset(data.prints, standardiser=prints.Scale(data.prints[fit]))
+        config = TrainingConfig(
+            preset=preset, objective="calibrated", learning_rate=1e-3, batch_size=64, epochs=epochs, seed=seed)
+        return _trained(whole, data, fit, config)
+
+    return method
+
+
+def _on_spectrograms(per_epoch: float, **fields: Any) -> Callable[..., Codes]:
+    """per_epoch: passes over spectrograms that cost about as much as one pass of ours over prints."""
+    def method(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
+        return _vae(data, fit, TrainingConfig(epochs=max(1, round(per_epoch * epochs)), seed=seed, **fields))
+
+    return method
+
+
+@dataclass(frozen=True)
+class Method:
+    """label: in tables; knows: what it is given beside the clips to be embedded; codes: data, fit, epochs, seed."""
+
+    label: str
+    knows: str
+    codes: Callable[..., Codes]
+
+
+METHODS = {
+    "moments": Method("mean and deviation spectrum", "nothing", _moments),
+    "time_statistics": Method("four time statistics a band", "nothing", _time_statistics),
+    "pca128": Method("PCA-128 of log-mel", "training clips", _pca_128),
+    "untrained": Method("untrained encoder, 64 latents", "nothing", _untrained),
+    "week4": Method("the report's VAE (week4)", "training clips", _on_spectrograms(
+        0.1, preset="week4", latent=64, beta=1.0, learning_rate=1e-5, batch_size=8, schedule="constant")),
+    "final": Method("the student's later VAE (final)", "training clips", _on_spectrograms(
+        0.1, preset="final", beta=1e-3, beta_schedule="cyclical", learning_rate=5e-4, batch_size=8, schedule="constant")),
+    "calibrated": Method("calibrated VAE of log-mel", "training clips", _on_spectrograms(
+        0.2, preset="small", objective="calibrated", learning_rate=3e-3, batch_size=16)),
+    "print": Method("print, 1,432 values", "nothing", _print),
+    "print_pca": Method("PCA-64 of prints", "training clips", _print_pca),
+    "told": Method("ours: VAE of prints, decoder told the dry clip", "dry training clips", _on_prints("told")),
+    "pair_pca": Method("PCA-64 of pairs' prints", "dry clips", _pair_pca),
+    "told_paired": Method("ours, hearing the dry clip", "dry clips", _on_prints("told_paired")),
+}
+
+
+def embed(data: Clipset, method: str, fit: np.ndarray, seen: np.ndarray, epochs: int, seed: int) -> Path:
+    """A stage "embed": codes of all clips by a method fitted on the clips of `fit`, scored on those not in `seen`.
+
+    fit, seen: bool (clip,); probes are trained on fit. Files: mu.npy, log_var.npy of a VAE, and scores.parquet, one
+    row: accuracy by probe, `sampled` (logistic probe on z ~ q), kl, active_units, cpu_s of training.
+    """
+    names, test = data.effects, ~seen
+
+    def build_(folder: Path) -> None:
+        start = time.process_time()
+        if method == "supervised_cnn":
+            scale = Standardiser().fit(data.spectrograms[fit])
+            train, other = (ArrayDataset(data.spectrograms[of], standardiser=scale) for of in (fit, test))
+            named, loss = train_and_name(train, names[fit], other, epochs, seed)
+            row = {"cnn": float((named == names[test]).mean()), "last_loss": loss}
+        else:
+            mu, log_var, row = METHODS[method].codes(data, fit, epochs, seed)
+            np.save(folder / "mu.npy", mu.astype(np.float32))
+            row = row | probes.accuracies(mu[fit], names[fit], mu[test], names[test], seed)
+            if log_var is not None:
+                z = mu + np.exp(log_var / 2) * np.random.default_rng(seed).standard_normal(mu.shape)
+                row["sampled"] = probes.accuracies(z[fit], names[fit], z[test], names[test], seed, ("logistic",))["logistic"]
+                np.save(folder / "log_var.npy", log_var)
+        row.setdefault("cpu_s", time.process_time() - start)
+        pd.DataFrame([row]).to_parquet(folder / "scores.parquet", index=False)
+
+    identity = {"renders": data.key, "method": method, "epochs": epochs, "seed": seed,
+                "fit": np.packbits(fit).tobytes().hex(), "seen": np.packbits(seen).tobytes().hex()}
+    return artifacts.stage("embed", identity, build_, __name__)

@@ -1,0 +1,102 @@
+"""The print of an effect: what a clip sounds like, less what is said or played in it. Introduced by story 08.
+
+A log-mel spectrogram blurs what delay lines leave behind: ripples in frequency, finer than a band. The cepstrum, the
+Fourier transform of a log spectrum, turns them into peaks: an echo after d seconds is a peak at quefrency d (Bogert,
+Healy and Tukey 1963). A print sums up three logarithmic fields over time: log-mel spectrogram, short-time cepstra and
+the cepstrum of the whole clip. Effects that multiply a spectrum add to these fields, so a pair of wet and dry clip has
+a print as well: that of the difference of their fields.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import fft
+
+from lib import BadInput
+from lib.spectrograms import FLOOR_POWER, SpectrogramConfig, transform
+
+LAYOUT = SpectrogramConfig()  # 96 bands
+BANDS = 24  # into which they are gathered
+LAGS = 320  # of them that are kept: 13 ms at 24 kHz, the reach of a flanger
+RANGES_S = np.geomspace(1e-3, 0.7, 60)  # edges of the ranges of quefrency in the cepstrum of the whole clip
+QUANTILES = (0.02, 0.1, 0.25, 0.75, 0.9, 0.98)  # of the step from frame to frame: attacks and decays
+MODULATIONS = 32  # bins of the modulation spectrum, two by two
+WET, DRY, PAIR = range(3)  # rows of a print
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Of one clip: log_mel (band, frame) dB, short (frame, lag), whole (quefrency,), and which frames are not silent."""
+
+    log_mel: np.ndarray
+    short: np.ndarray
+    whole: np.ndarray
+    sounding: np.ndarray
+
+    def __sub__(self, dry: "Fields") -> "Fields":
+        return Fields(self.log_mel - dry.log_mel, self.short - dry.short, self.whole - dry.whole, self.sounding)
+
+
+def fields(audio: np.ndarray) -> Fields:
+    """The three fields of a clip (sample,) at LAYOUT's rate; BadInput below 1.4 s, too short for the last quefrency."""
+    rate_hz = LAYOUT.sample_rate_hz
+    if audio.ndim != 1 or audio.size < 2 * RANGES_S[-1] * rate_hz:
+        raise BadInput(f"audio of shape {audio.shape}: a print needs one channel and {2 * RANGES_S[-1]:g} s at {rate_hz} Hz")
+    power = np.abs(fft.rfft(audio * np.hanning(audio.size), fft.next_fast_len(audio.size, real=True))) ** 2
+    whole = fft.irfft(np.log(power + 1e-9 * power.mean() + 1e-12))
+    made = transform(LAYOUT)
+    power = made.stft(torch.from_numpy(audio)).abs().square()  # (frequency, frame)
+    log_mel = 10 * torch.log10(made.mel @ power + FLOOR_POWER)
+    energy = power.mean(0)
+    short = fft.irfft(torch.log(power + 1e-6 * energy + FLOOR_POWER).float().numpy(), axis=0)[:LAGS]
+    return Fields(log_mel.numpy(), short.T, whole, (energy > 0.01 * energy.max()).numpy())
+
+
+def _summary(of: Fields) -> np.ndarray:
+    """A print's row: moments and quantiles of the fields, float32 (value,)."""
+    edges = np.unique(np.round(RANGES_S * LAYOUT.sample_rate_hz).astype(int))
+    ranges = [of.whole[low:high] for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    echoes = [(r.max(), r.min(), np.abs(r).mean()) for r in ranges]
+    short = of.short[of.sounding]
+    bands = of.log_mel.reshape(BANDS, -1, of.log_mel.shape[1])  # (band, part of it, frame)
+    steps = np.sort(np.diff(bands), axis=-1)
+    places = np.round(np.array(QUANTILES) * (steps.shape[-1] - 1)).astype(int)
+    gathered = bands.mean(1)
+    centred = gathered - gathered.mean(1, keepdims=True)
+    modulation = np.abs(fft.rfft(centred * np.hanning(centred.shape[1])))[:, 1 : MODULATIONS + 1]
+    modulation = np.log(modulation + 0.1).reshape(BANDS, -1, 2).mean(2)
+    spectrum = np.abs(fft.rfft(centred, 2 * centred.shape[1])) ** 2
+    repeats = fft.irfft(spectrum)[:, :40]
+    repeats = (repeats[:, 1:] / (repeats[:, :1] + 1e-6)).mean(0)
+    parts = [np.array(echoes), short.mean(0), short.std(0), bands.std(2).mean(1), steps[..., places].mean(1),
+             gathered.mean(1), modulation, repeats]
+    return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
+
+
+def effect_print(wet: np.ndarray, dry: np.ndarray) -> np.ndarray:
+    """The print (row, value) float32 of a clip (sample,): rows WET, DRY and PAIR; the first knows nothing of the dry."""
+    of_wet, of_dry = fields(wet), fields(dry)
+    return np.stack([_summary(of_wet), _summary(of_dry), _summary(of_wet - of_dry)])
+
+
+def shape(samples: int) -> tuple[int, int]:
+    """(row, value) of the print of a clip of so many samples."""
+    noise = np.random.default_rng(0).standard_normal(samples).astype(np.float32)
+    return 3, len(_summary(fields(noise)))
+
+
+class Scale:
+    """Standardises prints (..., row, value) value by value: wet and dry by the wet clips' moments, pairs by their own.
+
+    What lies farther than `most` deviations is drawn in. Fitted on training prints (clip, row, value).
+    """
+
+    def __init__(self, array: np.ndarray, most: float = 6.0):
+        moments = [np.stack([part(array[:, row], axis=0) for row in (WET, WET, PAIR)]) for part in (np.mean, np.std)]
+        self.mean, self.std = (torch.from_numpy(moment).float() for moment in moments)
+        self.most = most
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        """(clip, row, value) -> the same shape."""
+        return ((x - self.mean) / (self.std + 1e-6)).clamp(-self.most, self.most)
