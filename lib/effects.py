@@ -2,11 +2,10 @@
 
 Built from pedalboard's processors, and from numpy or scipy where it has none (ring modulator, crossover, hold). Ranges
 keep every draw audible, extreme ones too: no mix is below 0.3. Drives and thresholds expect clips at about -23 LUFS.
+`find` also gives the effects of plug-ins, see `lib.plugins`.
 """
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,40 +15,10 @@ from scipy.signal import butter, sosfilt
 
 from lib import BadInput
 from lib.clips import level, loudness
+from lib.plugins import MDA, Effect, Parameter, load
 
 EQUAL = 1e-3  # root mean square of the difference over that of the dry clip, below which wet counts as dry
 DRAWS = 10  # random settings tried before an effect is given up
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One control of an effect, from low to high in its unit; a linear or logarithmic way from 0 to 1 between them."""
-
-    name: str
-    low: float
-    high: float
-    unit: str
-    scale: Literal["linear", "log"] = "linear"
-
-    def denormalise(self, unit: float) -> float:
-        """Value for a position in [0, 1]."""
-        log = self.scale == "log"
-        return float(self.low * (self.high / self.low) ** unit if log else self.low + (self.high - self.low) * unit)
-
-    def normalise(self, value: float) -> float:
-        """Position in [0, 1] for a value."""
-        way, length = value - self.low, self.high - self.low
-        return float(np.log(value / self.low) / np.log(self.high / self.low) if self.scale == "log" else way / length)
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A class: its name, the label that figures show, its parameters, and apply(audio, rate_hz, **values) -> audio."""
-
-    name: str
-    label: str
-    parameters: tuple[Parameter, ...]
-    apply: Callable[..., np.ndarray]
 
 
 def _run(audio: np.ndarray, rate_hz: int, *plugins: pb.Plugin) -> np.ndarray:
@@ -186,12 +155,16 @@ def table() -> pd.DataFrame:
 
 
 def find(effect_name: str) -> Effect:
-    """An effect by name; BadInput with the nearest name when there is none."""
-    if effect_name not in EFFECTS:
-        near = difflib.get_close_matches(str(effect_name), EFFECTS, 1)
+    """An effect by name: a built-in one, `mda:NAME` or `vst3:PATH`; BadInput with the nearest name if there is none."""
+    name = str(effect_name)
+    if name in MDA or name.startswith("vst3:"):
+        return load(name)
+    if name not in EFFECTS:
+        near = difflib.get_close_matches(name, [*EFFECTS, *MDA], 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise BadInput(f"effect {effect_name!r} is unknown; {hint}known are {', '.join(EFFECTS)}")
-    return EFFECTS[effect_name]
+        known = ", ".join([*EFFECTS, *MDA, "vst3:PATH"])
+        raise BadInput(f"effect {effect_name!r} is unknown; {hint}known are {known}")
+    return EFFECTS[name]
 
 
 def _convert(effect_name: str, given: dict[str, float], to_values: bool) -> dict[str, float]:
