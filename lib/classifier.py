@@ -11,7 +11,7 @@ WIDTHS = (16, 32, 64, 96)
 
 
 def _net(classes: int) -> nn.Sequential:
-    """(batch, 1, band, frame) -> (batch, class): four blocks, each half as large as the last, and a mean over the rest."""
+    """(batch, 1, band, frame) -> (batch, class): blocks, each half as large as the last, and a mean."""
     layers, width = [], 1
     for wider in WIDTHS:
         layers += [nn.Conv2d(width, wider, 3, 2, 1), nn.BatchNorm2d(wider), nn.ReLU()]
@@ -58,7 +58,7 @@ class _Loader:
 def train_and_name(
     train: ArrayDataset, labels: np.ndarray, test: ArrayDataset, epochs: int, seed: int, batch_size: int = 64
 ) -> tuple[np.ndarray, float]:
-    """Train on labels (example,), name the test examples: names (example,), and the mean loss of the last epoch, nats."""
+    """Train on labels (example,) and name the test examples: names (example,), mean loss of the last epoch in nats."""
     names, codes = np.unique(labels, return_inverse=True)
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):

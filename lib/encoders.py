@@ -5,6 +5,7 @@ what it may see instead stands in its row of METHODS. `embed` keeps codes and sc
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,11 +134,13 @@ def _vae(data: Clipset, fit: np.ndarray, config: TrainingConfig) -> Codes:
     return _trained(whole, data, fit, config)
 
 
-def _on_prints(preset: str) -> Callable[..., Codes]:
+def _on_prints(preset: str, latent: int = 64) -> Callable[..., Codes]:
     def method(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
         whole = ArrayDataset(data.prints, standardiser=prints.Scale(data.prints[fit]))
-        config = TrainingConfig(
-            preset=preset, objective="calibrated", learning_rate=1e-3, batch_size=64, epochs=epochs, seed=seed)
+        if preset == "mlp":  # hears the wet print alone, and is told nothing
+            whole = ArrayDataset(_scaled_prints(data, fit)[:, :1])
+        config = TrainingConfig(preset=preset, latent=latent, objective="calibrated", learning_rate=1e-3, batch_size=64,
+                                epochs=epochs, seed=seed)
         return _trained(whole, data, fit, config)
 
     return method
@@ -166,13 +169,16 @@ METHODS = {
     "pca128": Method("PCA-128 of log-mel", "training clips", _pca_128),
     "untrained": Method("untrained encoder, 64 latents", "nothing", _untrained),
     "week4": Method("the report's VAE (week4)", "training clips", _on_spectrograms(
-        0.1, preset="week4", latent=64, beta=1.0, learning_rate=1e-5, batch_size=8, schedule="constant")),
+        0.1, preset="week4", beta=1.0, learning_rate=1e-5, batch_size=8, schedule="constant")),
     "final": Method("the student's later VAE (final)", "training clips", _on_spectrograms(
-        0.1, preset="final", beta=1e-3, beta_schedule="cyclical", learning_rate=5e-4, batch_size=8, schedule="constant")),
+        0.1, preset="final", beta=1e-3, beta_schedule="cyclical", learning_rate=5e-4, batch_size=8,
+        schedule="constant")),
     "calibrated": Method("calibrated VAE of log-mel", "training clips", _on_spectrograms(
         0.2, preset="small", objective="calibrated", learning_rate=3e-3, batch_size=16)),
     "print": Method("print, 1,432 values", "nothing", _print),
     "print_pca": Method("PCA-64 of prints", "training clips", _print_pca),
+    "print_vae": Method("VAE of prints, decoder told nothing", "training clips", _on_prints("mlp")),
+    "told_16": Method("ours with 16 latents", "dry training clips", _on_prints("told", 16)),
     "told": Method("ours: VAE of prints, decoder told the dry clip", "dry training clips", _on_prints("told")),
     "pair_pca": Method("PCA-64 of pairs' prints", "dry clips", _pair_pca),
     "told_paired": Method("ours, hearing the dry clip", "dry clips", _on_prints("told_paired")),
@@ -182,8 +188,8 @@ METHODS = {
 def embed(data: Clipset, method: str, fit: np.ndarray, seen: np.ndarray, epochs: int, seed: int) -> Path:
     """A stage "embed": codes of all clips by a method fitted on the clips of `fit`, scored on those not in `seen`.
 
-    fit, seen: bool (clip,); probes are trained on fit. Files: mu.npy, log_var.npy of a VAE, and scores.parquet, one
-    row: accuracy by probe, `sampled` (logistic probe on z ~ q), kl, active_units, cpu_s of training.
+    fit, seen: bool (clip,); probes are trained on the codes of `seen`. Files: mu.npy, log_var.npy of a VAE, and
+    scores.parquet, one row: accuracy by probe, `sampled` (logistic probe on z ~ q), kl, active_units, cpu_s of fitting.
     """
     names, test = data.effects, ~seen
 
@@ -197,10 +203,12 @@ def embed(data: Clipset, method: str, fit: np.ndarray, seen: np.ndarray, epochs:
         else:
             mu, log_var, row = METHODS[method].codes(data, fit, epochs, seed)
             np.save(folder / "mu.npy", mu.astype(np.float32))
-            row = row | probes.accuracies(mu[fit], names[fit], mu[test], names[test], seed)
+            row.setdefault("cpu_s", time.process_time() - start)
+            row = row | probes.accuracies(mu[seen], names[seen], mu[test], names[test], seed)
             if log_var is not None:
                 z = mu + np.exp(log_var / 2) * np.random.default_rng(seed).standard_normal(mu.shape)
-                row["sampled"] = probes.accuracies(z[fit], names[fit], z[test], names[test], seed, ("logistic",))["logistic"]
+                found = probes.accuracies(z[seen], names[seen], z[test], names[test], seed, ("logistic",))
+                row["sampled"] = found["logistic"]
                 np.save(folder / "log_var.npy", log_var)
         row.setdefault("cpu_s", time.process_time() - start)
         pd.DataFrame([row]).to_parquet(folder / "scores.parquet", index=False)
@@ -208,3 +216,31 @@ def embed(data: Clipset, method: str, fit: np.ndarray, seen: np.ndarray, epochs:
     identity = {"renders": data.key, "method": method, "epochs": epochs, "seed": seed,
                 "fit": np.packbits(fit).tobytes().hex(), "seen": np.packbits(seen).tobytes().hex()}
     return artifacts.stage("embed", identity, build_, __name__)
+
+
+def latent_map(embedded: Path, data: Clipset, seen: np.ndarray, seed: int) -> tuple[pd.DataFrame, float]:
+    """UMAP of the latent means of the clips in `seen`, in which the others are placed; a stage "latent_map".
+
+    embedded: what `embed` returned. Returns x, y, label, group and seen of every clip, and the share of unseen clips
+    whose five nearest seen points in the plane vote for the right effect.
+    """
+
+    def build_(folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Tensorflow and of widgets, neither of which is wanted
+            from umap import UMAP  # a slow import: numba compiles
+
+        mu = np.load(embedded / "mu.npy")
+        model = UMAP(random_state=seed, n_jobs=1).fit(mu[seen])
+        points = np.empty((len(mu), 2), np.float32)
+        points[seen], points[~seen] = model.embedding_, model.transform(mu[~seen])
+        columns = {"x": points[:, 0], "y": points[:, 1], "label": data.effects, "group": data.groups, "seen": seen}
+        table = pd.DataFrame(columns)
+        table.to_parquet(folder / "points.parquet", index=False)
+
+    identity = {"embed": embedded.name, "seen": np.packbits(seen).tobytes().hex(), "seed": seed}
+    table = pd.read_parquet(artifacts.stage("latent_map", identity, build_, __name__) / "points.parquet")
+    sides = {side: rows for side, rows in table.groupby("seen")}
+    votes = probes.accuracies(sides[True][["x", "y"]].to_numpy(), sides[True]["label"].to_numpy(),
+                              sides[False][["x", "y"]].to_numpy(), sides[False]["label"].to_numpy(), seed, ("knn5",))
+    return table, votes["knn5"]

@@ -27,7 +27,7 @@ WET, DRY, PAIR = range(3)  # rows of a print
 
 @dataclass(frozen=True)
 class Fields:
-    """Of one clip: log_mel (band, frame) dB, short (frame, lag), whole (quefrency,), and which frames are not silent."""
+    """Of a clip: log_mel (band, frame) dB, short (frame, lag), whole (quefrency,), and which frames are not silent."""
 
     log_mel: np.ndarray
     short: np.ndarray
@@ -42,7 +42,8 @@ def fields(audio: np.ndarray) -> Fields:
     """The three fields of a clip (sample,) at LAYOUT's rate; BadInput below 1.4 s, too short for the last quefrency."""
     rate_hz = LAYOUT.sample_rate_hz
     if audio.ndim != 1 or audio.size < 2 * RANGES_S[-1] * rate_hz:
-        raise BadInput(f"audio of shape {audio.shape}: a print needs one channel and {2 * RANGES_S[-1]:g} s at {rate_hz} Hz")
+        needed = f"one channel and {2 * RANGES_S[-1]:g} s at {rate_hz} Hz"
+        raise BadInput(f"audio of shape {audio.shape}: a print needs {needed}")
     power = np.abs(fft.rfft(audio * np.hanning(audio.size), fft.next_fast_len(audio.size, real=True))) ** 2
     whole = fft.irfft(np.log(power + 1e-9 * power.mean() + 1e-12))
     made = transform(LAYOUT)
@@ -75,7 +76,7 @@ def _summary(of: Fields) -> np.ndarray:
 
 
 def effect_print(wet: np.ndarray, dry: np.ndarray) -> np.ndarray:
-    """The print (row, value) float32 of a clip (sample,): rows WET, DRY and PAIR; the first knows nothing of the dry."""
+    """The print (row, value) float32 of a clip (sample,): rows WET (which knows nothing of the dry), DRY, PAIR."""
     of_wet, of_dry = fields(wet), fields(dry)
     return np.stack([_summary(of_wet), _summary(of_dry), _summary(of_wet - of_dry)])
 

@@ -1,7 +1,7 @@
 """What an embedding knows: probes trained on some groups, asked about others. Introduced by story 08.
 
-Every score is of persons or songs that neither encoder nor probe has met: folds are by group (`folds`), and the probe is
-trained on the codes of the encoder's own training clips.
+Every score is of persons or songs that neither encoder nor probe has met: folds are by group, and a probe is trained on
+codes of the encoder's own training clips.
 """
 
 import warnings
@@ -30,11 +30,12 @@ LEAST = 30  # clips on either side, below which no parameter is regressed
 
 
 def folds(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The fold of each clip, 0 to count - 1: whole groups, shuffled by seed. BadInput with fewer groups than folds."""
+    """The fold of each clip, 0 to count - 1, whole groups shuffled by seed. BadInput: fewer groups than folds."""
     if len(np.unique(groups)) < count:
-        raise BadInput(f"folds = {count}: the clips come from {len(np.unique(groups))} persons or songs; use fewer folds")
+        raise BadInput(f"folds = {count}: the clips come from {len(np.unique(groups))} groups; use fewer folds")
     found = np.empty(len(groups), int)
-    for number, (_, held_out) in enumerate(GroupKFold(count, shuffle=True, random_state=seed).split(groups, groups=groups)):
+    parts = GroupKFold(count, shuffle=True, random_state=seed).split(groups, groups=groups)
+    for number, (_, held_out) in enumerate(parts):
         found[held_out] = number
     return found
 
@@ -47,7 +48,8 @@ def probe(name: str, codes: np.ndarray, labels: np.ndarray, seed: int) -> Classi
 
 
 def accuracies(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, seed: int, names: tuple[str, ...] = tuple(PROBES)
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, seed: int,
+    names: tuple[str, ...] = tuple(PROBES),
 ) -> dict[str, float]:
     """Accuracy on the test codes of each probe: name -> share of clips named rightly."""
     return {name: float((probe(name, train, labels, seed).predict(test) == truth).mean()) for name in names}

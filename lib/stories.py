@@ -203,6 +203,19 @@ class UmapAnalysis(Parameters):
         return self
 
 
+class EffectEmbeddings(Parameters):
+    """Story 08: every method of lib.encoders on every corpus and fold."""
+
+    corpora: many(Sound)
+    clips_per_effect: Annotated[int, Field(ge=30, description="clips of each effect, corpus and setting")]
+    folds: Annotated[int, Field(ge=2, le=20, description="parts into which persons or songs are divided")]
+    seeds: many(Annotated[int, Field(ge=0, le=1000, description="seed of folds, nets and probes")])
+    epochs: Count
+    cnn_epochs: Count
+    more: Annotated[bool, Field(description="also other sets of effects and settings, and effects left out")]
+    seed: Seed
+
+
 STORIES: dict[str, type[Parameters]] = {
     "01_dataset_preparation": DatasetPreparation,
     "02_audio_effects": AudioEffects,
@@ -213,4 +226,5 @@ STORIES: dict[str, type[Parameters]] = {
     "06_edge_of_collapse": EdgeOfCollapse,
     "06_the_repair": Repair,
     "07_umap_analysis": UmapAnalysis,
+    "08_effect_embeddings": EffectEmbeddings,
 }

@@ -129,7 +129,9 @@ def fit(
     def compute(folder: Path) -> None:
         partial.mkdir(parents=True, exist_ok=True)
         try:
-            _train(config, train, validation, partial, progress, float(spectrum(train, 1, data_key)[0]))
+            report = config.objective == "report"  # the other objectives imply no noise variance to compare with
+            lambda_1 = float(spectrum(train, 1, data_key)[0]) if report else 0.0
+            _train(config, train, validation, partial, progress, lambda_1)
         except FloatingPointError as error:
             shutil.rmtree(partial)
             raise BadInput(f"learning_rate = {config.learning_rate:g}: {error}; use a smaller one") from None
