@@ -1,5 +1,7 @@
 """The supervised ceiling: a small convolutional net that is told the effects of its training clips. For story 08."""
 
+import warnings
+
 import lightning.pytorch as pl
 import numpy as np
 import torch
@@ -15,8 +17,8 @@ def _net(classes: int) -> nn.Sequential:
     layers, width = [], 1
     for wider in WIDTHS:
         layers += [nn.Conv2d(width, wider, 3, 2, 1), nn.BatchNorm2d(wider), nn.ReLU()]
-        layers += [nn.Conv2d(wider, wider, 3, 1, 1), nn.BatchNorm2d(wider), nn.ReLU()] if width > 1 else []
         width = wider
+    layers += [nn.Conv2d(width, width, 3, 1, 1), nn.BatchNorm2d(width), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.3), nn.Linear(width, classes))
 
 
@@ -70,7 +72,9 @@ def train_and_name(
             accelerator="auto", devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False,
         )
-        trainer.fit(task, loader)
+        with warnings.catch_warnings():  # Lightning 2.6 calls a name that torch 2.14 has deprecated
+            warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
+            trainer.fit(task, loader)
     net.eval().cpu()
     with torch.inference_mode():
         found = [net(test.__getitems__(np.arange(start, min(start + 256, len(test))))).argmax(1)
