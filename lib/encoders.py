@@ -17,10 +17,11 @@ import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
-from lib import artifacts, measures, prints, probes, training
+from lib import artifacts, effects, measures, prints, probes, training
 from lib.batches import ArrayDataset
 from lib.classifier import train_and_name
-from lib.render import Rendered
+from lib.clips import ClipConfig
+from lib.render import RenderConfig, Rendered, render
 from lib.spectrograms import Standardiser
 from lib.task import TrainingConfig
 from lib.vae import build
@@ -62,6 +63,20 @@ class Clipset:
     @property
     def key(self) -> list[str]:
         return [part.folder.name for part in self.parts]
+
+
+def clipset(
+    corpus: str, names: tuple[str, ...], clips_per_effect: int, seed: int, settings: str = "random",
+    progress: Callable[..., Any] | None = None,
+) -> Clipset:
+    """Clips of all groups of a corpus under these effects, a rendering each; no two effects share a draw."""
+    parts = []
+    for name in names:
+        source = ClipConfig(corpus=corpus, split="all", seed=seed + 1000 * list(effects.EFFECTS).index(name))
+        parts.append(render(RenderConfig(
+            clips=source, effects=(name,), settings=settings, clips_per_effect=clips_per_effect, prints=True,
+        ), progress=progress))
+    return Clipset(tuple(parts))
 
 
 Codes = tuple[np.ndarray, np.ndarray | None, dict[str, float]]  # mu, log_var (clip, value) and what else was measured

@@ -51,7 +51,7 @@ def fields(audio: np.ndarray) -> Fields:
     log_mel = 10 * torch.log10(made.mel @ power + FLOOR_POWER)
     energy = power.mean(0)
     short = fft.irfft(torch.log(power + 1e-6 * energy + FLOOR_POWER).float().numpy(), axis=0)[:LAGS]
-    return Fields(log_mel.numpy(), short.T, whole, (energy > 0.01 * energy.max()).numpy())
+    return Fields(log_mel.numpy(), short.T, whole, (energy >= 0.01 * energy.max()).numpy())
 
 
 def _summary(of: Fields) -> np.ndarray:

@@ -212,7 +212,19 @@ class EffectEmbeddings(Parameters):
     seeds: many(Annotated[int, Field(ge=0, le=1000, description="seed of folds, nets and probes")])
     epochs: Count
     cnn_epochs: Count
-    more: Annotated[bool, Field(description="also other sets of effects and settings, and effects left out")]
+    seed: Seed
+
+
+class HowFar(Parameters):
+    """Story 08, second page."""
+
+    corpora: many(Sound)
+    sets: many(Literal["fixed", "clean", "twelve"])
+    left_out: many(Literal["delay", "overdrive", "multiband", "ambience", "flanger"])
+    joint: Annotated[bool, Field(description="also both corpora together")]
+    clips_per_effect: Annotated[int, Field(ge=30, description="clips of each effect, corpus and setting")]
+    folds: Annotated[int, Field(ge=2, le=20, description="parts into which persons or songs are divided")]
+    epochs: Count
     seed: Seed
 
 
@@ -227,4 +239,5 @@ STORIES: dict[str, type[Parameters]] = {
     "06_the_repair": Repair,
     "07_umap_analysis": UmapAnalysis,
     "08_effect_embeddings": EffectEmbeddings,
+    "08_how_far": HowFar,
 }

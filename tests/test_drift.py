@@ -90,6 +90,10 @@ def test_the_report_run_has_the_size_that_was_promised() -> None:
     assert len(edge["seeds"]) == len(repair["seeds"]) == 3 and set(repair["corpora"]) == {"speech", "music"}
     assert umap["effects"] == [2, 3, 4, 5] and umap["clips_per_effect"] == [2500, 2500, 2000, 1000]
     assert set(umap["corpora"]) == {"speech", "music"}
+    embeddings, far = REPORT["08_effect_embeddings"], REPORT["08_how_far"]
+    assert min(embeddings["clips_per_effect"], far["clips_per_effect"]) >= 1000 and len(embeddings["seeds"]) == 3
+    assert set(embeddings["corpora"]) == set(far["corpora"]) == {"speech", "music"} and far["joint"]
+    assert set(far["sets"]) == {"fixed", "clean", "twelve"} and len(far["left_out"]) == 5
 
 
 @stories

@@ -1,0 +1,74 @@
+"""Prints: echoes where they are, pairs that know the effect alone, shapes, errors; the scale of the training set."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib import BadInput, prints
+from lib.effects import delay
+
+RATE_HZ = prints.LAYOUT.sample_rate_hz
+
+
+def clip(seed: int = 0, seconds: float = 2.03) -> np.ndarray:
+    """Noise that comes and goes, with a slope in its spectrum."""
+    rng, samples = np.random.default_rng(seed), round(seconds * RATE_HZ)
+    noise = np.convolve(rng.standard_normal(samples + 63), np.exp(-np.arange(64) / 9), "valid")
+    return (0.05 * noise * (1.2 + np.sin(np.arange(samples) / 3000))).astype(np.float32)
+
+
+@pytest.mark.parametrize("delay_ms", [60.0, 137.0, 410.0])
+def test_an_echo_is_a_peak_at_its_quefrency(delay_ms: float) -> None:
+    """Bogert, Healy and Tukey 1963: log |1 + a exp(-i w d)|^2 peaks at d."""
+    dry = clip()
+    wet = delay(dry, RATE_HZ, delay_ms=delay_ms, feedback=0.0, mix=0.4)
+    trace = (prints.fields(wet) - prints.fields(dry)).whole
+    lags = np.arange(round(0.02 * RATE_HZ), round(0.7 * RATE_HZ))
+    assert abs(lags[np.abs(trace[lags]).argmax()] - delay_ms / 1000 * RATE_HZ) <= 1.5
+
+
+def test_the_pair_of_a_clip_with_itself_says_nothing() -> None:
+    found = prints.effect_print(clip(), clip())
+    wet, dry, pair = found[prints.WET], found[prints.DRY], found[prints.PAIR]
+    assert np.array_equal(wet, dry) and not np.array_equal(wet, pair)
+    echoes = 3 * (len(np.unique(np.round(prints.RANGES_S * RATE_HZ).astype(int))) - 1)
+    assert np.abs(pair[: echoes + 2 * prints.LAGS]).max() == 0  # no trace in any cepstrum
+
+
+def test_the_wet_row_does_not_know_the_dry_clip() -> None:
+    one, other = prints.effect_print(clip(0), clip(1)), prints.effect_print(clip(0), clip(2))
+    assert np.array_equal(one[prints.WET], other[prints.WET])
+    assert not np.array_equal(one[prints.PAIR], other[prints.PAIR])
+
+
+def test_gain_moves_the_level_and_no_cepstrum() -> None:
+    quiet, loud = prints.fields(0.5 * clip()), prints.fields(clip())
+    assert np.allclose(quiet.whole[1:], loud.whole[1:], atol=1e-3)  # quefrency 0 holds the level
+    assert np.allclose((loud - quiet).log_mel, 20 * np.log10(2), atol=0.1)
+
+
+@pytest.mark.parametrize("samples", [48720, 131072, 33601])
+def test_the_shape_is_known_before(samples: int) -> None:
+    audio = clip(seconds=samples / RATE_HZ)
+    assert prints.effect_print(audio, audio).shape == prints.shape(samples)
+
+
+@pytest.mark.parametrize("audio", [np.zeros((2, 48000), np.float32), np.zeros(20000, np.float32)])
+def test_what_is_no_clip_is_named(audio: np.ndarray) -> None:
+    with pytest.raises(BadInput, match=r"shape \(.*one channel and 1.4 s"):
+        prints.fields(audio)
+
+
+def test_silence_gives_finite_numbers() -> None:
+    assert np.isfinite(prints.effect_print(np.zeros(48720, np.float32), clip())).all()
+
+
+def test_the_scale_is_that_of_the_training_prints() -> None:
+    drawn = np.random.default_rng(0).normal([[1.0], [5.0], [3.0]], [[2.0], [1.0], [0.5]], (4000, 3, 8))
+    array = drawn.astype(np.float32)
+    scaled = prints.Scale(array).apply(torch.from_numpy(array))
+    for row in (prints.WET, prints.PAIR):
+        assert torch.allclose(scaled[:, row].mean(0), torch.zeros(8), atol=1e-3)
+        assert torch.allclose(scaled[:, row].std(0), torch.ones(8), atol=1e-2)
+    assert torch.allclose(scaled[:, prints.DRY].mean(0), torch.full((8,), 2.0), atol=0.15)  # in the wet clips' unit
+    assert prints.Scale(array).apply(torch.full((1, 3, 8), 1e9)).max() == 6
