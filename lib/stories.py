@@ -193,13 +193,22 @@ class UmapAnalysis(Parameters):
     settings: Settings
     n_neighbors: Annotated[int, Field(ge=2, le=200, description="neighbours of a point in UMAP's graph")]
     min_dist: Annotated[float, Field(ge=0, le=1, description="least distance of two points in UMAP's plane")]
+    grid_clips: many(Annotated[int, Field(ge=10, description="clips of each effect in the experiment")])
+    sweep_clips: Annotated[int, Field(ge=10, description="clips of each effect in the sweep of UMAP's settings")]
+    sweep_neighbors: many(Annotated[int, Field(ge=2, le=200, description="n_neighbors of the sweep")])
+    sweep_min_dists: many(Annotated[float, Field(ge=0, le=1, description="min_dist of the sweep")])
     seed: Seed
 
     @model_validator(mode="after")
-    def _one_number_each(self) -> "UmapAnalysis":
+    def _clips_are_there(self) -> "UmapAnalysis":
         if len(self.clips_per_effect) != len(self.effects):
             numbers, effects = list(self.clips_per_effect), list(self.effects)
             raise ValueError(f"clips_per_effect = {numbers}: needs one number for each of effects = {effects}")
+        most = min(self.clips_per_effect)
+        if max(*self.grid_clips, self.sweep_clips) > most:
+            raise ValueError(f"grid_clips, sweep_clips: more than {most}, the clips of each effect in every panel")
+        if max(self.sweep_neighbors) >= (points := self.sweep_clips * max(self.effects)):
+            raise ValueError(f"sweep_neighbors = {list(self.sweep_neighbors)}: must be below {points}, sweep's points")
         return self
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
 from sklearn.model_selection import LeaveOneGroupOut, LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -73,11 +74,65 @@ def test_umap_is_bit_identical_and_keeps_blobs_apart() -> None:
     assert embeddings.umap_2d(x, seed=43).tobytes() != first.tobytes()
 
 
-def test_separation_names_the_three_numbers() -> None:
+def test_umap_gets_exact_neighbours_and_each_point_is_its_own_at_distance_0(monkeypatch) -> None:
+    given = {}
+
+    class Umap:
+        def __init__(self, **options) -> None:
+            given.update(options)
+
+        def fit_transform(self, x: np.ndarray) -> np.ndarray:
+            return x[:, :2]
+
+    monkeypatch.setattr("umap.UMAP", Umap)
+    x = (np.random.default_rng(6).normal(size=(300, 10)) * 1000).astype(np.float32)  # rounding shows
+    embeddings.umap_2d(x, seed=42, n_neighbors=15)
+    found, distances = given["precomputed_knn"]
+    exact = np.linalg.norm(x.astype(np.float64)[:, None] - x, axis=-1)
+    assert np.array_equal(found, np.argsort(exact, 1)[:, :15]) and not distances[:, 0].any()
+    np.testing.assert_allclose(distances, np.sort(exact, 1)[:, :15], rtol=1e-4)
+    assert (given["random_state"], given["n_jobs"]) == (42, 1)
+
+
+def test_umap_does_not_compile_its_approximate_search(monkeypatch) -> None:
+    import umap.umap_
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("approximate neighbours")
+
+    monkeypatch.setattr(umap.umap_, "nearest_neighbors", refuse)
+    x = np.random.default_rng(7).normal(size=(4200, 4)).astype(np.float32)
+    first, second = (embeddings.umap_2d(x, seed=1, n_neighbors=5) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+
+
+def test_reduce_is_pca_once_and_nothing_after() -> None:
+    x = np.random.default_rng(8).normal(size=(70, 6, 10)).astype(np.float16)
+    small = embeddings.reduce(x, seed=2)
+    assert small.shape == (70, 50) and np.array_equal(small, embeddings.pca(x, 50, 2))
+    assert np.array_equal(embeddings.reduce(small, seed=2), small)
+    assert embeddings.reduce(x[:20], seed=2).shape == (20, 20)
+    assert np.array_equal(embeddings.reduce(x[:, 0], seed=2), x[:, 0].astype(np.float32))
+
+
+def test_trustworthiness_is_that_of_scikit_learn_on_a_fixed_sample() -> None:
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=(400, 8))
+    for points in (x[:, :2], rng.normal(size=(400, 2))):
+        assert embeddings.trustworthiness(x, points, seed=1) == pytest.approx(trustworthiness(x, points, n_neighbors=5))
+    assert embeddings.trustworthiness(x, x, seed=1) == 1.0
+    assert embeddings.trustworthiness(x, rng.normal(size=(400, 2)), seed=1) == pytest.approx(0.5, abs=0.05)
+    part = embeddings.trustworthiness(x, x[:, :2], seed=1, most=200)
+    assert part == embeddings.trustworthiness(x, x[:, :2], seed=1, most=200)
+    assert part == pytest.approx(embeddings.trustworthiness(x, x[:, :2], seed=1), abs=0.05)
+
+
+def test_separation_names_the_four_numbers() -> None:
     points, labels, groups = blobs(120, 3, 3.0)
-    numbers = embeddings.separation(points, labels, groups, seed=0)
-    assert list(numbers) == ["knn5", "knn5_grouped", "silhouette"]
+    numbers = embeddings.separation(points, labels, groups, seed=0, x=points)
+    assert list(numbers) == ["knn5", "knn5_grouped", "silhouette", "trustworthiness"]
     assert numbers["knn5"] == embeddings.knn_accuracy(points, labels, k=5)
+    assert numbers["trustworthiness"] == 1.0
 
 
 def test_umap_panel_is_computed_once(tmp_path, monkeypatch) -> None:
@@ -109,6 +164,8 @@ def test_umap_panel_is_computed_once(tmp_path, monkeypatch) -> None:
     (lambda p, y: embeddings.knn_accuracy(p, y, groups=np.zeros(3)), "groups: 3"),
     (lambda p, y: embeddings.knn_accuracy(p, y[:4]), "4 labels"),
     (lambda p, y: embeddings.knn_accuracy(p * np.nan, y), "nan"),
+    (lambda p, y: embeddings.trustworthiness(p, p[:50], 0), "50 for 90 rows"),
+    (lambda p, y: embeddings.trustworthiness(p[:10], p[:10], 0), "more than 10"),
     (lambda p, y: embeddings.silhouette(p, np.full(90, "delay"), 0), "labels: 1 class"),
 ])
 def test_mistakes_are_named(call, message: str) -> None:

@@ -11,7 +11,8 @@ from lib.parameters import STORIES, read_run, resolve
 MNIST = {"preset": "small", "latent": 16, "beta": 1.0, "epochs": 1, "learning_rate": 1e-3, "batch_size": 128,
          "train_images": 10000, "logger": "csv", "seed": 1}
 UMAP = {"corpora": ["speech", "music"], "effects": [2, 3], "clips_per_effect": [100, 50], "clip_s": 2.03,
-        "spectrogram": "log_mel", "settings": "random", "n_neighbors": 15, "min_dist": 0.1, "seed": 42}
+        "spectrogram": "log_mel", "settings": "random", "n_neighbors": 15, "min_dist": 0.1, "grid_clips": [20, 40],
+        "sweep_clips": 40, "sweep_neighbors": [5, 15], "sweep_min_dists": [0.0, 0.5], "seed": 42}
 WRONG = [
     ("03_mnist_sanity_check", {"betaa": 0.1}, ["betaa", "0.1", 'did you mean "beta"?']),
     ("03_mnist_sanity_check", {"beta": "abc"}, ["beta", "'abc'", "valid number"]),
@@ -26,6 +27,9 @@ WRONG = [
     ("07_umap_analysis", {"corpora": []}, ["corpora", "at least one item"]),
     ("07_umap_analysis", {"corpora": ["folder:"]}, ["corpora[0] = 'folder:'", "folder:PATH"]),
     ("07_umap_analysis", {"effects": [2, 3, 4]}, ["clips_per_effect = [100, 50]", "[2, 3, 4]"]),
+    ("07_umap_analysis", {"grid_clips": [20, 60]}, ["grid_clips", "more than 50"]),
+    ("07_umap_analysis", {"sweep_clips": 60}, ["sweep_clips", "more than 50"]),
+    ("07_umap_analysis", {"sweep_neighbors": [15, 150]}, ["sweep_neighbors = [15, 150]", "below 120"]),
     ("07_umap_analysis", {"effects": [2, 6]}, ["effects[1] = 6", "less than or equal to 5"]),
 ]
 
