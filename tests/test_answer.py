@@ -25,10 +25,12 @@ ROWS = [
      and all(abs(FOUND[f"theory.{name}.edge_ratio"] - 1) < 0.15 for name in ("digits", "speech", "music"))),
     ("a better architecture", "refined", lambda: FOUND["speech.calibrated.mse"] < 0.5 * FOUND["speech.beta1.mse"]
      and FOUND["repair.speech.mse"] < FOUND["speech.calibrated.mse"]),
-    ('"clearly better" than music', "refined", lambda: FOUND["umap.speech.mean_knn5"] > FOUND["umap.music.mean_knn5"]
+    ('"clearly better" than music', "refined", lambda: 6 < FOUND["umap.verdict.lead.holds_in"] < 12
      and abs(FOUND["umap.speech.2fx.knn5"] - FOUND["umap.music.2fx.knn5"]) < 0.05),
     ("messy with more than 3", "reproduced",
      lambda: FOUND["umap.speech.3fx.knn5"] - FOUND["umap.speech.4fx.knn5"] > 0.05),
+    ("fewer samples per effect", "refuted", lambda: FOUND["umap.verdict.samples.effects"] < -0.1
+     and FOUND["umap.verdict.samples.clips_of_table"] < -0.5 * FOUND["umap.verdict.samples.effects"]),
     ("reflect the difference in effects", "reached", lambda: FOUND["embed.speech.blind.told.logistic.mean"] > 0.85
      and FOUND["embed.music.blind.told.logistic.mean"] > 0.7),
     ("summed losses with beta", "refined", lambda: FOUND["decoder.musikalkemist_audio.sigma2"] < 0.1),
