@@ -10,7 +10,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from lib import BadInput
-from lib.stories import STORIES, Parameters, did_you_mean
+from lib.kinds import Parameters, did_you_mean
+from lib.stories import STORIES
 
 
 def _parsed(kind: Any, value: Any) -> Any:

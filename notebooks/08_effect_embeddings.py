@@ -30,8 +30,9 @@ import seaborn as sns
 from IPython.display import display
 
 from lib import encoders, figures, prints, probes, story, told
+from lib.clipset import Clipset, clipset
 from lib.effects import EFFECTS, REPORT_ORDER
-from lib.encoders import METHODS, Clipset
+from lib.encoders import METHODS
 
 parameters = story.begin("08_effect_embeddings", globals())
 names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
@@ -45,7 +46,7 @@ names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
 # spread, attacks and decays of 24 bands, and how fast they move), the cepstra of short frames, and that of the whole clip.
 
 # %%
-data = {corpus: encoders.clipset(corpus, REPORT_ORDER, parameters.clips_per_effect, parameters.seed, progress=story.progress)
+data = {corpus: clipset(corpus, REPORT_ORDER, parameters.clips_per_effect, parameters.seed, progress=story.progress)
         for corpus in parameters.corpora}
 for corpus, found in data.items():
     print(f"{corpus}: {len(found.table)} clips of {len(set(found.groups))} persons or songs, {found.prints.shape[2]} values a print")

@@ -27,21 +27,22 @@ import pandas as pd
 from IPython.display import display
 
 from lib import encoders, probes, story
+from lib.clipset import Clipset, clipset
 from lib.effects import EFFECTS, REPORT_ORDER
-from lib.encoders import METHODS, Clipset
+from lib.encoders import METHODS
 
 parameters = story.begin("08_how_far", globals())
 names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
 SHOWN = ("moments", "told")  # the simplest baseline, and ours
 
 
-def clipset(corpus: str, effects: tuple[str, ...], settings: str = "random") -> Clipset:
+def clips(corpus: str, effects: tuple[str, ...], settings: str = "random") -> Clipset:
     """Clips of a corpus, those of the page before where effects and settings are."""
     count, seed = parameters.clips_per_effect, parameters.seed
-    return encoders.clipset(corpus, effects, count, seed, settings, story.progress)
+    return clipset(corpus, effects, count, seed, settings, story.progress)
 
 
-data = {corpus: clipset(corpus, REPORT_ORDER) for corpus in parameters.corpora}
+data = {corpus: clips(corpus, REPORT_ORDER) for corpus in parameters.corpora}
 
 # %% [markdown]
 # ## Other sets of clips
@@ -54,7 +55,7 @@ OTHERS = tuple(effect for effect in EFFECTS if effect not in REPORT_ORDER)  # cl
 KINDS = {"fixed": (REPORT_ORDER, "fixed"), "clean": ((*REPORT_ORDER, "clean"), "random"),
          "twelve": (REPORT_ORDER + OTHERS, "random")}
 found = {(names[corpus], "random"): one for corpus, one in data.items()}
-found |= {(names[corpus], kind): clipset(corpus, *KINDS[kind]) for corpus in data for kind in parameters.sets}
+found |= {(names[corpus], kind): clips(corpus, *KINDS[kind]) for corpus in data for kind in parameters.sets}
 if parameters.joint:
     found["joint", "random"] = Clipset(sum((one.parts for one in data.values()), ()))
 

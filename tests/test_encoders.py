@@ -8,6 +8,7 @@ import soundfile
 from lib import encoders, probes
 from lib.batches import ArrayDataset
 from lib.classifier import train_and_name
+from lib.clipset import Clipset, clipset
 
 RATE_HZ = 24000
 
@@ -25,7 +26,7 @@ def data(tmp_path_factory):
         soundfile.write(folder / f"person{person}" / "a.wav", audio.astype(np.float32), RATE_HZ, subtype="FLOAT")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(tmp_path_factory.mktemp("artifacts")))
-        yield encoders.clipset(f"folder:{folder}", ("overdrive", "delay"), 16, 3, "fixed")
+        yield clipset(f"folder:{folder}", ("overdrive", "delay"), 16, 3, "fixed")
 
 
 def test_a_clipset_is_its_renderings_one_after_another(data) -> None:
@@ -57,7 +58,7 @@ def test_every_method_gives_finite_codes_of_all_clips_and_the_scores_of_the_unse
 def test_nothing_of_the_unseen_clips_is_fitted(data) -> None:
     """Other prints and pictures in the unseen rows leave the codes of the seen ones as they are."""
     seen = probes.folds(data.groups, 2, 0) != 0
-    changed = encoders.Clipset(data.parts)
+    changed = Clipset(data.parts)
     for name in ("prints", "spectrograms"):
         array = np.array(getattr(data, name))
         array[~seen] = array[~seen][::-1] * 1.5
