@@ -51,7 +51,7 @@ data = {corpus: clipset(corpus, REPORT_ORDER, parameters.clips_per_effect, param
 for corpus, found in data.items():
     print(f"{corpus}: {len(found.table)} clips of {len(set(found.groups))} persons or songs, {found.prints.shape[2]} values a print")
 
-# %% mystnb={"figure": {"name": "fig-cepstra", "caption": "Cepstrum of whole clips, one for each of four effects: the wet clip's less the dry clip's. A delay's echoes are single peaks, a flanger's lie below 10 ms, a room's are many; overdrive leaves none."}, "image": {"alt": "Four line plots over quefrency in milliseconds. Delay: a few tall peaks at multiples of one time. Ambience: many small peaks. Flanger: peaks below ten milliseconds. Overdrive: nearly flat."}}
+# %% mystnb={"figure": {"name": "fig-cepstra", "caption": "Cepstrum of whole clips, one for each of four effects: the wet clip's less the dry clip's. A delay is a peak at its time, a room a crowd of small ones. A flanger's delay moves: over a whole clip its peak is smeared, which is why short frames are looked at as well. Overdrive changes the first few ms, the shape of the spectrum."}, "image": {"alt": "Four line plots over quefrency in milliseconds. Delay: one tall peak at a few hundred milliseconds. Ambience: a swell of small peaks from 20 milliseconds on. Flanger: nearly flat. Overdrive: irregular below ten milliseconds."}}
 first, rate_hz = data[parameters.corpora[0]], prints.LAYOUT.sample_rate_hz
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.4), sharey=True)
 for ax, effect in zip(axes, ("delay", "ambience", "flanger", "overdrive"), strict=True):
