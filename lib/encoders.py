@@ -132,14 +132,14 @@ METHODS = {
     "pca128": Method("PCA-128 of log-mel", "training clips", _pca_128),
     "untrained": Method("untrained encoder, 64 latents", "nothing", _untrained),
     "week4": Method("the report's recipe (week4)", "training clips", _on_spectrograms(
-        0.1, preset="week4", beta=1.0, learning_rate=1e-5, batch_size=8, schedule="constant")),
+        0.05, preset="week4", beta=1.0, learning_rate=1e-5, batch_size=8, schedule="constant")),
     "final": Method("the student's later recipe (final)", "training clips", _on_spectrograms(
-        0.1, preset="final", beta=1e-3, beta_schedule="cyclical", learning_rate=5e-4, batch_size=8,
+        0.05, preset="final", beta=1e-3, beta_schedule="cyclical", learning_rate=5e-4, batch_size=8,
         schedule="constant")),
     "collapsed": Method("VAE of log-mel at beta = 1", "training clips", _on_spectrograms(
-        0.2, preset="small", beta=1.0, learning_rate=3e-3, batch_size=16)),
+        0.15, preset="small", beta=1.0, learning_rate=3e-3, batch_size=16)),
     "calibrated": Method("calibrated VAE of log-mel", "training clips", _on_spectrograms(
-        0.2, preset="small", objective="calibrated", learning_rate=3e-3, batch_size=16)),
+        0.15, preset="small", objective="calibrated", learning_rate=3e-3, batch_size=16)),
     "print": Method("print, 1,432 values", "nothing", _print),
     "print_pca": Method("PCA-64 of prints", "training clips", _print_pca),
     "print_vae": Method("VAE of prints, decoder told nothing", "training clips", _on_prints("mlp")),
