@@ -189,6 +189,13 @@ def normalise(effect_name: str, values: dict[str, float]) -> dict[str, float]:
     return _convert(effect_name, values, to_values=False)
 
 
+def at(effect_name: str, audio: np.ndarray, rate_hz: int, **unit: float) -> np.ndarray:
+    """Wet audio (sample,), as loud as the dry one; unit: positions of parameters in [0, 1], 0.5 where not given."""
+    values = denormalise(effect_name, {p.name: 0.5 for p in find(effect_name).parameters} | unit)
+    wet = np.asarray(find(effect_name).apply(audio, rate_hz, **values), np.float32)
+    return level(wet, rate_hz, loudness(audio, rate_hz))
+
+
 def draw(
     effect_name: str, audio: np.ndarray, rate_hz: int, settings: Literal["fixed", "random"], rng: np.random.Generator
 ) -> tuple[np.ndarray, dict[str, float]]:

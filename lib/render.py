@@ -38,6 +38,7 @@ class RenderConfig(artifacts.Config):
     settings: Literal["fixed", "random"] = "random"
     clips_per_effect: int
     prints: bool = False  # also of each clip and its dry clip, see lib.prints
+    dry: bool = False  # also the spectrogram of each dry clip
 
     def __init__(self, **fields) -> None:
         super().__init__(**fields)
@@ -79,6 +80,13 @@ class Rendered:
         if not self.config.prints:
             raise BadInput(f"{self.folder}: rendered without prints; ask for them by prints=True")
         return np.load(self.folder / "prints.npy", mmap_mode="r")
+
+    @cached_property
+    def dry_spectrograms(self) -> np.ndarray:
+        """Memory map, float16 (clip, bin, frame), of the clips before their effects; BadInput where none were asked."""
+        if not self.config.dry:
+            raise BadInput(f"{self.folder}: rendered without dry spectrograms; ask for them by dry=True")
+        return np.load(self.folder / "dry.npy", mmap_mode="r")
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -124,6 +132,8 @@ def render(
         schema, rows = _schema(config), []
         bins, frames = shape(config.spectrogram, round(config.clips.clip_s * config.clips.sample_rate_hz))
         arrays = {"spectrograms": ("<f2", (bins, frames))}
+        if config.dry:
+            arrays["dry"] = arrays["spectrograms"]
         if config.prints:
             arrays["prints"] = ("<f4", prints.shape(round(config.clips.clip_s * config.clips.sample_rate_hz)))
         # plain files and no map: a full disk is then an error and no bus error, and written pages are not held
@@ -195,28 +205,29 @@ def _blocks(config: RenderConfig, starts: range, fingerprint: str, workers: int)
 def _block(
     config: RenderConfig, start: int, fingerprint: str
 ) -> tuple[dict[str, np.ndarray], list[dict], dict[str, str]]:
-    """Spectrograms float16 (clip, bin, frame) and prints from start on, rows, and recordings that were left out."""
-    threads, pictures, printed, rows = torch.get_num_threads(), [], [], []
+    """What is kept of each clip from start on, by file, rows, and recordings that were left out."""
+    threads, rows, kept = torch.get_num_threads(), [], {}
     torch.set_num_threads(1)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "corpus .*skipped")  # gathered: one warning for all workers
             for index in range(start, min(start + BLOCK, config.count)):
                 dry, wet, row = _clip(config, index, fingerprint)
-                picture = spectrogram(wet, config.spectrogram).numpy()  # one at a time: a batch leaves the cache
-                with np.errstate(over="ignore"):
-                    pictures.append(picture.astype("<f2", order="C"))
+                for name, audio in {"spectrograms": wet, **({"dry": dry} if config.dry else {})}.items():
+                    picture = spectrogram(audio, config.spectrogram).numpy()  # one at a time: a batch leaves the cache
+                    with np.errstate(over="ignore"):
+                        kept.setdefault(name, []).append(picture.astype("<f2", order="C"))
                 if config.prints:
-                    printed.append(prints.effect_print(wet, dry))
+                    kept.setdefault("prints", []).append(prints.effect_print(wet, dry))
                 rows.append(row)
             skipped = dict(_clips(config.clips, fingerprint).skipped)
     finally:
         torch.set_num_threads(threads)
-    block = np.stack(pictures)
-    if not np.isfinite(block).all():
+    block = {name: np.stack(parts) for name, parts in kept.items()}
+    if not all(np.isfinite(block[name]).all() for name in block if name != "prints"):
         power = config.spectrogram.power
         raise BadInput(f"spectrogram.power = {power}: values above 65504 do not fit into float16; give a smaller one")
-    return {"spectrograms": block} | ({"prints": np.stack(printed)} if printed else {}), rows, skipped
+    return block, rows, skipped
 
 
 def _schema(config: RenderConfig) -> pa.Schema:

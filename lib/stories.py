@@ -203,6 +203,25 @@ class UmapAnalysis(Parameters):
         return self
 
 
+class SpaceBetween(Parameters):
+    """Story 08, third page: the model of the second page."""
+
+    corpora: many(Sound)
+    paired: Annotated[bool, Field(description="the encoder hears the dry picture, too")]
+    latent: Latent
+    epochs: Count
+    train_clips: Annotated[int, Field(ge=2, description="training clips of each effect and corpus")]
+    test_clips: Annotated[int, Field(ge=9, description="clips of each effect and corpus, never trained on")]
+    floor_db: Annotated[float, Field(ge=-100, le=-30, description="quieter values of a picture are set to it, dB")]
+    seed: Seed
+
+
+class LatentSpace(SpaceBetween):
+    """Story 08, second page: pictures of the report's five effects, and effects that are not trained on."""
+
+    unseen: many(Annotated[str, Field(description="effect that is not trained on, see lib.effects")])
+
+
 STORIES: dict[str, type[Parameters]] = {
     "01_dataset_preparation": DatasetPreparation,
     "02_audio_effects": AudioEffects,
@@ -213,4 +232,6 @@ STORIES: dict[str, type[Parameters]] = {
     "06_edge_of_collapse": EdgeOfCollapse,
     "06_the_repair": Repair,
     "07_umap_analysis": UmapAnalysis,
+    "08_latent_space": LatentSpace,
+    "08_the_space_between": SpaceBetween,
 }

@@ -52,8 +52,8 @@ PRESETS = {
     "linear": Preset((), latent=16, norm=False, linear_relu=False, average=True, log_var=-3.0),
     "final": Preset((4, 8, 16, 32), latent=128),
 }
-REFINED_LATENT = TOLD_LATENT = 64
-OTHERS = ("refined", "told", "told_paired")  # nets of their own
+REFINED_LATENT = 64
+OTHERS = ("refined", "told", "told_paired", "told_picture", "told_picture_paired")  # "refined", and those of lib.told
 SMALL_LARGE = Preset((8, 16, 32, 64), latent=64, activation=nn.SiLU, norm=False, linear_relu=False, average=True)
 
 
@@ -196,46 +196,6 @@ class RefinedVAE(VAE):
         return y + self.refine(y)[..., : self.shape[0], : self.shape[1]]
 
 
-class ToldVAE(VAE):
-    """A conditional VAE of prints (batch, 1, row, value), see `lib.prints`: its decoder is told the print of the dry clip.
-
-    What the dry print tells, voice, words, notes, need not go through z, and every nat in z costs: z is left with the
-    effect. The encoder hears the wet print alone or, `paired`, that of the pair as well. Sohn, Lee and Yan 2015.
-    No posterior is wider than the prior: its variance is at most 1, which no optimum exceeds.
-    """
-
-    def __init__(self, shape: tuple[int, int], latent: int, paired: bool = False, hidden: int = 384, told: int = 64):
-        if shape[0] != 3:
-            raise BadInput(f"shape = {tuple(shape)}: prints have the rows wet, dry and pair")
-        super().__init__((1, shape[1]), latent)
-        values, self.paired = shape[1], paired
-        self.encoder = nn.Sequential(
-            nn.Dropout(0.2), nn.Linear(values * (1 + paired), hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
-        self.mu, self.log_var = nn.Linear(hidden, latent), nn.Linear(hidden, latent)
-        nn.init.constant_(self.log_var.bias, -3.0)
-        with torch.no_grad():
-            self.log_var.weight.mul_(0.1)
-        self.hear = nn.Sequential(nn.Linear(values, told), nn.SiLU())
-        self.decoder = nn.Sequential(nn.Linear(latent + told, hidden), nn.SiLU(), nn.Linear(hidden, values))
-
-    def target(self, x: Tensor) -> Tensor:
-        """The wet print, (batch, 1, 1, value)."""
-        return x[:, :, :1]
-
-    def told(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The dry print, (batch, value)."""
-        return (x[:, 0, 1],)
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (batch, 1, row, value) -> mu and log_var of the posterior, (batch, latent) each."""
-        h = self.encoder(x[:, 0, ::2].flatten(1) if self.paired else x[:, 0, 0])
-        return self.mu(h), -nn.functional.softplus(-self.log_var(h))
-
-    def decode(self, z: Tensor, dry: Tensor) -> Tensor:
-        """z (batch, latent) and dry print (batch, value) -> wet print (batch, 1, 1, value)."""
-        return (dry + self.decoder(torch.cat([z, self.hear(dry)], 1)))[:, None, None]
-
-
 def _after(channels: int, preset: Preset) -> list[nn.Module]:
     """What follows a convolution, in the report's order."""
     return [preset.activation(), *([nn.BatchNorm2d(channels)] if preset.norm else [])]
@@ -258,8 +218,10 @@ def build(preset: str, shape: tuple[int, int], latent: int | None = None, floor:
         if floor > 0:
             raise BadInput(f"floor = {floor:g}: preset 'refined' has no floor; take another preset, or a floor of 0")
         return RefinedVAE(shape, REFINED_LATENT if latent is None else latent)
-    if preset in ("told", "told_paired"):
-        return ToldVAE(shape, TOLD_LATENT if latent is None else latent, paired=preset == "told_paired")
+    if preset in OTHERS[1:]:
+        from lib import told  # which builds on this module
+
+        return told.build(preset, shape, latent)
     if preset not in PRESETS:
         close = difflib.get_close_matches(str(preset), [*PRESETS, *OTHERS], n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
