@@ -37,7 +37,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
 
-from lib import effects, embeddings, examples, figures, measures, story, told, training
+from lib import effects, embeddings, examples, figures, measures, pairs, story, told, training
 from lib.effects import REPORT_ORDER
 
 parameters = story.begin("08_latent_space", globals())
@@ -54,7 +54,7 @@ found, few, seed_ = [], parameters.test_clips, parameters.seed
 plans = [("train", REPORT_ORDER, parameters.train_clips, seed_), ("validation", REPORT_ORDER, few // 3, seed_)]
 for plan in [*plans, ("test", REPORT_ORDER, few, seed_), ("test", parameters.unseen, few, seed_ + 1)]:
     scale = found and found[0].data.standardiser or None  # of the training set
-    found.append(examples.pairs(parameters.corpora, *plan, parameters.floor_db, scale, story.progress))
+    found.append(pairs.pairs(parameters.corpora, *plan, parameters.floor_db, scale, story.progress))
     people = found[-1].table["group"].nunique()
     print(f"{plan[0]}: {len(found[-1].table)} pairs, {len(plan[1])} effects, {people} persons and songs")
 train, validation, test, unseen = found
@@ -178,11 +178,11 @@ for ax, of in zip(axes, COLOURED, strict=True):
     for effect in REPORT_ORDER:
         look = dict(c=figures.EFFECT_COLOURS[effect], marker=figures.EFFECT_MARKERS[effect], label=effect)
         ax.scatter(*flat[names == effect].T, s=9, alpha=0.35, linewidths=0, **look)
-    for name, dashes, below in zip(COLOURED[of], ("-", ":"), (6, -14), strict=True):
+    for name, dashes, below in zip(COLOURED[of], ("-", ":"), (6, -2), strict=True):
         line = lines[of, name]
         ax.plot(*line.T, dashes, c="black", lw=1)
         ax.scatter(*line.T, s=np.linspace(6, 60, 9), c=figures.EFFECT_COLOURS[of], edgecolors="black", lw=0.6, zorder=3)
-        ax.annotate(name, line[-1], xytext=(8, below), textcoords="offset points", fontsize=9)
+        ax.annotate(name, line[-1], xytext=(10, below), textcoords="offset points", fontsize=9)
     ax.plot(*plane.transform(code([clip])).T, "kx")
     ax.set(title=f"{of} on one clip", xlabel="first component of mu", ylabel="second component of mu")
 axes[0].set(xlim=(left - 1, right + 1), ylim=(low - 1, high + 1))

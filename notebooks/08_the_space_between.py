@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib import clips, effects, examples, figures, measures, players, spectrograms, story, training
+from lib import clips, effects, examples, figures, measures, pairs, players, spectrograms, story, training
 from lib.effects import REPORT_ORDER
 
 parameters = story.begin("08_the_space_between", globals())
@@ -38,7 +38,7 @@ layout, rate = examples.SMALL, examples.SMALL.sample_rate_hz
 found, scale = {}, None
 counts = {"train": parameters.train_clips, "validation": parameters.test_clips // 3, "test": parameters.test_clips}
 for split, count in counts.items():
-    found[split] = examples.pairs(
+    found[split] = pairs.pairs(
         parameters.corpora, split, REPORT_ORDER, count, parameters.seed, parameters.floor_db, scale, story.progress
     )
     scale = found["train"].data.standardiser

@@ -1,0 +1,56 @@
+"""Wet and dry pictures of clips, one above the other, for nets that are told the dry clip. Introduced by story 08."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from lib.batches import ArrayDataset
+from lib.clips import ClipConfig
+from lib.examples import SMALL
+from lib.render import RenderConfig, Rendered, render
+from lib.spectrograms import Standardiser, spectrogram
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Clips under effects, with their dry clips, as pictures of SMALL's layout; values below floor_db are set to it."""
+
+    parts: tuple[Rendered, ...]  # one for each corpus
+    floor_db: float
+    standardiser: Standardiser | None  # None: fitted on the wet pictures
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        return pd.concat([part.table for part in self.parts], ignore_index=True)
+
+    @cached_property
+    def data(self) -> ArrayDataset:
+        """The examples, (clip, 2 bin, frame): the wet picture's bins, then the dry one's."""
+        wet, dry = (np.concatenate([getattr(part, kind) for part in self.parts])
+                    for kind in ("spectrograms", "dry_spectrograms"))
+        both = np.concatenate([wet, dry], 1).astype(np.float32).clip(self.floor_db)
+        return ArrayDataset(both, standardiser=self.standardiser or Standardiser().fit(both[:, : SMALL.n_mels]))
+
+    @cached_property
+    def x(self) -> tuple[Tensor, Tensor]:
+        """Wet and dry pictures, standardised, (clip, 1, bin, frame) each."""
+        return self.data.__getitems__(np.arange(len(self.data))).chunk(2, 2)
+
+    def picture(self, audio: np.ndarray) -> Tensor:
+        """The picture (1, 1, bin, frame) of one more clip (sample,), prepared like these."""
+        return self.data.prepare(spectrogram(audio, SMALL).numpy()[None].clip(self.floor_db))[None]
+
+
+def pairs(
+    corpora: tuple[str, ...], split: str, names: tuple[str, ...], count: int, seed: int, floor_db: float,
+    standardiser: Standardiser | None = None, progress: Callable[..., Any] | None = None,
+) -> Pairs:
+    """Pairs of a split: count clips of each corpus under each effect of names, by random settings."""
+    configs = [RenderConfig(clips=ClipConfig(corpus=corpus, split=split, seed=seed), spectrogram=SMALL, effects=names,
+                            clips_per_effect=count, dry=True) for corpus in corpora]
+    return Pairs(tuple(render(config, progress=progress) for config in configs), floor_db, standardiser)
