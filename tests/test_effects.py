@@ -198,6 +198,16 @@ def test_a_rejected_draw_is_drawn_again(monkeypatch):
     assert len(calls) == 4 and effects.denormalise("delay", unit) == calls[-1] and difference(wet, AUDIO) > 0.05
 
 
+@pytest.mark.parametrize("name", WET)
+def test_at_gives_what_was_drawn_and_the_middle_elsewhere(name):
+    wet, unit = effects.draw(name, AUDIO, RATE_HZ, "random", np.random.default_rng(3))
+    np.testing.assert_array_equal(effects.at(name, AUDIO, RATE_HZ, **unit), wet)
+    middle = effects.draw(name, AUDIO, RATE_HZ, "fixed", np.random.default_rng(3))[0]
+    np.testing.assert_array_equal(effects.at(name, AUDIO, RATE_HZ), middle)
+    with pytest.raises(BadInput, match="given were"):
+        effects.at(name, AUDIO, RATE_HZ, pitch=0.5)
+
+
 @pytest.mark.parametrize("audio", [np.zeros(RATE_HZ, np.float32), np.full(RATE_HZ, np.nan, np.float32)])
 def test_a_silent_or_broken_dry_clip_is_an_error(audio):
     with pytest.raises(BadInput, match="the dry clip is silent or not finite"):

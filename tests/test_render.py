@@ -92,6 +92,19 @@ def test_the_report_s_stft_lies_on_disk_as_it_is_computed(sounds):
         np.testing.assert_allclose(done.spectrograms[index], spectrogram(done.wet(index), picture), atol=5e-3)
 
 
+def test_dry_pictures_are_those_of_a_clean_rendering(sounds):
+    """Clips depend on their index alone, so the same indices under "clean" are the oracle."""
+    done = render(_config(sounds, 5, ("delay", "overdrive"), dry=True))
+    clean = render(_config(sounds, 10, ("clean",)))
+    assert isinstance(done.dry_spectrograms, np.memmap) and done.dry_spectrograms.dtype == np.float16
+    np.testing.assert_array_equal(done.dry_spectrograms, clean.spectrograms)
+    assert not np.array_equal(done.spectrograms, done.dry_spectrograms)
+    plain = render(_config(sounds, 5, ("delay", "overdrive")))
+    np.testing.assert_array_equal(plain.spectrograms, done.spectrograms)
+    with pytest.raises(BadInput, match="dry=True"):
+        plain.dry_spectrograms
+
+
 def test_same_seed_same_bytes_with_any_number_of_workers(sounds, monkeypatch, tmp_path):
     config, results = _config(sounds, clips_per_effect=BLOCK), []
     for place, workers in (("one", 1), ("again", 1), ("two", 2)):
