@@ -85,3 +85,18 @@ def test_prints_are_told_by_their_own_net() -> None:
     assert model(x)[0].shape == model.target(x).shape == (4, 1, 1, 11)
     with pytest.raises(BadInput, match="wet, dry and pair"):
         vae.build("told", (2, 11))
+
+
+def test_a_blind_encoder_of_prints_hears_the_wet_row_alone_and_the_decoder_the_dry_one() -> None:
+    x = torch.randn(4, 1, 3, 11)
+    for preset, heard in (("told", (0,)), ("told_paired", (0, 2))):
+        model = vae.build(preset, (3, 11)).eval()
+        mu, log_var = model.encode(x)
+        assert (log_var <= 0).all()  # no posterior is wider than the prior
+        for row in range(3):
+            other = x.clone()
+            other[:, 0, row] += 1
+            assert torch.equal(model.encode(other)[0], mu) == (row not in heard)
+            same = torch.equal(model.decode(mu, *model.told(other)), model.decode(mu, *model.told(x)))
+            assert same == (row != 1)
+        assert torch.equal(model.target(x), x[:, :, 2:])
