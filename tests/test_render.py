@@ -102,7 +102,7 @@ def test_dry_pictures_are_those_of_a_clean_rendering(sounds):
     plain = render(_config(sounds, 5, ("delay", "overdrive")))
     np.testing.assert_array_equal(plain.spectrograms, done.spectrograms)
     with pytest.raises(BadInput, match="dry=True"):
-        plain.dry_spectrograms
+        _ = plain.dry_spectrograms
 
 
 def test_same_seed_same_bytes_with_any_number_of_workers(sounds, monkeypatch, tmp_path):
