@@ -149,7 +149,8 @@ for ax, (corpus, points) in zip(axes[0], one.groupby("corpus", sort=False), stri
 plt.show()
 
 # %% [markdown]
-# What we see. **Log-mel embeddings** name the effect poorly on unheard voices and songs, repaired VAE or not: it is not in the largest variances.
+# What we see. **VAEs and PCA of log-mel** name the effect poorly on unheard voices and songs, repaired or not: it is not in the largest
+# variances. Four time statistics a band do better on speech ({glue:text}`embed.speech.blind.time_statistics.lda.mean:.3f` with LDA), not on music.
 # A VAE at beta = 1 ({glue:text}`embed.speech.collapsed_kl:.2g` nats on speech) still scores {glue:text}`embed.speech.blind.collapsed.logistic.mean:.2f`
 # from its mean vector, and {glue:text}`embed.speech.blind.collapsed.sampled.mean:.2f` from a sample of its code: a random projection
 # knows something, the code does not. At equal cost the report's own step of 1e-5 has moved its net hardly at all. **Prints** bring the step. **Ours**, blind, reaches

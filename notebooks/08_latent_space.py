@@ -110,7 +110,8 @@ COLOURED = {"overdrive": ("drive_db", "muffle_hz"), "delay": ("delay_ms", "mix")
 here, there = np.split(embeddings.umap_2d(np.concatenate([mu, mu_unseen]), parameters.seed), [len(mu)])  # one map
 mu_train, separate = measures.embed(model, train.data)[0], {}
 for key, space in {"map": mu, "raw": embeddings.pca(wet.numpy(), 50, parameters.seed)}.items():
-    separate[key] = embeddings.separation(space, names, groups, parameters.seed)
+    votes = {"knn5": None, "knn5_grouped": groups}
+    separate[key] = {name: embeddings.knn_accuracy(space, names, groups=of) for name, of in votes.items()}
     story.record(f"latent.{key}.knn5_grouped", separate[key]["knn5_grouped"])
 for name in (f"{effect}.{parameter}" for effect, pair in COLOURED.items() for parameter in pair):
     fit, new = (of.table[name].dropna() for of in (train, test))
@@ -244,7 +245,5 @@ print("asserted: on voices and songs never heard, z tells what the effect did, a
 # pictures. The decoder cares for the change of the clip; who does not hear the dry clip has to guess it, and takes a dark voice for a muffled one.
 # ```
 #
-# ## Provenance
-
 # %% tags=["nbval-ignore-output"]
 story.provenance(parameters)
