@@ -169,7 +169,7 @@ plt.show()
 #
 # UMAP is fitted to the latents of the training folds; clips of persons and songs left out are placed in it. Their five nearest training points vote.
 
-# %% mystnb={"figure": {"name": "fig-latent-umap", "caption": "UMAP of our blind latents, one panel a corpus: only clips of persons or songs held out are drawn. Under each map the share of them named rightly by their five nearest training points."}, "image": {"alt": "Scatter plots in which the five effects form areas of their own, more clearly on speech than on music."}}
+# %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-latent-umap", "caption": "UMAP of our blind latents, one panel a corpus: only clips of persons or songs held out are drawn. Under each map the share of them named rightly by their five nearest training points."}, "image": {"alt": "Scatter plots in which the five effects form areas of their own, more clearly on speech than on music."}}
 figure, axes = plt.subplots(1, len(parameters.corpora), figsize=(4.4 * len(parameters.corpora), 4.2), squeeze=False)
 for ax, corpus in zip(axes[0], parameters.corpora, strict=True):
     votes = []
