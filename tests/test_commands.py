@@ -23,7 +23,7 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 STORY = "03_mnist_sanity_check"
 
 
-def run(command: str, cwd: Path = ROOT, seconds: float = 900, **more: str) -> subprocess.CompletedProcess:
+def run(command: str, cwd: Path = ROOT, seconds: float = 1800, **more: str) -> subprocess.CompletedProcess:
     """A command in a shell, with this environment's tools first on the path."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")} | {"PATH": PATH}
     return subprocess.run(command, shell=True, cwd=cwd, env=environment | more, text=True, timeout=seconds,
