@@ -26,7 +26,6 @@ from lib.vae import build
 
 UNTOLD = 256  # examples on which a training looks after each epoch; they are training clips, nothing is held out
 
-
 Codes = tuple[np.ndarray, np.ndarray | None, dict[str, float]]  # mu, log_var (clip, value) and what else was measured
 
 

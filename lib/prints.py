@@ -18,7 +18,7 @@ from lib.spectrograms import FLOOR_POWER, SpectrogramConfig, transform
 
 LAYOUT = SpectrogramConfig()  # 96 bands
 BANDS = 24  # into which they are gathered
-LAGS = 320  # of them that are kept: 13 ms at 24 kHz, the reach of a flanger
+LAGS = 320  # of a short-time cepstrum that are kept: 13 ms at 24 kHz, the reach of a flanger
 RANGES_S = np.geomspace(1e-3, 0.7, 60)  # edges of the ranges of quefrency in the cepstrum of the whole clip
 QUANTILES = (0.02, 0.1, 0.25, 0.75, 0.9, 0.98)  # of the step from frame to frame: attacks and decays
 MODULATIONS = 32  # bins of the modulation spectrum, two by two
