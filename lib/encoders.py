@@ -24,7 +24,8 @@ from lib.spectrograms import Standardiser
 from lib.task import TrainingConfig
 from lib.vae import build
 
-UNTOLD = 256  # examples on which a training looks after each epoch; they are training clips, nothing is held out
+LEAST = 64  # training clips of a net
+WATCHED = 256  # examples on which a training looks after each epoch; they are training clips, nothing is held out
 
 Codes = tuple[np.ndarray, np.ndarray | None, dict[str, float]]  # mu, log_var (clip, value) and what else was measured
 
@@ -81,19 +82,13 @@ def _measured(model: Any, whole: ArrayDataset, cpu_s: float) -> Codes:
     return mu, log_var, {"kl": found["kl"], "active_units": found["active_units"], "cpu_s": cpu_s}
 
 
-def _trained(whole: ArrayDataset, data: Clipset, fit: np.ndarray, config: TrainingConfig) -> Codes:
-    """Codes of a net trained on the clips of fit."""
-    learning = ArrayDataset(whole.array[fit], standardiser=whole.standardiser)
-    watched = ArrayDataset(whole.array[fit][:: max(1, fit.sum() // UNTOLD)], standardiser=whole.standardiser)
+def _trained(whole: ArrayDataset, data: Clipset, fit: np.ndarray, config: TrainingConfig, every: int = 1) -> Codes:
+    """Codes of a net trained on the clips of fit, or on one of `every` so many of them."""
+    learning = ArrayDataset(whole.array[fit][::every], standardiser=whole.standardiser)
+    watched = ArrayDataset(whole.array[fit][:: max(1, fit.sum() // WATCHED)], standardiser=whole.standardiser)
     key = {"renders": data.key, "fit": np.packbits(fit).tobytes().hex()}
     fitted = training.fit(config, learning, watched, key)
     return _measured(fitted.model(), whole, fitted.card["cpu_seconds"])
-
-
-def _vae(data: Clipset, fit: np.ndarray, config: TrainingConfig) -> Codes:
-    """A net on spectrograms, standardised by two constants of the training clips."""
-    whole = ArrayDataset(data.spectrograms, standardiser=Standardiser().fit(data.spectrograms[fit]))
-    return _trained(whole, data, fit, config)
 
 
 def _on_prints(preset: str, latent: int = 64) -> Callable[..., Codes]:
@@ -101,17 +96,23 @@ def _on_prints(preset: str, latent: int = 64) -> Callable[..., Codes]:
         whole = ArrayDataset(data.prints, standardiser=prints.Scale(data.prints[fit]))
         if preset == "mlp":  # hears the wet print alone, and is told nothing
             whole = ArrayDataset(_scaled_prints(data, fit)[:, :1])
-        config = TrainingConfig(preset=preset, latent=latent, objective="calibrated", learning_rate=1e-3, batch_size=64,
-                                epochs=epochs, seed=seed)
+        config = TrainingConfig(preset=preset, latent=latent, objective="calibrated", learning_rate=2e-3,
+                                batch_size=128, epochs=epochs, seed=seed)
         return _trained(whole, data, fit, config)
 
     return method
 
 
 def _on_spectrograms(per_epoch: float, **fields: Any) -> Callable[..., Codes]:
-    """per_epoch: passes over spectrograms that cost about as much as one pass of ours over prints."""
+    """On spectrograms, standardised by two constants of the training clips.
+
+    per_epoch: passes that cost about as much as one pass of ours over prints; less than one in all: fewer clips.
+    """
     def method(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
-        return _vae(data, fit, TrainingConfig(epochs=max(1, round(per_epoch * epochs)), seed=seed, **fields))
+        whole = ArrayDataset(data.spectrograms, standardiser=Standardiser().fit(data.spectrograms[fit]))
+        passes = per_epoch * epochs
+        config = TrainingConfig(epochs=max(1, round(passes)), seed=seed, **fields)
+        return _trained(whole, data, fit, config, max(1, min(round(1 / passes), fit.sum() // LEAST)))
 
     return method
 
@@ -131,7 +132,7 @@ METHODS = {
     "pca128": Method("PCA-128 of log-mel", "training clips", _pca_128),
     "untrained": Method("untrained encoder, 64 latents", "nothing", _untrained),
     "week4": Method("the report's recipe (week4)", "training clips", _on_spectrograms(
-        0.05, preset="week4", beta=1.0, learning_rate=1e-5, batch_size=8, schedule="constant")),
+        0.017, preset="week4", beta=1.0, learning_rate=1e-5, batch_size=8, schedule="constant")),
     "final": Method("the student's later recipe (final)", "training clips", _on_spectrograms(
         0.05, preset="final", beta=1e-3, beta_schedule="cyclical", learning_rate=5e-4, batch_size=8,
         schedule="constant")),
@@ -139,7 +140,7 @@ METHODS = {
         0.15, preset="small", beta=1.0, learning_rate=3e-3, batch_size=16)),
     "calibrated": Method("calibrated VAE of log-mel", "training clips", _on_spectrograms(
         0.15, preset="small", objective="calibrated", learning_rate=3e-3, batch_size=16)),
-    "print": Method("print, 1,432 values", "nothing", _print),
+    "print": Method("print, no net", "nothing", _print),
     "print_pca": Method("PCA-64 of prints", "training clips", _print_pca),
     "print_vae": Method("VAE of prints, decoder told nothing", "training clips", _on_prints("mlp")),
     "told_16": Method("ours with 16 latents", "dry training clips", _on_prints("told", 16)),
@@ -149,11 +150,15 @@ METHODS = {
 }
 
 
-def embed(data: Clipset, method: str, fit: np.ndarray, seen: np.ndarray, epochs: int, seed: int) -> Path:
+def embed(
+    data: Clipset, method: str, fit: np.ndarray, seen: np.ndarray, epochs: int, seed: int,
+    asked: tuple[str, ...] = tuple(probes.PROBES),
+) -> Path:
     """A stage "embed": codes of all clips by a method fitted on the clips of `fit`, scored on those not in `seen`.
 
-    fit, seen: bool (clip,); probes are trained on the codes of `seen`. Files: mu.npy, log_var.npy of a VAE, and
-    scores.parquet, one row: accuracy by probe, `sampled` (logistic probe on z ~ q), kl, active_units, cpu_s of fitting.
+    fit, seen: bool (clip,); the probes asked are trained on the codes of `seen`. Files: mu.npy, log_var.npy of a VAE,
+    and scores.parquet, one row: accuracy by probe, `sampled` (logistic probe on z ~ q), kl, active_units and cpu_s, of
+    fitting.
     """
     names, test = data.effects, ~seen
 
@@ -168,7 +173,7 @@ def embed(data: Clipset, method: str, fit: np.ndarray, seen: np.ndarray, epochs:
             mu, log_var, row = METHODS[method].codes(data, fit, epochs, seed)
             np.save(folder / "mu.npy", mu.astype(np.float32))
             row.setdefault("cpu_s", time.process_time() - start)
-            row = row | probes.accuracies(mu[seen], names[seen], mu[test], names[test], seed)
+            row = row | probes.accuracies(mu[seen], names[seen], mu[test], names[test], seed, asked)
             if log_var is not None:
                 z = mu + np.exp(log_var / 2) * np.random.default_rng(seed).standard_normal(mu.shape)
                 found = probes.accuracies(z[seen], names[seen], z[test], names[test], seed, ("logistic",))
@@ -177,7 +182,7 @@ def embed(data: Clipset, method: str, fit: np.ndarray, seen: np.ndarray, epochs:
         row.setdefault("cpu_s", time.process_time() - start)
         pd.DataFrame([row]).to_parquet(folder / "scores.parquet", index=False)
 
-    identity = {"renders": data.key, "method": method, "epochs": epochs, "seed": seed,
+    identity = {"renders": data.key, "method": method, "epochs": epochs, "seed": seed, "probes": asked,
                 "fit": np.packbits(fit).tobytes().hex(), "seen": np.packbits(seen).tobytes().hex()}
     return artifacts.stage("embed", identity, build_, __name__)
 

@@ -52,6 +52,21 @@ def png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
+def tiles(pictures: np.ndarray, columns: int, low: float, high: float, colours: str) -> Image.Image:
+    """Pictures (n, row, column) side by side, `columns` in a row, on one colour scale: a palette image.
+
+    colours: a colour map of matplotlib. What is missing in the last row has the lowest colour.
+    """
+    rows = -(-len(pictures) // columns)
+    whole = np.full((rows * columns, *pictures.shape[1:]), low)
+    whole[: len(pictures)] = pictures
+    whole = whole.reshape(rows, columns, *pictures.shape[1:]).transpose(0, 2, 1, 3)
+    levels = np.rint(255 * ((whole - low) / (high - low)).clip(0, 1)).astype(np.uint8)
+    image = Image.fromarray(levels.reshape(rows * pictures.shape[1], -1), "P")
+    image.putpalette((255 * mpl.colormaps[colours](np.arange(256))[:, :3]).round().astype(np.uint8).ravel().tolist())
+    return image
+
+
 def limits(*arrays: np.ndarray, tail: float = 0.5) -> tuple[float, float]:
     """Lower and upper end of one colour scale for all arrays: their common percentiles `tail` and 100 - `tail`."""
     values = np.concatenate([np.asarray(array, np.float32).ravel() for array in arrays])

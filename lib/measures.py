@@ -49,6 +49,15 @@ def evaluate(
     }
 
 
+def importance_weighted(
+    model: VAE, x: Tensor, mu: Tensor, log_var: Tensor, samples: int, noise: torch.Generator
+) -> Tensor:
+    """`objective.importance_nats` of binary pictures x (batch, 1, bin, frame) by so many draws from q: (batch,)."""
+    z = draw(*(part.expand(samples, *part.shape) for part in (mu, log_var)), noise)  # (sample, batch, latent)
+    logits = model.decode(z.flatten(0, 1)).float().unflatten(0, z.shape[:2])  # (sample, batch, 1, bin, frame)
+    return objective.importance_nats(objective.bernoulli_nats(x, logits), z, mu, log_var)
+
+
 def importance_nll(model: VAE, dataset: ArrayDataset, samples: int = 200, seed: int = 0) -> float:
     """-ln p(x) of a Bernoulli VAE, nats an example, by importance samples from q: Burda et al. 2016.
 
@@ -58,12 +67,7 @@ def importance_nll(model: VAE, dataset: ArrayDataset, samples: int = 200, seed: 
     with torch.inference_mode():
         for x in _batches(model, dataset, 64):
             mu, log_var = model.encode(x)
-            drawn = torch.randn(samples, *mu.shape, generator=noise).to(mu.device)
-            z = mu + (0.5 * log_var).exp() * drawn  # (sample, batch, latent)
-            logits = model.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])  # (sample, batch, 1, bin, frame)
-            prior_over_q = 0.5 * (drawn.square() - z.square() + log_var).sum(-1)  # the constants cancel
-            weights = prior_over_q - objective.bernoulli_nats(x, logits)
-            found.append(math.log(samples) - torch.logsumexp(weights, 0))
+            found.append(importance_weighted(model, x, mu, log_var, samples, noise))
     return float(torch.cat(found).double().mean())
 
 

@@ -87,6 +87,16 @@ def bernoulli_nats(x: Tensor, logits: Tensor) -> Tensor:
     return error.flatten(-3).sum(-1)
 
 
+def importance_nats(nats: Tensor, z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+    """-ln of the mean over k draws of p(x | z) p(z) / q(z | x), nats: (batch,). Burda et al. 2016, eq. 8.
+
+    nats: -ln p(x | z) of each draw, (k, batch); z (k, batch, latent). For k = 1 it is -ELBO in expectation, and it
+    falls towards -ln p(x) as k grows.
+    """
+    prior_over_q = 0.5 * ((z - mu).square() * (-log_var).exp() - z.square() + log_var).sum(-1)  # the constants cancel
+    return math.log(len(z)) - torch.logsumexp(prior_over_q - nats, 0)
+
+
 def log_var_cap(floor: float) -> float:
     """The largest log_var with which a unit's KL cannot fall below `floor` nats, whatever its mean; inf for 0.
 

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from lib import spectrograms, training
 from lib.batches import ArrayDataset
-from lib.clips import ClipConfig
+from lib.clips import ClipConfig, level
 from lib.examples import SMALL
 from lib.render import RenderConfig, Rendered, render
 from lib.spectrograms import Standardiser, spectrogram
+from lib.stories import BetweenEffects
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Pairs:
         """The picture (1, 1, bin, frame) of one more clip (sample,), prepared like these."""
         return self.data.prepare(spectrogram(audio, SMALL).numpy()[None].clip(self.floor_db))[None]
 
+    def heard(self, values: Tensor, dry: np.ndarray, loudness_lufs: float = -23.0) -> np.ndarray:
+        """Sound (sample,) of one standardised picture (1, bin, frame), with the phase of its dry clip (sample,)."""
+        phase, db = spectrograms.phase(dry, SMALL), self.data.standardiser.invert(values)[0]
+        return level(spectrograms.to_audio(db, SMALL, phase, samples=len(dry)), SMALL.sample_rate_hz, loudness_lufs)
+
 
 def pairs(
     corpora: tuple[str, ...], split: str, names: tuple[str, ...], count: int, seed: int, floor_db: float,
@@ -54,3 +61,19 @@ def pairs(
     configs = [RenderConfig(clips=ClipConfig(corpus=corpus, split=split, seed=seed), spectrogram=SMALL, effects=names,
                             clips_per_effect=count, dry=True) for corpus in corpora]
     return Pairs(tuple(render(config, progress=progress) for config in configs), floor_db, standardiser)
+
+
+def fit(
+    parameters: BetweenEffects, names: tuple[str, ...], progress: Callable[..., Any] | None = None
+) -> tuple[dict[str, Pairs], training.Run]:
+    """The pairs of a story by split, and the calibrated told picture VAE of its settings, trained on them."""
+    found, few, scale = {}, parameters.test_clips, None
+    for split, count in {"train": parameters.train_clips, "validation": few // 3, "test": few}.items():
+        found[split] = pairs(
+            parameters.corpora, split, names, count, parameters.seed, parameters.floor_db, scale, progress)
+        scale = found["train"].data.standardiser
+    config = training.TrainingConfig(
+        preset="told_picture" + "_paired" * parameters.paired, latent=parameters.latent, epochs=parameters.epochs,
+        objective="calibrated", learning_rate=6e-3, batch_size=16, seed=parameters.seed)
+    key = {"pairs": [part.folder.name for of in found.values() for part in of.parts], "floor_db": parameters.floor_db}
+    return found, training.run(config, *(of.data for of in found.values()), key, progress)

@@ -19,8 +19,10 @@ COMPRESSION = 0.6  # of soundfile, 0 to 1, variable bit rate
 ONE_AT_A_TIME = "document.querySelectorAll('audio').forEach(a => { if (a !== this) a.pause() })"
 
 
-def mp3(audio: np.ndarray, sample_rate_hz: int) -> bytes:
+def mp3(audio: np.ndarray, sample_rate_hz: int, compression: float = COMPRESSION, mode: str = "VARIABLE") -> bytes:
     """Encode mono float audio (sample,) as MP3, level as given; samples beyond +-1 are clipped, as in any player.
+
+    compression: of soundfile, 0 to 1; mode: of its bit rate, VARIABLE, AVERAGE or CONSTANT.
 
     Raises BadInput for audio that is empty, not mono or not finite, and for a rate that MP3 does not have.
     """
@@ -33,7 +35,7 @@ def mp3(audio: np.ndarray, sample_rate_hz: int) -> bytes:
         raise BadInput(f"sample_rate_hz: {sample_rate_hz} is no rate of MP3; resample to one of {MP3_RATES_HZ}")
     file = io.BytesIO()
     with soundfile.SoundFile(file, "w", sample_rate_hz, 1, subtype="MPEG_LAYER_III", format="MP3",
-                             compression_level=COMPRESSION, bitrate_mode="VARIABLE") as out:
+                             compression_level=compression, bitrate_mode=mode) as out:
         for start in range(0, len(audio), 48000):  # in blocks: libsndfile does not like very long writes
             out.write(np.clip(audio[start:start + 48000], -1, 1))
     return file.getvalue()

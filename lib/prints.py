@@ -8,6 +8,7 @@ a print as well: that of the difference of their fields.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -38,16 +39,24 @@ class Fields:
         return Fields(self.log_mel - dry.log_mel, self.short - dry.short, self.whole - dry.whole, self.sounding)
 
 
+def _power(x: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
+    """|x|^2 of complex x, without the root that abs takes."""
+    return x.real**2 + x.imag**2
+
+
+_hann = lru_cache(maxsize=8)(np.hanning)  # windows of few lengths, for many clips
+
+
 def fields(audio: np.ndarray) -> Fields:
     """The three fields of a clip (sample,) at LAYOUT's rate; BadInput below 1.4 s, too short for the last quefrency."""
     rate_hz = LAYOUT.sample_rate_hz
     if audio.ndim != 1 or audio.size < 2 * RANGES_S[-1] * rate_hz:
         needed = f"one channel and {2 * RANGES_S[-1]:g} s at {rate_hz} Hz"
         raise BadInput(f"audio of shape {audio.shape}: a print needs {needed}")
-    power = np.abs(fft.rfft(audio * np.hanning(audio.size), fft.next_fast_len(audio.size, real=True))) ** 2
+    power = _power(fft.rfft(audio * _hann(audio.size), fft.next_fast_len(audio.size, real=True)))
     whole = fft.irfft(np.log(power + 1e-9 * power.mean() + 1e-12))
     made = transform(LAYOUT)
-    power = made.stft(torch.from_numpy(audio)).abs().square()  # (frequency, frame)
+    power = _power(made.stft(torch.from_numpy(audio)))  # (frequency, frame)
     log_mel = 10 * torch.log10(made.mel @ power + FLOOR_POWER)
     energy = power.mean(0)
     short = fft.irfft(torch.log(power + 1e-6 * energy + FLOOR_POWER).float().numpy(), axis=0)[:LAGS]
@@ -57,20 +66,21 @@ def fields(audio: np.ndarray) -> Fields:
 def _summary(of: Fields) -> np.ndarray:
     """A print's row: moments and quantiles of the fields, float32 (value,)."""
     edges = np.unique(np.round(RANGES_S * LAYOUT.sample_rate_hz).astype(int))
-    ranges = [of.whole[low:high] for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    echoes = [(r.max(), r.min(), np.abs(r).mean()) for r in ranges]
+    reach, starts = of.whole[: edges[-1]], edges[:-1]
+    sizes = np.add.reduceat(np.abs(reach), starts) / np.diff(edges)
+    echoes = np.stack([np.maximum.reduceat(reach, starts), np.minimum.reduceat(reach, starts), sizes], 1)
     short = of.short[of.sounding]
     bands = of.log_mel.reshape(BANDS, -1, of.log_mel.shape[1])  # (band, part of it, frame)
     steps = np.sort(np.diff(bands), axis=-1)
     places = np.round(np.array(QUANTILES) * (steps.shape[-1] - 1)).astype(int)
     gathered = bands.mean(1)
     centred = gathered - gathered.mean(1, keepdims=True)
-    modulation = np.abs(fft.rfft(centred * np.hanning(centred.shape[1])))[:, 1 : MODULATIONS + 1]
+    modulation = np.abs(fft.rfft(centred * _hann(centred.shape[1])))[:, 1 : MODULATIONS + 1]
     modulation = np.log(modulation + 0.1).reshape(BANDS, -1, 2).mean(2)
-    spectrum = np.abs(fft.rfft(centred, 2 * centred.shape[1])) ** 2
+    spectrum = _power(fft.rfft(centred, 2 * centred.shape[1]))
     repeats = fft.irfft(spectrum)[:, :40]
     repeats = (repeats[:, 1:] / (repeats[:, :1] + 1e-6)).mean(0)
-    parts = [np.array(echoes), short.mean(0), short.std(0), bands.std(2).mean(1), steps[..., places].mean(1),
+    parts = [echoes, short.mean(0), short.std(0), bands.std(2).mean(1), steps[..., places].mean(1),
              gathered.mean(1), modulation, repeats]
     return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 

@@ -210,6 +210,12 @@ class BetweenEffects(Parameters):
     seed: Seed
 
 
+class Explorer(BetweenEffects):
+    """Story 08, fifth page: the same model, and a map that can be heard."""
+
+    shown: Annotated[int, Field(ge=3, le=40, description="dry clips of each corpus and split on the map")]
+
+
 class LatentSpace(BetweenEffects):
     """Story 08, second page: pictures of the report's five effects, and effects that are not trained on."""
 
@@ -230,4 +236,5 @@ STORIES: dict[str, type[Parameters]] = {
     "08_how_far": HowFar,
     "08_latent_space": LatentSpace,
     "08_between_effects": BetweenEffects,
+    "08_explorer": Explorer,
 }

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lib import BadInput, objective, theory
 from lib.batches import equalised, stream
+from lib.measures import importance_weighted
 from lib.vae import VAE
 
 SETTLED = 0.8  # of a cycle: before it, steps are so large that an epoch's validation loss is luck, and none is kept
@@ -37,6 +38,7 @@ class TrainingConfig(BaseModel):
     reduction: Literal["mean-sum", "mean-mean", "sum-sum", "half-sum-sum"] = "mean-sum"  # the report's, or another's
     beta_schedule: Literal["constant", "warm_up", "cyclical"] = "constant"  # how beta gets there
     floor: float = Field(0.0, ge=0, le=10)  # nats a latent unit, of free_bits and delta
+    samples: int = Field(1, ge=1, le=100)  # draws of z an example, of bernoulli: more than 1, importance-weighted
     equalise: float = Field(0.0, ge=0, le=10)  # deviation of a random equaliser in training, in the input's unit
     start: str | None = Field(None, pattern="^[0-9a-f]{16}$")  # finished training (its folder) whose weights to take
     learning_rate: float = Field(2e-2, gt=0, allow_inf_nan=False)  # of Adam, the peak of the schedule
@@ -96,6 +98,9 @@ class Task(pl.LightningModule):
             self.sums[name] = self.sums.get(name, 0) + len(x) * (value.detach() if name != "n" else 1)
         if bernoulli:
             loss = self.n_values * mse + self._beta() * kl
+            if self.config.samples > 1:
+                loss = importance_weighted(self.model, x, mu, log_var, self.config.samples, self.noise).mean()
+                self.sums["bound"] = self.sums.get("bound", 0) + len(x) * loss.detach()
         elif self.config.objective == "calibrated":
             loss = objective.calibrated_loss(x, x_hat, mu, log_var)
         elif self.config.objective == "free_bits":
@@ -118,7 +123,8 @@ class Task(pl.LightningModule):
         if self.config.objective == "calibrated":
             loss = float(objective.calibrated_nats(mse, kl, self.n_values))
         elif self.config.objective == "bernoulli":
-            loss = self.n_values * mse + self.config.beta * kl
+            bound = self.sums.get("bound")
+            loss = self.n_values * mse + self.config.beta * kl if bound is None else float(bound) / n
         elif self.config.objective == "free_bits":
             loss = mse + self.config.beta * float((self.sums["units"] / n).clamp(min=self.config.floor).sum())
         else:

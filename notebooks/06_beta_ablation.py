@@ -30,7 +30,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lib import examples, story, theory, training
+from lib import examples, measures, slider, story, theory, training
 from lib.alarm import EMPTY_NATS
 
 parameters = story.begin("06_beta_ablation", globals())
@@ -43,7 +43,7 @@ parameters = story.begin("06_beta_ablation", globals())
 # {cite:p}`lucas2019dont`, and the last goes out at $\beta_1 = 2\lambda_1/N$. The prediction needs PCA of the training set and nothing else.
 
 # %%
-data, identity, predicted, baselines = {}, {}, {}, {}
+data, identity, predicted, baselines, shown = {}, {}, {}, {}, {}
 for corpus in parameters.corpora:
     count = parameters.train_images if corpus == "digits" else parameters.train_clips
     data[corpus], identity[corpus] = examples.load(corpus, count, parameters.test_clips, story.progress)
@@ -51,7 +51,9 @@ for corpus in parameters.corpora:
     pca = theory.pca(train.array, parameters.latent, prepare=train.prepare)
     values = len(pca.mean)  # N
     predicted[corpus] = {"spectrum": pca.values, "total": pca.total, "values": values, "edge": theory.edge(pca.values[0], values)}
-    baselines[corpus] = pca.mse(data[corpus]["test"].array, 0)
+    test = data[corpus]["test"]
+    baselines[corpus] = pca.mse(test.array, 0)
+    shown[corpus] = test.__getitems__(np.linspace(0, len(test) - 1, 8 if corpus == "digits" else 5).astype(int))  # on the slider
     print(f"{corpus}: N = {values}, predicted edge near beta = {predicted[corpus]['edge']:.2g}")
 
 # %% [markdown]
@@ -62,7 +64,7 @@ for corpus in parameters.corpora:
 
 # %%
 grid = [(c, b, s) for c in parameters.corpora for s in parameters.seeds for b in (parameters.betas if c == "digits" else parameters.sound_betas)]
-rows = []
+rows, drawn = [], {}
 for corpus, beta, run_seed in grid:
     config = training.TrainingConfig(
         preset="small", latent=parameters.latent, beta=beta, seed=run_seed, learning_rate=parameters.learning_rate,
@@ -71,6 +73,8 @@ for corpus, beta, run_seed in grid:
     sets = data[corpus]
     point = training.run(config, sets["train"], sets["validation"], sets["test"], identity[corpus], story.progress)
     told = [step for step, _ in point.fitted.alarms]
+    if run_seed == parameters.seeds[0]:
+        drawn.setdefault(corpus, {})[beta] = measures.reconstruct(point.fitted.model(), shown[corpus])[:, 0].numpy()
     row = pd.read_parquet(point.folder / "metrics.parquet").assign(corpus=corpus, beta=beta, seed=run_seed)
     rows.append(row.assign(before=0 in told, during=any(told)))
 points = pd.concat(rows, ignore_index=True)
@@ -122,6 +126,23 @@ points.groupby(["corpus", "beta"], sort=False)[columns].mean().style.set_uuid("a
 # weight on one data set and beyond the edge on another: it means nothing without $N$ and $\lambda_1$. At small beta the digits lie above the line of the KL and below that of the
 # error, since a nonlinear decoder does better than PCA. Just below the edge a short training can still be empty, since units wake slowly there.
 #
+# ## Turn the weight yourself
+#
+# Every stop of the slider is one training of the grid above, with the first seed: its reconstructions of test examples, its KL and its active units. Below them
+# the eigenvalues of the training set and the water level $\sigma^2 = \beta N/2$. Try the arrow keys.
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+choices = []
+for corpus in parameters.corpora:
+    originals = shown[corpus][:, 0].numpy()
+    first = points[(points["corpus"] == corpus) & (points["seed"] == parameters.seeds[0])].set_index("beta")
+    stops = {beta: {"kl": first["kl"][beta], "active_units": first["active_units"][beta], "mse": first["mse_mu"][beta], "x_hat": x_hat} for beta, x_hat in drawn[corpus].items()}
+    of = "handwritten digits" if corpus == "digits" else f"spectrograms of {corpus}, never heard in training"
+    name = "MNIST digits" if corpus == "digits" else f"{corpus}, dry"
+    choices.append(slider.dataset(story.slug(corpus), name, predicted[corpus], baselines[corpus], parameters.latent, originals, f"{len(originals)} {of}", stops))
+slider.slider(choices, parameters.latent)
+
+# %% [markdown]
 # ## The alarm
 #
 # `lib.alarm.CollapseAlarm` is a Lightning callback. It speaks before the first step when $\sigma^2 \ge \lambda_1$, and during training when the code is empty and does not fill for two fifths of it, or at the end.

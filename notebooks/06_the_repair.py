@@ -20,7 +20,7 @@ train_clips: int = 400  # clips in the training set
 test_clips: int = 100  # clips of test voices or songs; as many for validation
 sound_epochs: int = 3  # passes over the training clips of the refined net
 small_epochs: int = 0  # passes of the plain net beside it, 0 to leave it out
-binarised_epochs: int = 0  # passes over binarised digits, 0 to leave them out (200 in the full run)
+binarised_epochs: int = 0  # passes over binarised digits, 0 to leave them out (150 in the full run)
 
 # %%
 import matplotlib.pyplot as plt
@@ -206,7 +206,7 @@ plt.show()
 # %% tags=["nbval-ignore-output"]
 story.record("repair.binarised.epochs", parameters.binarised_epochs)
 if parameters.binarised_epochs:
-    config = training.TrainingConfig(preset="mlp", objective="bernoulli", seed=1, epochs=parameters.binarised_epochs, batch_size=100, learning_rate=2e-3)
+    config = training.TrainingConfig(preset="mlp", objective="bernoulli", samples=5, seed=1, epochs=parameters.binarised_epochs, batch_size=128, learning_rate=3e-3)
     mlp = training.fit(config, everything, validation, {"digits": 58000}, story.progress)
     binary = (np.random.default_rng(2024).random(x_test.shape) < x_test / 255).astype(np.uint8)
     story.record("repair.binarised.nll", measures.importance_nll(mlp.model(), training.ArrayDataset(binary)))

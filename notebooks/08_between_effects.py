@@ -28,26 +28,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib import clips, effects, examples, figures, measures, pairs, players, spectrograms, story, training
+from lib import clips, effects, examples, figures, measures, pairs, players, story
 from lib.effects import REPORT_ORDER
 
 parameters = story.begin("08_between_effects", globals())
 layout, rate = examples.SMALL, examples.SMALL.sample_rate_hz
 
 # %% tags=["nbval-ignore-output"]
-found, scale = {}, None
-counts = {"train": parameters.train_clips, "validation": parameters.test_clips // 3, "test": parameters.test_clips}
-for split, count in counts.items():
-    found[split] = pairs.pairs(
-        parameters.corpora, split, REPORT_ORDER, count, parameters.seed, parameters.floor_db, scale, story.progress
-    )
-    scale = found["train"].data.standardiser
-config = training.TrainingConfig(
-    preset="told_picture" + "_paired" * parameters.paired, latent=parameters.latent, epochs=parameters.epochs,
-    objective="calibrated", learning_rate=6e-3, batch_size=16, seed=parameters.seed)
-key = {"pairs": [part.folder.name for of in found.values() for part in of.parts], "floor_db": parameters.floor_db}
-fitted = training.run(config, *(of.data for of in found.values()), key, story.progress).fitted
-model, test = fitted.model(), found["test"]
+found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
+model, test = run.fitted.model(), found["test"]
 (wet, dry), mu = test.x, torch.from_numpy(measures.embed(model, test.data)[0])
 
 # %% [markdown]
@@ -151,22 +140,16 @@ plt.show()
 # player says what this alone costs. All are set to -23 LUFS.
 
 # %% tags=["nbval-ignore-output"]
-def heard(values: torch.Tensor, dry_audio: np.ndarray) -> np.ndarray:
-    """Sound (sample,) of one standardised picture (1, band, frame) with the phase of a dry clip."""
-    phase, db = spectrograms.phase(dry_audio, layout), test.data.standardiser.invert(values)[0]
-    return clips.level(spectrograms.to_audio(db, layout, phase, samples=len(dry_audio)), rate, -23.0)
-
-
 taker = test.parts[0].dry(int(moves["taker"][chosen[0]]))
 sounds = {
     "Dry": (clip, "A voice that was never heard in training speaks a short phrase."),
-    "Dry, through its picture": (heard(x_clip[0], clip), "The same words, a little rough: the cost of 48 bands."),
+    "Dry, through its picture": (test.heard(x_clip[0], clip), "The same words, a little rough: the cost of 48 bands."),
     "Delay itself": (ends[0], "The words return again and again and run into one another."),
-    "Delay, drawn by the decoder": (heard(between[0], clip), "The words with a blurred tail where the echoes were."),
-    "Midway to overdrive": (heard(between[2], clip), "A shorter tail, a sharper voice."),
-    "Overdrive, drawn by the decoder": (heard(between[4], clip), "A sharp and dense voice, hardly a tail."),
+    "Delay, drawn by the decoder": (test.heard(between[0], clip), "The words with a blurred tail where the echoes were."),
+    "Midway to overdrive": (test.heard(between[2], clip), "A shorter tail, a sharper voice."),
+    "Overdrive, drawn by the decoder": (test.heard(between[4], clip), "A sharp and dense voice, hardly a tail."),
     "Another clip, dry": (taker, "Another person, also never heard in training, begins after a pause."),
-    "Another clip, with the giver's delay": (heard(moved[chosen[0]], taker), "The same clip with a blurred tail."),
+    "Another clip, with the giver's delay": (test.heard(moved[chosen[0]], taker), "The same clip with a blurred tail."),
 }
 players.players([players.player(audio, rate, label, words) for label, (audio, words) in sounds.items()])
 

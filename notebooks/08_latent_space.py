@@ -37,7 +37,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
 
-from lib import effects, embeddings, examples, figures, measures, pairs, story, told, training
+from lib import effects, embeddings, examples, figures, measures, pairs, story, told
 from lib.effects import REPORT_ORDER
 
 parameters = story.begin("08_latent_space", globals())
@@ -50,22 +50,16 @@ parameters = story.begin("08_latent_space", globals())
 # it can tell *what* is done and hardly *when*. The last layer starts at zero, so the untrained net returns the dry clip.
 
 # %%
-found, few, seed_ = [], parameters.test_clips, parameters.seed
-plans = [("train", REPORT_ORDER, parameters.train_clips, seed_), ("validation", REPORT_ORDER, few // 3, seed_)]
-for plan in [*plans, ("test", REPORT_ORDER, few, seed_), ("test", parameters.unseen, few, seed_ + 1)]:
-    scale = found and found[0].data.standardiser or None  # of the training set
-    found.append(pairs.pairs(parameters.corpora, *plan, parameters.floor_db, scale, story.progress))
-    people = found[-1].table["group"].nunique()
-    print(f"{plan[0]}: {len(found[-1].table)} pairs, {len(plan[1])} effects, {people} persons and songs")
-train, validation, test, unseen = found
+found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
+train, validation, test = found.values()
+others = (parameters.seed + 1, parameters.floor_db, train.data.standardiser, story.progress)
+unseen = pairs.pairs(parameters.corpora, "test", parameters.unseen, parameters.test_clips, *others)
+for split, of in (found | {"test, unseen effects": unseen}).items():
+    effects_, people = of.table["effect"].nunique(), of.table["group"].nunique()
+    print(f"{split}: {len(of.table)} pairs, {effects_} effects, {people} persons and songs")
 story.source(told.ToldPictureVAE.decode)
 
 # %% tags=["nbval-ignore-output"]
-config = training.TrainingConfig(
-    preset="told_picture" + "_paired" * parameters.paired, latent=parameters.latent, epochs=parameters.epochs,
-    objective="calibrated", learning_rate=6e-3, batch_size=16, seed=parameters.seed)
-key = {"pairs": [part.folder.name for of in found[:3] for part in of.parts], "floor_db": parameters.floor_db}
-run = training.run(config, *(of.data for of in found[:3]), key, story.progress)
 model, names, groups = run.fitted.model(), test.table["effect"].to_numpy(), test.table["group"].to_numpy()
 mu, mu_unseen = measures.embed(model, test.data)[0], measures.embed(model, unseen.data)[0]
 (wet, dry), x_hat = test.x, measures.reconstruct(model, torch.cat(test.x, 2))
