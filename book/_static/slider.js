@@ -302,7 +302,7 @@ without such a div is left alone. tests/test_slider.py compares what it shows wi
     const choice = element("fieldset", {}, element("legend", {}, "Data set"), ...ui.datasets.map((radio, i) =>
       element("span", {}, radio, element("label", { for: radio.id }, payload.datasets[i].name))));
     const control = element("div", { class: "slider-control" },
-      element("div", { class: "slider-head" }, element("label", { for: ui.slider.id }, "beta, the weight of the KL:"),
+      element("div", { class: "slider-head" }, element("label", { for: ui.slider.id }, "beta, weight of the KL:"),
         ui.beta, ui.distance),
       element("div", { class: "slider-track" }, ui.slider, ui.axis));
     const hint = element("p", { class: "slider-hint", id: `${id}-hint` },
