@@ -166,8 +166,8 @@ without such a div is left alone. tests/test_slider.py compares what it shows wi
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("height", height);
     svg.replaceChildren(...data.stops.map((_, i) => line(x(i), 0, x(i), 6, "tick")),
-      ...settled.flatMap((label) => [line(label.at, 0, label.at, 11 + 16 * label.row, label.kind),
-        text(label.words, label.x, 23 + 16 * label.row, { class: label.kind })]));
+      ...settled.map((label) => line(label.at, 0, label.at, 11 + 16 * label.row, label.kind)),
+      ...settled.map((label) => text(label.words, label.x, 23 + 16 * label.row, { class: label.kind })));
     svg.parentNode.style.setProperty("--slider-edge", edge >= 0 ? `${edge}px` : data.edge > data.stops[last].beta
       ? "100%" : "0%");
   }
