@@ -130,3 +130,11 @@ def test_png_is_small_and_looks_the_same() -> None:
 def test_mistakes_are_named(call, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         call(plt.subplots()[1])
+
+
+def test_tiles_stand_in_reading_order_on_one_scale() -> None:
+    pictures = np.stack([np.full((2, 3), level) for level in (0.0, 0.5, 1.0, 2.0, -1.0)])
+    image = figures.tiles(pictures, 3, 0.0, 1.0, "gray")
+    assert image.size == (9, 4)
+    shown = np.array(image.convert("L"))[::2, ::3]
+    assert shown.tolist() == [[0, 128, 255], [255, 0, 0]]  # cut off at both ends; the last place is empty

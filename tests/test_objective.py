@@ -152,3 +152,26 @@ def test_bernoulli_nats_are_those_of_torch() -> None:
     expected = torch.nn.functional.binary_cross_entropy_with_logits(many, x.expand_as(many), reduction="none")
     assert torch.allclose(objective.bernoulli_nats(x, many), expected.sum((2, 3, 4)), rtol=1e-12)
     assert torch.allclose(objective.bernoulli_nats(x, logits), expected[0].sum((1, 2, 3)), rtol=1e-12)
+
+
+def test_importance_nats_are_exact_for_the_true_posterior_and_the_elbo_for_one_draw() -> None:
+    """x = w z + noise, z and noise normal: ln p(x) is known, and each weight under the true posterior is p(x)."""
+    normal, w, noise = torch.distributions.Normal, 1.7, 0.6
+    x = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    exact = -normal(0.0, math.sqrt(w**2 + noise**2)).log_prob(x)
+    variance = 1 / (1 + w**2 / noise**2)
+    mu, log_var = (variance * w / noise**2 * x)[:, None], torch.full((7, 1), math.log(variance), dtype=torch.float64)
+    draws = torch.randn(5000, 7, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def nats(z: torch.Tensor) -> torch.Tensor:
+        return -normal(w * z[..., 0], noise).log_prob(x)
+
+    for k in (1, 3):
+        z = mu + (log_var / 2).exp() * draws[:k]
+        assert torch.allclose(objective.importance_nats(nats(z), z, mu, log_var), exact, atol=1e-9)
+    mu, log_var = mu + 0.4, log_var + 0.5  # not the posterior: the bound lies above, and more draws lower it
+    z = mu + (log_var / 2).exp() * draws
+    singles = torch.stack([objective.importance_nats(nats(one)[None], one[None], mu, log_var) for one in z])
+    elbo = nats(z).mean(0) + objective.kl_sum_latent(mu, log_var)
+    assert torch.allclose(singles.mean(0), elbo, atol=0.1) and (elbo > exact + 0.05).all()
+    assert torch.allclose(objective.importance_nats(nats(z), z, mu, log_var), exact, atol=0.05)

@@ -478,6 +478,10 @@ def test_settings_that_would_do_nothing_are_named() -> None:
         config = TrainingConfig(objective=objective_, reduction="sum-sum")
         with pytest.raises(BadInput, match=f"reduction = 'sum-sum': objective '{objective_}' takes 'mean-sum'"):
             training.fit(config, TRAIN, TEST, KEY)
+    for change in ({"objective": "report"}, {"beta": 0.5}, {"beta_schedule": "warm_up"}):
+        config = TrainingConfig(**({"objective": "bernoulli", "samples": 5} | change))
+        with pytest.raises(BadInput, match="samples = 5: only 'bernoulli' with a constant beta of 1"):
+            training.fit(config, TRAIN, TEST, KEY)
     with pytest.raises(BadInput, match="floor = 0.5: preset 'refined'"):
         training.fit(TrainingConfig(preset="refined", latent=3, objective="delta", floor=0.5), TRAIN, TEST, KEY)
     assert not finished()
@@ -627,3 +631,16 @@ def test_importance_nll_comes_closer_with_samples_and_starts_at_the_elbo() -> No
     assert found[0] > found[1] > found[2] and elbo > exact + 0.3
     assert found[0] == pytest.approx(elbo, abs=0.3 * (elbo - exact))
     assert found[2] == pytest.approx(exact, abs=0.05 * (elbo - exact))
+
+
+def test_several_samples_train_the_tighter_bound() -> None:
+    """The validation loss is the bound itself, and the likelihood that comes out is better than by one sample."""
+    found = {}
+    for samples in (1, 8):
+        config = TrainingConfig(preset="mlp", latent=3, objective="bernoulli", samples=samples, epochs=12, seed=1,
+                                batch_size=16, learning_rate=5e-3, schedule="constant")
+        fitted = training.fit(config, BINARY, BINARY, {"binary": samples})
+        found[samples] = measures.importance_nll(fitted.model(), BINARY, 500), fitted.log()["val_loss"].iloc[-1]
+    (one, elbo), (several, bound) = found[1], found[8]
+    assert several < one < elbo and several < bound < elbo
+    assert bound == pytest.approx(measures.importance_nll(fitted.model(), BINARY, 8), rel=0.02)
