@@ -1,7 +1,8 @@
 """The graph of a run: stories (papermill) -> results.json -> book. `make book` runs it through tools/run.py.
 
 A run is a file in runs/: `stories:` holds each story's parameters, `scatter:` names list parameters whose elements are
-first computed one by one, in parallel; the story itself then finds every artifact and gathers. A page is made again when
+first computed one by one, in parallel; the story itself then finds every artifact and gathers; `first:` names the
+stories that take longest, which start first. A page is made again when
 its story, its parameters, the lib modules it imports, the data or the lock change. On a cluster: add
 `--executor slurm` (or any other Snakemake executor plugin), the graph stays as it is.
 """
@@ -19,6 +20,7 @@ RUN = config.get("run", "quick")
 run = read_run(Path("runs") / f"{RUN}.yml")
 OUT = f"{artifacts.root()}/{RUN}"
 STORIES = run["stories"]
+FIRST = run.get("first", [])
 STRICT = "-n -W --keep-going" if RUN in ("quick", "report") else "-n"  # other corpora: the introduction quotes ours
 shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false; ")
 
@@ -38,6 +40,10 @@ def points(story):
     for values in product(*(STORIES[story][name] for name in names)) if names else []:
         found["-".join(map(str, values)).replace("/", "_")] = STORIES[story] | {n: [v] for n, v in zip(names, values)}
     return found
+
+
+def urgency(story):
+    return len(FIRST) - FIRST.index(story) if story in FIRST else 0
 
 
 def encoded(parameters):
@@ -90,6 +96,7 @@ rule story:
         name="{story}",
         notebook="notebooks/{story}.ipynb",
         encoded=lambda w: encoded(STORIES[w.story]),
+    priority: lambda w: urgency(w.story)
     shell:
         PAPERMILL
 
@@ -103,6 +110,6 @@ rule point:
         name="{story}.{point}",
         notebook="notebooks/{story}.ipynb",
         encoded=lambda w: encoded(points(w.story)[w.point]),
-    priority: 10  # the long ones first
+    priority: lambda w: urgency(w.story)
     shell:
         PAPERMILL

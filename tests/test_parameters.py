@@ -68,7 +68,7 @@ def test_right_values_pass_unchanged_and_cannot_be_changed_after(beta: float, se
 @pytest.mark.parametrize("run", sorted(path.stem for path in (ROOT / "runs").glob("*.yml")))
 def test_every_run_file_is_right(run: str) -> None:
     found = read_run(ROOT / "runs" / f"{run}.yml")
-    assert set(found["stories"]) <= set(STORIES)
+    assert set(found["stories"]) <= set(STORIES) and set(found.get("first", [])) <= set(found["stories"])
     for story, names in found.get("scatter", {}).items():
         assert all(isinstance(found["stories"][story][name], list) for name in names)
 
