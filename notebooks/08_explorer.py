@@ -44,7 +44,7 @@ found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
 # %% tags=["nbval-ignore-output"]
 new_clips = parameters.seed + 1  # of the map: other positions in the recordings than those of training
 folder = explorer.explore(run.fitted, found["test"], parameters.corpora, REPORT_ORDER, parameters.shown, new_clips, story.progress)
-explorer.show(folder, "Each mark is a clip under an effect. Near marks have similar codes: distances in a UMAP have no unit, and far ones mean little.")
+explorer.show(folder, "Each mark is a clip under an effect.")
 
 # %% [markdown]
 # The sounds have one loudness, -23 LUFS. A reconstruction is the decoder's picture of 48 bands with the phase of the dry clip: it is rough, and the beats of an echo are
