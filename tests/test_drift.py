@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import tokenize
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def parameters_cell(script: Path) -> str:
 def test_every_story_has_parameters_and_a_place_in_the_book() -> None:
     names = [path.stem for path in SCRIPTS]
     assert names == sorted(STORIES) == sorted(QUICK) == sorted(REPORT)
-    chapters = publish.chapters()  # pages of one number stand in the order in which they are read
+    chapters = pages.chapters()  # pages of one number stand in the order in which they are read
     assert names == sorted(chapters) and [name[:2] for name in names] == [name[:2] for name in chapters]
     assert names == [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 
@@ -140,6 +141,21 @@ def test_published_numbers_are_those_on_the_chapters() -> None:
 
     chapters = [ROOT / "book" / "chapters" / f"{script.stem}.ipynb" for script in SCRIPTS]
     assert json.loads((ROOT / "book" / "results.json").read_text()) == results.collect(chapters)
+
+
+def test_the_published_status_is_that_of_the_chapters() -> None:
+    import status
+
+    found = status.text([ROOT / "book" / "chapters" / f"{name}.ipynb" for name in pages.chapters()])
+    assert (ROOT / "book" / "status.md").read_text(encoding="utf-8") == found, "python tools/status.py"
+    assert "| unknown |" not in found and "`unknown`" not in found, "a provenance table without one of its rows"
+
+
+def test_every_sound_of_the_book_is_on_a_chapter() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "book" / "chapters").glob("*.ipynb"))
+    assert "data:audio" not in text, "make publish"
+    named = set(re.findall(r"\.\./_static/sound/(\w+\.mp3)", text))
+    assert named == {path.name for path in (ROOT / "book" / "_static" / "sound").iterdir()}
 
 
 def test_the_picture_of_the_readme_is_the_chapter_s() -> None:
