@@ -17,11 +17,15 @@ COMPUTED = ("chapters", "results.json", "status.md")  # what a run writes at the
 SOUND = re.compile(r'(?<=src=")data:audio/mpeg;base64,([A-Za-z0-9+/=]+)(?=")')  # as lib.players writes it
 
 
+def toc() -> list[str]:
+    """Pages of the book in the order of the table of contents, without suffix."""
+    found = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    return [found["root"], *(entry["file"] for part in found["parts"] for entry in part["chapters"])]
+
+
 def chapters() -> list[str]:
-    """Stories in the order of the table of contents."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
-    return [name.removeprefix("chapters/") for name in files if name.startswith("chapters/")]
+    """Stories in the same order."""
+    return [name.removeprefix("chapters/") for name in toc() if name.startswith("chapters/")]
 
 
 def read(path: Path) -> nbformat.NotebookNode:
