@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish test check sync clean
+.PHONY: setup book report publish pdf test check sync clean
 
 setup: .venv/.done
 
@@ -21,6 +21,10 @@ report: setup  ## the same at the published size
 
 publish: setup  ## pages and numbers of a complete report run -> book/
 	$(BIN)/python tools/publish.py
+
+pdf: setup  ## the published book as one file: book/_build/book.pdf
+	$(BIN)/jupyter-book build book
+	$(BIN)/python tools/pdf.py
 
 test: setup  ## everything: unit, drift, commands, then every cell of every story against its tracked output
 	$(BIN)/pytest --nbval

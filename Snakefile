@@ -65,7 +65,7 @@ rule book:
     input:
         pages=expand(f"{OUT}/pages/{{story}}.ipynb", story=STORIES),
         results=f"{OUT}/results.json",
-        prose=[str(p) for name in ("*.*", "_static/*") for p in sorted(Path("book").glob(name)) if p.is_file()]
+        prose=[str(p) for name in ("*.*", "_static/*", "_templates/*") for p in sorted(Path("book").glob(name)) if p.is_file()]
         + ["_config.yml", "_toc.yml"],
     output:
         touch(f"{OUT}/book.done"),

@@ -163,6 +163,34 @@ def test_the_published_book_builds_without_torch_data_and_network(tmp_path) -> N
     assert not (tmp_path / "clone/_build").exists()
 
 
+def test_one_setting_gives_buttons_to_binder_and_colab(tmp_path) -> None:
+    """As _config.yml says: comment signs away, an address. Binder then finds what it installs; the page can be had."""
+    import pages
+
+    copy_of_tracked_files(tmp_path, "book", "_config.yml", "_toc.yml")
+    settings = (tmp_path / "_config.yml").read_text()
+    switched = re.sub("^# (?=repository:|launch_buttons:|html:)", "", settings, flags=re.M)
+    assert switched.count("\n") == settings.count("\n") and len(settings) - len(switched) == 6
+    (tmp_path / "_config.yml").write_text(switched.replace("OWNER/NAME", "someone/average"))
+    (tmp_path / "_toc.yml").write_text(f"format: jb-book\nroot: chapters/{STORY}\n")
+    done = run("jupyter-book build book", tmp_path, 120)
+    assert done.returncode == 0, done.stdout[-4000:]
+    page = (tmp_path / f"book/_build/html/chapters/{STORY}.html").read_text()
+    place = f"book/chapters/{STORY}.ipynb"
+    assert f'"https://mybinder.org/v2/gh/someone/average/main?urlpath=lab/tree/{place}"' in page
+    assert f'"https://colab.research.google.com/github/someone/average/blob/main/{place}"' in page
+    assert "https://github.com/someone/average/issues" in page
+    download = re.search(r'href="([^":]+\.ipynb)"', page)[1]
+    found = pages.read(tmp_path / "book/_build/html/chapters" / download)
+    assert pages.sources(found) == pages.sources(pages.read(ROOT / f"notebooks/{STORY}.ipynb"))
+    assert (ROOT / "environment.yml").exists(), "Binder installs this"
+
+
+def test_without_an_address_no_page_offers_a_button_that_leads_nowhere() -> None:
+    settings = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    assert not re.search("^(repository|launch_buttons):|^ *use_\\w+_button: true", settings, re.M)
+
+
 def test_a_checkout_without_links_still_lays_out_a_book(tmp_path) -> None:
     import stage_book
 

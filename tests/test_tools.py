@@ -1,5 +1,6 @@
 """The tools between papermill and the book: a killed run goes on, publishing is whole, syncing keeps outputs."""
 
+import base64
 import os
 import shutil
 import signal
@@ -14,10 +15,12 @@ import pages
 import publish
 import pytest
 import results
+import stage_book
+import status
 import sync
 import yaml
 
-from lib import ROOT, BadInput
+from lib import ROOT, BadInput, artifacts
 from lib.parameters import resolve
 from lib.story import page_hash
 
@@ -48,9 +51,13 @@ def page(value: float = 0.25, mark: str = "", tag: str = "injected-parameters") 
     scrap = {"scrapbook": {"mime_prefix": "application/papermill.record/", "name": "toy.mse"}}
     number = {"application/papermill.record/text/plain": repr(value)}
     record = nbformat.v4.new_output("display_data", number, metadata=scrap)
-    end = nbformat.v4.new_output("display_data", {"text/plain": "provenance"},
+    told = {"parameter <code>x</code>": "2", "versions": "python 3, numpy 2", "commit": "abc-dirty",
+            "device": "CPU", "time": "3 s (less where finished stages were found)", "peak memory": "5 MB"}
+    table = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in told.items())
+    end = nbformat.v4.new_output("display_data", {"text/plain": "provenance", "text/html": f"<table>{table}</table>"},
                                  metadata={"average_spectrogram": {"story": NAME, "hash": mark}})
-    cells = [nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]}, execution_count=1),
+    cells = [nbformat.v4.new_markdown_cell("# A | question?"),
+             nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]}, execution_count=1),
              nbformat.v4.new_code_cell("x = 2", metadata={"tags": [tag]}, execution_count=2),
              nbformat.v4.new_code_cell("run()", outputs=[record, end], execution_count=3)]
     return nbformat.v4.new_notebook(cells=cells)
@@ -108,13 +115,13 @@ def test_numbers_are_collected_and_a_contradiction_is_an_error(tmp_path) -> None
 
 def test_parameters_of_a_page_are_the_injected_ones() -> None:
     assert pages.parameters(page()) == {"x": 2}
-    assert pages.sources(page()) == [("code", "x = 1"), ("code", "run()")]
+    assert pages.sources(page()) == [("markdown", "# A | question?"), ("code", "x = 1"), ("code", "run()")]
 
 
 @pytest.fixture
 def complete(tmp_path, monkeypatch) -> Path:
     """A complete run of one story, and a published book of yesterday beside it."""
-    monkeypatch.setattr(publish, "chapters", lambda: [NAME])
+    monkeypatch.setattr(pages, "chapters", lambda: [NAME])
     (tmp_path / "run/pages").mkdir(parents=True)
     (tmp_path / "book/chapters").mkdir(parents=True)
     (tmp_path / "book/chapters/old.ipynb").write_text("yesterday")
@@ -124,7 +131,7 @@ def complete(tmp_path, monkeypatch) -> Path:
 
 def test_a_complete_run_is_published_whole(complete: Path) -> None:
     publish.publish(complete / "run", {NAME: VALUES}, complete / "book")
-    assert sorted(path.name for path in (complete / "book").rglob("*")) == [f"{NAME}.ipynb", "chapters", "results.json"]
+    assert files(complete / "book") == [f"chapters/{NAME}.ipynb", "results.json", "status.md"]
     assert (complete / "book/results.json").read_text() == '{\n "toy.mse": 0.25\n}\n'
 
 
@@ -146,6 +153,115 @@ def test_a_run_that_is_not_complete_is_refused_and_the_old_book_stays(fault: str
     assert [path.name for path in (complete / "book").rglob("*")] == ["chapters", "old.ipynb"]
 
 
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def with_sound_and_assets(path: Path, sounds: list[bytes], folder: str) -> None:
+    """A page gets players, as lib.players writes them, and the mark of an artifact whose files it shows."""
+    notebook = pages.read(path)
+    html = "".join(f'<audio src="data:audio/mpeg;base64,{base64.b64encode(s).decode()}"></audio>' for s in sounds)
+    notebook.cells[-1].outputs.insert(0, nbformat.v4.new_output("display_data", {"text/html": html}, metadata={
+        "average_spectrogram_assets": {"name": "explorer", "folder": folder}}))
+    nbformat.write(notebook, path)
+
+
+@pytest.fixture
+def sounding(complete: Path, monkeypatch) -> Path:
+    """The complete run's page now has sounds, two of them equal, and an artifact; yesterday's book had others."""
+    monkeypatch.setattr(artifacts, "root", lambda: complete / "artifacts")
+
+    def build(folder: Path) -> None:
+        (folder / "deep").mkdir()
+        (folder / "deep/clip.json").write_text("[1]")
+
+    folder = artifacts.stage("explore", {}, build, artifacts)
+    page, sounds = complete / f"run/pages/{NAME}.ipynb", [b"first", b"second", b"first"]
+    with_sound_and_assets(page, sounds, folder.relative_to(complete / "artifacts").as_posix())
+    for name in ("sound/old.mp3", "gone/old.json", "style.css"):
+        (complete / "book/_static" / name).parent.mkdir(parents=True, exist_ok=True)
+        (complete / "book/_static" / name).write_text("yesterday")
+    (complete / "run/results.json").write_text('{"toy.mse": 0.25}')
+    return complete
+
+
+def check_chapter(book: Path) -> None:
+    """The sounds that the chapter names are there, in order and as they were; no other is; assets lie beside them."""
+    html = pages.read(book / f"chapters/{NAME}.ipynb").cells[-1].outputs[0].data["text/html"]
+    names = [part.split('"')[0] for part in html.split('src="')[1:]]
+    assert [(book / "chapters" / name).read_bytes() for name in names] == [b"first", b"second", b"first"]
+    found = {name for name in files(book / "_static") if "/" in name}
+    assert found == {name.removeprefix("../_static/") for name in names} | {"explorer/deep/clip.json"}
+    assert (book / "_static/explorer/deep/clip.json").read_text() == "[1]"
+
+
+def test_sounds_and_assets_are_published_as_files_and_old_ones_go(sounding: Path) -> None:
+    before = (sounding / f"run/pages/{NAME}.ipynb").read_bytes()
+    publish.publish(sounding / "run", {NAME: VALUES}, sounding / "book")
+    check_chapter(sounding / "book")
+    assert (sounding / "book/_static/style.css").read_text() == "yesterday"
+    assert (sounding / f"run/pages/{NAME}.ipynb").read_bytes() == before
+
+
+def test_sounds_and_assets_are_staged_as_files_and_old_ones_go(sounding: Path) -> None:
+    (sounding / "run/book").mkdir()
+    shutil.copytree(sounding / "book/_static", sounding / "run/book/_static")
+    stage_book.stage(sounding / "run")
+    check_chapter(sounding / "run/book")
+    told, sound = sounding / "run/book/status.md", next((sounding / "run/book/_static/sound").iterdir())
+    assert "`toy.mse`" in told.read_text()
+    before = told.stat().st_mtime_ns, sound.stat().st_mtime_ns
+    stage_book.stage(sounding / "run")
+    assert (told.stat().st_mtime_ns, sound.stat().st_mtime_ns) == before, "what did not change keeps its time"
+
+
+@pytest.mark.parametrize("step", ["publish", "stage"])
+def test_a_page_whose_assets_are_gone_is_refused(step: str, sounding: Path) -> None:
+    shutil.rmtree(sounding / "artifacts")
+    before = files(sounding / "book")
+    with pytest.raises(BadInput, match="run the story again"):
+        if step == "publish":
+            publish.publish(sounding / "run", {NAME: VALUES}, sounding / "book")
+        else:
+            stage_book.stage(sounding / "run")
+    assert files(sounding / "book") == before
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_a_publication_that_fails_at_any_step_leaves_the_old_book(at: int, sounding: Path, monkeypatch) -> None:
+    before = {name: (sounding / "book" / name).read_bytes() for name in files(sounding / "book")}
+    rename, count = Path.rename, []
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.parent.name != "pages":
+            count.append(path)
+            if len(count) == at:
+                raise OSError("disk")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="disk"):
+        publish.publish(sounding / "run", {NAME: VALUES}, sounding / "book")
+    assert {name: (sounding / "book" / name).read_bytes() for name in files(sounding / "book")} == before
+    assert not list((sounding / "book").glob(".*"))
+
+
+def test_status_tells_what_the_page_tells_of_itself(complete: Path) -> None:
+    path = complete / f"run/pages/{NAME}.ipynb"
+    notebook = pages.read(path)
+    notebook.cells[2].source = "\n".join(f"{key} = {value!r}" for key, value in VALUES.items())
+    notebook.cells[1].source = "corpus = 'other'"
+    nbformat.write(notebook, path)
+    told = status.text([path])
+    assert rf"| [A \| question?](chapters/{NAME}.ipynb) | fresh | 3 s | 5 MB | `abc-dirty` |" in told
+    assert '| `corpus` | `"speech"` |' in told and "python 3, numpy 2" in told
+    assert f"| `toy.mse` | 0.25 | [02 audio effects](chapters/{NAME}.ipynb) |" in told
+    for source in ("seed = 1", "seed = -1", "sead = 0"):  # other, wrong, unknown
+        notebook.cells[2].source += f"\n{source}"
+        nbformat.write(notebook, path)
+        assert "| stale |" in status.text([path]), source
+
+
 def test_outputs_come_from_the_page_without_the_injected_cell(tmp_path) -> None:
     story = tmp_path / f"{NAME}.ipynb"
     nbformat.write(sync.strip(page()), story)
@@ -153,7 +269,7 @@ def test_outputs_come_from_the_page_without_the_injected_cell(tmp_path) -> None:
     assert sync.take(tmp_path / "page.ipynb", story)
     found = pages.read(story)
     assert pages.records(found) == {"toy.mse": 0.75}
-    assert [cell.execution_count for cell in found.cells] == [1, 2]
+    assert [cell.execution_count for cell in found.cells if cell.cell_type == "code"] == [1, 2]
     assert not sync.take(tmp_path / "page.ipynb", story), "nothing changed: the file stays as it is"
     nbformat.write(page(tag="other"), tmp_path / "page.ipynb")
     with pytest.raises(BadInput, match="made from another version"):

@@ -1,4 +1,4 @@
-"""Publish a complete report run: its pages to book/chapters, its numbers to book/results.json. `make publish`.
+"""Publish a complete report run: pages, their sounds and assets, numbers and status into book/. `make publish`.
 
 Refuses a run that is incomplete, was made by other code or other parameters, or has a page above 1 MB. Writes beside,
 then renames: the published book is the old one or the new one, never a mixture.
@@ -10,10 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
-import nbformat
 import pages
 import results
-import yaml
+import stage_book
+import status
 
 from lib import ROOT, BadInput, artifacts, parameters
 from lib.story import page_hash
@@ -22,17 +22,10 @@ LIMIT = 1_000_000  # bytes of a page
 PICTURE = ("03_mnist_sanity_check", "fig-digits-beta1")  # page and name of the figure that README.md shows
 
 
-def chapters() -> list[str]:
-    """Stories that the table of contents names."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
-    return [name.removeprefix("chapters/") for name in files if name.startswith("chapters/")]
-
-
 def check(run: Path, stories: dict[str, dict]) -> list[Path]:
     """The pages of a complete run in order; BadInput says which page is missing, stale or too large."""
     found = []
-    for name in chapters():
+    for name in pages.chapters():
         page = run / "pages" / f"{name}.ipynb"
         if name not in stories or not page.exists():
             raise BadInput(f"{page}: missing; run `make report` to its end first")
@@ -54,29 +47,37 @@ def picture(chapters: Path) -> bytes:
     raise BadInput(f"{story}: no figure {name}, which README.md shows")
 
 
+def computed(book: Path) -> set[Path]:
+    """What a run wrote into a book: chapters, numbers, status, and every folder in `_static/`."""
+    found = [*(book / name for name in pages.COMPUTED), *(book / "_static").glob("*/")]
+    return {path.relative_to(book) for path in found if path.exists()}
+
+
 def publish(run: Path, stories: dict[str, dict], book: Path) -> None:
-    """Copy a run's pages and numbers into a book folder, all or nothing."""
+    """A run's pages, with what they take along, and its numbers into a book folder, all or nothing."""
     found = check(run, stories)
-    numbers = results.collect(found)
-    new, old, chapters = book / f".chapters.{os.getpid()}", book / f".chapters.{os.getpid()}.old", book / "chapters"
-    new.mkdir(parents=True)
+    new, old, moved = book / f".new.{os.getpid()}", book / f".old.{os.getpid()}", []  # laid out as the book is
     try:
+        artifacts.write_json(new / "results.json", results.collect(found))
+        stage_book.write(new / "status.md", status.text(found).encode())
         for page in found:
-            notebook = pages.read(page)
-            notebook.metadata.pop("papermill", None)  # it names folders of this machine
-            nbformat.write(notebook, new / page.name)
-        if chapters.exists():
-            chapters.rename(old)
-        new.rename(chapters)
-        artifacts.write_json(book / "results.json", numbers)
-    except BaseException:
-        if old.exists():
-            shutil.rmtree(chapters, ignore_errors=True)
-            old.rename(chapters)
-        raise
+            for name, source in pages.as_chapter(page).items():
+                stage_book.write(new / name, source)
+        ways = [(book / name, old / name) for name in computed(book)]
+        ways += [(new / name, book / name) for name in computed(new)]
+        try:
+            for source, target in ways:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.rename(target)
+                moved.append((source, target))
+        except BaseException:
+            for source, target in reversed(moved):
+                target.rename(source)
+            raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)  # by now nothing is in it that is not in its place
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 if __name__ == "__main__":
@@ -86,4 +87,4 @@ if __name__ == "__main__":
         (ROOT / "book" / "average.png").write_bytes(picture(ROOT / "book" / "chapters"))
     except BadInput as error:
         sys.exit(str(error))
-    print(f"published {len(chapters())} chapters in {ROOT / 'book'}: commit book/chapters and book/results.json")
+    print(f"published {len(pages.chapters())} chapters: commit {ROOT / 'book'}")

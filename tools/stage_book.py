@@ -3,36 +3,45 @@
 Files that did not change keep their times, so that Sphinx builds only what did.
 """
 
-import filecmp
-import shutil
 import sys
 from pathlib import Path
 
-from lib import ROOT
+import pages
+import status
+
+from lib import ROOT, BadInput
 
 
-def copy(source: Path, target: Path) -> None:
-    if not target.exists() or not filecmp.cmp(source, target, shallow=False):
+def write(target: Path, source: bytes | Path) -> None:
+    """Content, or that of a file, to its place, unless it is there."""
+    content = source.read_bytes() if isinstance(source, Path) else source
+    if not target.exists() or target.read_bytes() != content:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        target.write_bytes(content)
 
 
 def stage(run: Path) -> None:
-    """Prose, settings and the run's pages side by side, and nothing else."""
-    files = {Path(name): ROOT / name for name in ("_config.yml", "_toc.yml")}
+    """Prose, settings and the run's pages with what they take along, side by side, and nothing else."""
+    files: dict[Path, bytes | Path] = {Path(name): ROOT / name for name in ("_config.yml", "_toc.yml")}
     for path in (ROOT / "book").rglob("*"):
         name = path.relative_to(ROOT / "book")
-        if path.is_file() and name.parts[0] not in ("_build", "chapters") and name not in files:
+        if path.is_file() and name.parts[0] != "_build" and not pages.is_computed(name) and name not in files:
             files[name] = path
-    files |= {Path("chapters") / page.name: page for page in (run / "pages").glob("*.ipynb")}
-    files[Path("results.json")] = run / "results.json"
+    found = [run / "pages" / f"{name}.ipynb" for name in pages.chapters()]
+    found = [page for page in found if page.exists()]
+    for page in found:
+        files |= pages.as_chapter(page)
+    files |= {Path("results.json"): run / "results.json", Path("status.md"): status.text(found).encode()}
     for path in (run / "book").rglob("*"):
         name = path.relative_to(run / "book")
         if path.is_file() and name.parts[0] != "_build" and name not in files:
             path.unlink()
     for name, source in files.items():
-        copy(source, run / "book" / name)
+        write(run / "book" / name, source)
 
 
 if __name__ == "__main__":
-    stage(Path(sys.argv[1]))
+    try:
+        stage(Path(sys.argv[1]))
+    except BadInput as error:
+        sys.exit(str(error))

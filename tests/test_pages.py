@@ -1,0 +1,128 @@
+"""Every page of the published book in a real browser: who can use it, what it loads and weighs, how it prints."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pages
+import pdf
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, Page
+from pypdf import PdfReader
+
+PAGES = pages.toc()
+MOST, MOST_OF_EXPLORER = 3_000_000, 6_000_000  # bytes of a page with all it loads
+every_page = pytest.mark.parametrize("name", PAGES)
+LOADED = "() => performance.getEntriesByType('resource').map(entry => entry.name)"
+# The article is ours; menus, search and buttons around it are the theme's. `serious` and `critical` stop a reader.
+# One rule is off: docutils gives entries of a bibliography the role doc-biblioentry, which ARIA 1.3 no longer has.
+AXE = """async () => (await axe.run("article.bd-article", {
+    preload: false, resultTypes: ["violations"], rules: {"aria-required-children": {enabled: false}}})).violations
+  .filter(found => ["serious", "critical"].includes(found.impact))
+  .map(found => [found.id, ...found.nodes.slice(0, 5).map(node => `${node.target}: ${node.any[0]?.message}`)])"""
+
+
+def show(page: Page, theme: str, width: int) -> None:
+    """As a reader with this theme and screen sees it, once the theme's scripts have answered the new width."""
+    page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(500)
+
+
+@every_page
+def test_no_barrier_for_anybody_in_both_themes_on_screen_and_phone(name: str, published: Path, visit) -> None:
+    page = visit(published / f"{name}.html")
+    page.evaluate(AXE_SCRIPT)
+    for width in (1280, 360):
+        for theme in ("light", "dark"):
+            show(page, theme, width)
+            assert page.evaluate(AXE) == [], (theme, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+
+
+def test_axe_finds_what_the_test_above_is_for(visit, tmp_path: Path) -> None:
+    """MUST FAIL there: grey on grey, a picture without words, a control without a name."""
+    (tmp_path / "page.html").write_text(
+        '<!doctype html><html lang="en"><title>Barriers</title><link rel="icon" href="data:,">'
+        '<article class="bd-article"><p style="color:#aaa;background:#bbb">grey</p><img src="data:,"><input></article>')
+    page = visit(tmp_path / "page.html")
+    page.evaluate(AXE_SCRIPT)
+    assert {found[0] for found in page.evaluate(AXE)} == {"color-contrast", "image-alt", "label"}
+
+
+@every_page
+def test_a_page_is_light_and_asks_for_nothing_but_files(name: str, published: Path, visit) -> None:
+    """The fixture `visit` fails at any request to a network."""
+    page = visit(published / f"{name}.html")
+    page.wait_for_load_state("networkidle")
+    paths = {Path(unquote(urlsplit(url).path)) for url in page.evaluate(LOADED) if url.startswith("file:")}
+    sizes = {path.name: path.stat().st_size for path in paths | {published / f"{name}.html"}}
+    assert len(sizes) > 10, "resources are not counted"
+    assert "fontawesome.js" not in sizes and ("tex-full.js" in sizes) == (page.locator(".math").count() > 0)
+    most = MOST_OF_EXPLORER if page.locator(".latent-explorer").count() else MOST
+    assert sum(sizes.values()) <= most, sorted(sizes.items(), key=lambda item: -item[1])[:8]
+
+
+def test_what_has_the_focus_can_be_seen(published: Path, visit) -> None:
+    """Tab goes through the page: each thing in the article that it meets has a ring."""
+    page = visit(published / "chapters/01_dataset_preparation.html", 360)
+    page.locator("article").evaluate("article => { article.tabIndex = -1; article.focus(); }")
+    met = []
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        met.append(page.evaluate("""() => { const at = document.activeElement, style = getComputedStyle(at);
+          return [at.tagName, !!at.closest("article"), style.outlineStyle, parseFloat(style.outlineWidth)]; }"""))
+    inside = [found for found in met if found[1]]
+    assert {"A", "BUTTON", "PRE"} <= {tag for tag, *_ in inside}, met
+    assert all(style == "solid" and width >= 2 for _, _, style, width in inside), inside
+
+
+def test_who_wants_no_motion_gets_none(published: Path, visit) -> None:
+    page = visit(published / "intro.html")
+    page.emulate_media(reduced_motion="reduce")
+    longest = """() => Math.max(...[...document.querySelectorAll("*")].flatMap(element => {
+      const style = getComputedStyle(element);
+      return `${style.transitionDuration},${style.animationDuration}`.split(",").map(parseFloat); }))"""
+    assert page.evaluate(longest) <= 0.001
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_on_paper_folds_are_open_and_text_is_dark(theme: str, published: Path, visit) -> None:
+    page = visit(published / "chapters/02_audio_effects.html")
+    show(page, theme, 1280)
+    page.emulate_media(media="print")
+    solution = page.locator(".admonition.dropdown p:not(.admonition-title)").first
+    assert solution.is_visible() and solution.bounding_box()["height"] > 10
+    shown = "all => all.filter(one => one.checkVisibility()).length"
+    assert page.locator("audio, nav, .bd-header, .toggle-button, .copybtn, .bd-sidebar").evaluate_all(shown) == 0
+    assert page.locator("figure.player figcaption").first.is_visible()
+    bright = """all => all.filter(one => one.checkVisibility() && one.textContent.trim()).map(one =>
+      [one.textContent, Math.max(...getComputedStyle(one).color.match(/[\\d.]+/g).slice(0, 3).map(Number))])
+      .filter(([, light]) => light > 190)"""
+    assert page.locator("article :is(p, td, th, pre, pre span, a, figcaption)").evaluate_all(bright) == []
+
+
+def test_the_book_on_paper(published: Path, tmp_path: Path, browser: Browser) -> None:
+    """Two pages: bookmarks, numbers through both, equations set, links inside, no folder of this machine."""
+    names = ["notation", "glossary"]
+    pdf.pdf(browser.new_page(), published, tmp_path / "book.pdf", names)
+    found = PdfReader(tmp_path / "book.pdf")
+    texts = [sheet.extract_text() for sheet in found.pages]
+    assert [item.title for item in found.outline] == ["Notation", "Glossary"]
+    assert found.get_destination_page_number(found.outline[1]) > 0
+    for number, text in enumerate(texts, 1):
+        assert f"{number} of {len(texts)}" in text
+    assert "\\mathrm" not in "".join(texts) and "Units and conventions" in "".join(texts)
+    assert b"file:" not in (tmp_path / "book.pdf").read_bytes()
+
+
+def test_a_link_on_paper_leads_to_the_page_where_it_goes(tmp_path: Path, browser: Browser) -> None:
+    (tmp_path / "deep").mkdir()
+    links = '<a href="deep/two.html#x">two</a> <a href="gone.html">gone</a>'
+    (tmp_path / "one.html").write_text(f"<title>One — Book</title>{links}")
+    (tmp_path / "deep/two.html").write_text('<title>Two — Book</title><p id="x">Here</p>')
+    pdf.pdf(browser.new_page(), tmp_path, tmp_path / "book.pdf", ["one", "deep/two"])
+    found = PdfReader(tmp_path / "book.pdf")
+    one, other = (link.get_object() for link in found.pages[0]["/Annots"])
+    assert one["/Dest"][0] == found.pages[1].indirect_reference and "/Dest" not in other
+    assert "/A" not in one and "/A" not in other

@@ -1,0 +1,92 @@
+"""The state of every chapter and all numbers, as a page of the book: what stands in book/status.md.
+
+tools/stage_book.py and tools/publish.py write it with the pages that they lay out. `python tools/status.py` writes it
+again from the published chapters.
+"""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pages
+
+from lib import ROOT, BadInput
+from lib.parameters import resolve
+from lib.story import page_hash
+
+PAGE = """\
+# The state of this book
+
+Written by `tools/status.py` when the pages were laid out. A page is **fresh** when its story, the code that it imports
+and its parameters are those of the checkout. It is **stale** when something changed: its numbers are of other code.
+
+| page | state | time | peak memory | commit |
+|---|---|---|---|---|
+{rows}
+
+The time is that of the last run of the page. It is short where finished stages were found, so their sum is not the time
+of a first run. A commit marked *dirty* had changes that were not committed.
+
+## Parameters and versions
+{folded}
+## All numbers
+
+Every number that a page recorded, rounded to six digits; {{download}}`results.json` has them in full.
+
+| number | value | page |
+|---|---|---|
+{numbers}
+"""
+FOLDED = """
+```{{admonition}} {title}
+:class: dropdown
+| parameter | value |
+|---|---|
+{values}
+
+Hash `{hash}`, on {device}, with {versions}.
+```
+"""
+
+
+def cell(value: object) -> str:
+    """A value in a cell of a table."""
+    return str(value).replace("|", r"\|")
+
+
+def title(notebook: nbformat.NotebookNode) -> str:
+    """The first heading."""
+    lines = (line for cell in notebook.cells for line in cell.source.splitlines())
+    return next(line.removeprefix("# ") for line in lines if line.startswith("# "))
+
+
+def state(name: str, notebook: nbformat.NotebookNode) -> str:
+    """Whether the checkout would give the page the hash that it carries."""
+    try:
+        now = page_hash(name, resolve(name, pages.parameters(notebook)))
+    except BadInput:  # a parameter has gone, or its values are others
+        return "stale"
+    return "fresh" if pages.mark(notebook).get("hash") == now else "stale"
+
+
+def text(chapters: list[Path]) -> str:
+    """The page about these chapters, in their order; Markdown."""
+    rows, folded, numbers = [], [], []
+    for chapter in chapters:
+        name, notebook = chapter.stem, pages.read(chapter)
+        head, link = title(notebook), f"chapters/{chapter.name}"
+        names = ("time", "peak memory", "commit", "device", "versions")
+        told = dict.fromkeys(names, "unknown") | pages.provenance(notebook)
+        time, memory, commit = told["time"].split(" (")[0], told["peak memory"], told["commit"]
+        rows.append(f"| [{cell(head)}]({link}) | {state(name, notebook)} | {time} | {memory} | `{commit}` |")
+        values = [f"| `{key}` | `{cell(json.dumps(value))}` |" for key, value in pages.parameters(notebook).items()]
+        found = {"hash": "unknown"} | told | pages.mark(notebook)
+        folded.append(FOLDED.format_map(found | {"title": head, "values": "\n".join(values)}))
+        for key, value in pages.records(notebook).items():
+            numbers.append(f"| `{key}` | {value:.6g} | [{name.replace('_', ' ')}]({link}) |")
+    return PAGE.format(rows="\n".join(rows), folded="".join(folded), numbers="\n".join(sorted(numbers)))
+
+
+if __name__ == "__main__":
+    published = [ROOT / "book" / "chapters" / f"{name}.ipynb" for name in pages.chapters()]
+    (ROOT / "book" / "status.md").write_text(text(published), encoding="utf-8")
