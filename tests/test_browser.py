@@ -2,70 +2,24 @@
 
 import base64
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pages
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
 
 from lib import ROOT, corpora, theory
 
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None and not os.environ.get("CI"):
-    pytest.skip("no chromium here: the calculator is not tested (apt-get install chromium)", allow_module_level=True)
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run"]
-THEME_COMPLAINS = ("Identifier 'THEBE_JS_URL' has already been declared",
-                   "Got invalid theme mode: . Resetting to auto.")
+pytestmark = pytest.mark.usefixtures("browser")  # conftest.py; without chromium nothing here is tested
 STATIC, CHAPTERS = ROOT / "book/_static", ROOT / "book/chapters"
 WITH_CALCULATOR = [path.stem for path in sorted(CHAPTERS.glob("*.ipynb"))
                    if "collapse-calculator" in path.read_text(encoding="utf-8")]
 REDUCTIONS = list(theory.REDUCTIONS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "CI needs chromium: .ci/run installs it"
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a file. A request to the network or a complaint fails the test, but for what the theme always says."""
-    asked, complaints = [], []
-
-    def only_files(route) -> None:
-        if route.request.url.startswith(("file:", "data:")):
-            route.continue_()
-        else:
-            asked.append(route.request.url)
-            route.abort()
-
-    context = browser.new_context()
-    context.route("**/*", only_files)
-
-    def opened(path: Path, width: int = 1280) -> Page:
-        page = context.new_page()
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.set_viewport_size({"width": width, "height": 900})
-        page.goto(path.as_uri())
-        return page
-
-    yield opened
-    context.close()
-    assert asked == [] and [text for text in complaints if text not in THEME_COMPLAINS] == []
 
 
 def packed(values: np.ndarray, signed: bool = False) -> dict:

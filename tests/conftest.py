@@ -1,0 +1,59 @@
+"""What tests share: a real browser that opens pages from files."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--no-first-run"]
+THEME_COMPLAINS = ("Identifier 'THEBE_JS_URL' has already been declared",
+                   "Got invalid theme mode: . Resetting to auto.")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no chromium here: what moves on a page is not tested (apt-get install chromium)")
+    assert CHROMIUM, "CI needs chromium: .ci/run installs it"
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a file. A request to the network or a complaint fails the test, but for what the theme always says.
+
+    excused: words of a complaint that this test provokes.
+    """
+    asked, complaints, excuses = [], [], []
+
+    def only_files(route) -> None:
+        if route.request.url.startswith(("file:", "data:")):
+            route.continue_()
+        else:
+            asked.append(route.request.url)
+            route.abort()
+
+    context = browser.new_context()
+    context.route("**/*", only_files)
+
+    def opened(path: Path, width: int = 1280, excused: str = "") -> Page:
+        excuses.extend([excused] if excused else [])
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    context.close()
+    excused = [text for text in complaints if text in THEME_COMPLAINS or any(words in text for words in excuses)]
+    assert asked == [] and [text for text in complaints if text not in excused] == []
