@@ -339,6 +339,13 @@ def test_text_can_be_read_in_both_themes(chapter: str, theme: str, published: Pa
         assert page.locator(f".collapse-calculator {kind}").first.evaluate(CONTRAST) >= 4.5, kind
 
 
+def test_the_map_would_find_its_library(published: Path, visit) -> None:
+    """explorer.js asks for ../vendor/d3/d3.min.js from _static; only a page with a map does."""
+    assert (published / "_static/explorer.js").is_file() and (published / "vendor/d3/d3.min.js").is_file()
+    page = visit(published / "intro.html")
+    assert page.locator("script[src*='explorer.js']").count() == 1 and page.locator("script[src*='d3']").count() == 0
+
+
 def test_a_page_without_a_calculator_is_left_alone(published: Path, visit) -> None:
     page = visit(published / "intro.html")
     assert page.locator("script[src*='calculator.js']").count() == 1

@@ -112,8 +112,8 @@ because jupyter-book puts every script that lies there on every page. tests/test
     });
     const made = element("fieldset", { class: `explorer-${name}` }, element("legend", {}, FILTERS[name]), ...boxes);
     if (name === "effect") {
-      const all = button("all", { "data-all": "yes", "aria-label": "Tick every effect" });
-      const none = button("none", { "data-all": "", "aria-label": "Tick no effect" });
+      const all = button("all", { "data-all": "yes", "aria-label": "Tick all effects" });
+      const none = button("none", { "data-all": "", "aria-label": "Tick none of the effects" });
       made.append(element("span", { class: "explorer-all" }, all, none));
     }
     return made;
@@ -149,7 +149,7 @@ because jupyter-book puts every script that lies there on every page. tests/test
       top: element("path"), // a copy of the shown point, above all that hide it
       here: element("circle", { r: 9, class: "explorer-here" }),
       focus: element("circle", { r: 13, class: "explorer-focus" }),
-      zoom: [["+", "Zoom in", 1.6], ["−", "Zoom out", 1 / 1.6], ["reset", "Whole map", 0]].map(([sign, name, factor]) =>
+      zoom: [["+", "Zoom in", 1.6], ["−", "Zoom out", 1 / 1.6], ["reset", "Reset: the whole map", 0]].map(([sign, name, factor]) =>
         button(sign, { "aria-label": name, title: name, "data-factor": factor })),
       hint: element("p", { class: "explorer-hint", id: `${id}-hint` }, HINT),
       details: element("div", { class: "explorer-details", hidden: "" }),
@@ -238,7 +238,7 @@ because jupyter-book puts every script that lies there on every page. tests/test
     }
 
     function layout() {
-      const width = Math.round(ui.place.clientWidth), height = Math.round(Math.max(300, Math.min(0.82 * width, 560)));
+      const width = Math.round(ui.place.clientWidth), height = Math.round(Math.max(300, Math.min(0.94 * width, 560)));
       if (!width || (width === size.width && height === size.height)) return;
       size = { width, height };
       const left = MARGIN.left, right = width - MARGIN.right, top = MARGIN.top, bottom = height - MARGIN.bottom;
@@ -321,9 +321,9 @@ because jupyter-book puts every script that lies there on every page. tests/test
       const stops = d3.range(0, 1.01, 0.1).map(d3.interpolateViridis).join(", ");
       ui.bar.replaceChildren(element("span", {}, measure(about.low, about.unit)),
         element("span", { class: "explorer-ramp", role: "img", style: `--ramp: ${stops}`,
-          "aria-label": `Colour bar of ${about.parameter}, dark is low${about.scale === "log" ? ", logarithmic" : ""}` }),
+          "aria-label": `Colour bar of ${about.parameter}: dark is low, light is high; other effects are grey` }),
         element("span", {}, measure(about.high, about.unit)),
-        element("span", { class: "explorer-note" }, `other effects grey${about.scale === "log" ? "; logarithmic" : ""}`));
+        element("span", { class: "explorer-note" }, about.scale === "log" ? "log scale" : ""));
     }
 
     // ---- filters
