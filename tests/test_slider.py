@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import test_browser
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
-from lib import theory
+from lib import ROOT, theory
 
-browser, visit = test_browser.browser, test_browser.visit  # fixtures
-LATENTS = 16
+LATENTS, STATIC = 16, ROOT / "book/_static"
 THEME = ("html { background: #fff; color: #222; --pst-color-background: #fff }"
          "html[data-theme=dark] { background: #121212; color: #ced6dd; --pst-color-background: #121212 }")
 
@@ -59,7 +57,7 @@ def div(text: str) -> str:
 def write(folder: Path, *divs: str) -> Path:
     """A page with these divs and nothing of the book but the files of the slider."""
     for name in ("slider.js", "slider.css"):
-        shutil.copy(test_browser.STATIC / name, folder)
+        shutil.copy(STATIC / name, folder)
     path = folder / "page.html"
     path.write_text('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Slider</title>'
                     f'<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
@@ -397,3 +395,22 @@ def test_print_shows_the_current_state(payload: dict, minimal: Path, visit) -> N
 def test_a_page_without_a_slider_is_left_alone(tmp_path: Path, visit) -> None:
     page = visit(write(tmp_path, "<p>Text.</p>"))
     assert page.locator("body").inner_text() == "Text." and page.locator("[class]").count() == 0
+
+
+def test_the_published_slider_shows_what_the_grid_measured(published: Path, visit) -> None:
+    page = visit(published / "chapters/06_beta_ablation.html")
+    text = page.locator(".collapse-slider script").first.text_content()  # the widget keeps it
+    sets = {one["key"]: one for one in json.loads(text)["datasets"]}
+    numbers = json.loads((ROOT / "book/results.json").read_text(encoding="utf-8"))
+    assert {"digits", "speech"} <= sets.keys()
+    for key in ("digits", "speech"):
+        stops = sets[key]["stops"]
+        assert len(stops) >= 8 and stops[-1]["beta"] >= 1 and sets[key]["edge"] > 0
+        assert stops[-1]["kl"] < 0.05 < stops[0]["kl"]  # of the first seed; the record is the mean over seeds
+        assert stops[0]["kl"] == pytest.approx(numbers[f"ablation.{key}.smallest_beta.kl"], rel=0.1)
+    control = page.locator(".collapse-slider input[type=range]").first
+    control.focus()
+    first = page.locator(".collapse-slider img").last.get_attribute("src")
+    page.keyboard.press("Home")
+    assert page.locator(".collapse-slider img").last.get_attribute("src") != first
+    assert "nats" in control.get_attribute("aria-valuetext")
