@@ -38,7 +38,7 @@ names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
 # %% [markdown]
 # ## The recordings
 #
-# A *recording* is one file, or several that sound together, like a guitar and its backing. A *group* is a person or a
+# A *recording* is one file, or several that sound together, like a guitar and its backing. A {term}`group` is a person or a
 # song. Allison Smith reads English and Spanish: two languages, one person, one group.
 
 # %%

@@ -4,12 +4,12 @@
 # ```{admonition} This page
 # :class: tip
 # **In**: clips of speech or music, two seconds each. **Out**: one clip under all effects, to see and to hear, and for
-# every effect the size of its trace and the share of it that does not move. **Time**: about half a minute on one CPU core;
+# every effect the size of its {term}`trace` and the share of it that does not move. **Time**: about half a minute on one CPU core;
 # a GPU is not used. **Number to expect**: about 60 % of the trace of overdrive is a fixed filter, of delay about 20 %.
 # ```
 #
 # The report asks for "sensible embeddings of audio which reflect the difference in effects". Before any embedding,
-# this page looks at the difference itself: what an effect adds to a spectrogram once its loudness no longer gives it
+# this page looks at the difference itself: what an effect adds to a spectrogram once its {term}`loudness` no longer gives it
 # away.
 
 # %% tags=["parameters"]

@@ -5,7 +5,7 @@
 # :class: tip
 # **In**: full MNIST, 28 x 28 pixels in [0, 1]. **Out**: three trained VAEs, one table, the counterpart of the report's
 # Figures 2 and 3. **Time**: half a minute on one CPU core at the quick setting, about two at the published one.
-# **Number to expect**: at `beta = 1` a test error of 0.067, which is the error of the average digit, and a KL of 0 nats.
+# **Number to expect**: at `beta = 1` a test error of 0.067, which is the error of the average digit, and a {term}`KL` of 0 {term}`nats <Nat>`.
 # ```
 #
 # The report trained a VAE on spectrograms, saw one average picture whatever went in, and turned to MNIST to find out
@@ -35,7 +35,7 @@ parameters = story.begin("03_mnist_sanity_check", globals())
 # %% [markdown]
 # ## The loss, as it was asked about
 #
-# The report's loss takes the **mean** of the squared error over all pixels, and the **sum** of the KL over latent units:
+# The report's loss takes the **mean** of the squared error over all pixels, and the **sum** of the KL over {term}`latent units <Latent unit>`:
 
 # %%
 story.source(objective.report_loss)
@@ -70,7 +70,7 @@ story.source(objective.report_loss)
 # ```
 #
 # For a linear VAE this is a theorem. A deep one could do better beyond the edge only with a code that removes more than $\beta N$ of squared
-# error per nat, so for our net the edge is a prediction, and [](06_beta_ablation) tests it. It needs only PCA:
+# error per nat, so for our net the edge is a prediction, and [](06_beta_ablation) tests it. It needs only {term}`PCA`:
 
 # %%
 x_train, _ = corpora.digits("train")
@@ -94,8 +94,8 @@ story.record("mnist.beta1.edges_out", parameters.beta / edge)
 # %% [markdown]
 # The first eigenvalue is {glue:text}`mnist.lambda1:.2f`, so the edge is at $\beta_1 =$ {glue:text}`mnist.edge_predicted:.4f`.
 # The weight on this page lies {glue:text}`mnist.beta1.edges_out:.0f` edges out: it assumes noise of variance
-# {glue:text}`mnist.beta1.sigma2:.0f` on pixels between 0 and 1. We expect complete collapse at this weight, none at `beta = 0`, and none with the
-# *calibrated* objective {cite:p}`rybkin2021simple`. It is the same loss with $\beta = 2\sigma^2/N$, where $\sigma^2$ is the batch's own error;
+# {glue:text}`mnist.beta1.sigma2:.0f` on pixels between 0 and 1. We expect complete {term}`collapse` at this weight, none at `beta = 0`, and none with the
+# {term}`calibrated objective` {cite:p}`rybkin2021simple`. It is the same loss with $\beta = 2\sigma^2/N$, where $\sigma^2$ is the batch's own error;
 # `detach` keeps the net from lowering the weight instead of the error:
 
 # %%

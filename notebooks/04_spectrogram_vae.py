@@ -44,7 +44,7 @@ name_of = story.slug(parameters.corpus)
 # %% [markdown]
 # ## Clips and spectrograms
 #
-# Clips are drawn at random positions, redrawn where either half is silent, and set to one loudness. The average of the training
+# Clips are drawn at random positions, redrawn where either half is silent, and set to one {term}`loudness`. The average of the training
 # set and its deviation are two numbers, computed on the training voices alone.
 
 # %%

@@ -102,7 +102,7 @@ print("the calibrated sigma^2 is pPCA's noise variance:", bool(np.isclose(ours, 
 #
 # In the basis of PCA the problem falls apart. A component of variance $\lambda$ may be described until an error $D\le\lambda$ is left, which costs
 # $\frac12\ln(\lambda/D)$ nats and puts $D/N + \frac\beta2\ln(\lambda/D)$ into the loss. Its minimum is at $D = \min(\lambda, \sigma^2)$ with the same $\sigma^2 = \beta N/2$:
-# a *water level* {cite:p}`cover2006elements`. What lies under water is given up. Hence, with $s = \beta N/2$,
+# a {term}`water level` {cite:p}`cover2006elements`. What lies under water is given up. Hence, with $s = \beta N/2$,
 #
 # ```{math}
 # :label: water
@@ -167,7 +167,7 @@ exact.drop(columns="error").rename(columns={"relative": "beta / edge"}).style.se
 # ## The loss decoder
 #
 # The same slip, and its opposite, stand in many public VAEs. Each loss below was read at its source (file, lines and commit in `data/losses.csv`). $\sigma^2$ is
-# what its weight and its reductions imply for its own $N$ and latents. Then the loss is put on digits, as its code would stand: 784 pixels, the latents of this page.
+# what its weight and its {term}`reductions <Reduction>` imply for its own $N$ and latents. Then the loss is put on digits, as its code would stand: 784 pixels, the latents of this page.
 # The formula predicts units and KL, and a *linear* VAE trained by Adam with that very loss says whether it is right.
 
 # %%

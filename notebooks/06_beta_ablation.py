@@ -38,7 +38,7 @@ parameters = story.begin("06_beta_ablation", globals())
 # %% [markdown]
 # ## What we expect
 #
-# Sound is taken as log-mel spectrograms of 48 bands and 48 frames, dry, standardised with one mean and one deviation for the whole training set, as in the
+# Sound is taken as {term}`log-mel spectrograms <Log-mel spectrogram>` of 48 bands and 48 frames, dry, standardised with one mean and one deviation for the whole training set, as in the
 # report. Test voices and songs are not those of training. For a linear VAE the unit of rank $k$ is alive only while $\beta < 2\lambda_k/N$
 # {cite:p}`lucas2019dont`, and the last goes out at $\beta_1 = 2\lambda_1/N$. The prediction needs PCA of the training set and nothing else.
 
@@ -146,7 +146,7 @@ slider.slider(choices, parameters.latent)
 # ## The alarm
 #
 # `lib.alarm.CollapseAlarm` is a Lightning callback. It speaks before the first step when $\sigma^2 \ge \lambda_1$, and during training when the code is empty and does not fill for two fifths of it, or at the end.
-# Of {glue:text}`alarm.runs` trainings {glue:text}`alarm.collapsed` ended with less than {glue:text}`alarm.empty_nats` nats and no active unit. It spoke before the first step in
+# Of {glue:text}`alarm.runs` trainings {glue:text}`alarm.collapsed` ended with less than {glue:text}`alarm.empty_nats` nats and no {term}`active unit`. It spoke before the first step in
 # {glue:text}`alarm.before`; it missed {glue:text}`alarm.missed`, and {glue:text}`alarm.false` of its alarms were false.
 
 # %% [markdown]

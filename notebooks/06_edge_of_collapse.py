@@ -37,7 +37,7 @@ parameters = story.begin("06_edge_of_collapse", globals())
 # %% [markdown]
 # ## What we expect
 #
-# Close to collapse a decoder answers almost linearly to its almost empty code, so a deep net should lose its code where a linear one does,
+# Close to {term}`collapse` a decoder answers almost linearly to its almost empty code, so a deep net should lose its code where a linear one does,
 # unless something quite different from the linear solution pays better. The data are those of [the grid](06_beta_ablation).
 
 # %%

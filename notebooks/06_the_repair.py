@@ -37,8 +37,8 @@ parameters = story.begin("06_the_repair", globals())
 # ## It is not the optimiser
 #
 # We expect: beyond the edge every schedule ends in collapse, since the schedule's last weight is what counts. Even a net that already reconstructs well forgets
-# everything once its beta is set to 1. Below the edge collapse is a failure to get going, and there warm-up {cite:p}`bowman2016generating,sonderby2016ladder` and
-# cycles {cite:p}`fu2019cyclical` can help. Free bits {cite:p}`kingma2016improved` and the floor of delta-VAE {cite:p}`razavi2019preventing` change the objective itself.
+# everything once its beta is set to 1. Below the edge collapse is a failure to get going, and there {term}`warm-up` {cite:p}`bowman2016generating,sonderby2016ladder` and
+# cycles {cite:p}`fu2019cyclical` can help. {term}`Free bits` {cite:p}`kingma2016improved` and the floor of delta-VAE {cite:p}`razavi2019preventing` change the objective itself.
 
 # %%
 x_train, x_test = digits("train")[0], digits("test")[0]
@@ -133,7 +133,7 @@ plt.show()
 # On sound the enemy is another one: few voices. A net that fits the training voices better than PCA can still lose to PCA on new ones. Two things help. A *random
 # equaliser* in training, a smooth curve over the bands, another for each clip, is what a new microphone does. And a *linear start*: the linear optimum is known, so the
 # `refined` net begins at probabilistic PCA, with components that are products of a spectrum and a course in time, and learns only a convolutional
-# correction of its picture and the posterior variances.
+# correction of its picture and the {term}`posterior` variances.
 
 # %%
 rows, finals = [], {}

@@ -9,7 +9,7 @@
 # own effect, with five on speech two of three.
 # ```
 #
-# Table 1 of the report shows UMAP maps of raw spectrograms, judged by eye and without a seed. It says that speech "is clearly better at
+# Table 1 of the report shows {term}`UMAP` maps of raw spectrograms, judged by eye and without a seed. It says that speech "is clearly better at
 # separating effect classes", that it "gets a little bit messy with more than 3", and wonders whether fewer samples are to blame: both
 # changed together. This page draws the maps again, counts what the eye guesses, and changes one thing at a time.
 

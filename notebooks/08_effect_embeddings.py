@@ -39,9 +39,9 @@ names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
 # %% [markdown]
 # ## What an effect leaves behind
 #
-# A log-mel band is wider than the ripples that a delay line draws into a spectrum. The *cepstrum*, the Fourier transform of the log
-# spectrum, turns ripples into peaks {cite:p}`bogert1963quefrency`: an echo after $d$ seconds is a peak at quefrency $d$, a flanger one at a few
-# milliseconds, a room a crowd of small ones. A *print* sums up three logarithmic fields over time: the log-mel spectrogram (level,
+# A log-mel band is wider than the ripples that a delay line draws into a spectrum. The {term}`cepstrum`, the Fourier transform of the log
+# spectrum, turns ripples into peaks {cite:p}`bogert1963quefrency`: an echo after $d$ seconds is a peak at {term}`quefrency` $d$, a flanger one at a few
+# milliseconds, a room a crowd of small ones. A {term}`print` sums up three logarithmic fields over time: the log-mel spectrogram (level,
 # spread, attacks and decays of 24 bands, and how fast they move), the cepstra of short frames, and that of the whole clip.
 
 # %%

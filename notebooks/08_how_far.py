@@ -50,7 +50,7 @@ data = {corpus: clips(corpus, REPORT_ORDER) for corpus in parameters.corpora}
 # %% [markdown]
 # ## Other sets of clips
 #
-# Whole persons or songs are left out fold by fold, one seed a fold, logistic probe. We expect fixed settings to be easier than random
+# Whole persons or songs are left out fold by fold, one seed a fold, logistic {term}`probe`. We expect fixed settings to be easier than random
 # ones, and clean to be the hardest class to add: it is what every effect becomes when it does little.
 
 # %%

@@ -45,7 +45,7 @@ parameters = story.begin("08_latent_space", globals())
 # %% [markdown]
 # ## The model
 #
-# An example is a pair: the wet log-mel spectrogram above the dry one, 48 bands by 48 frames each. The encoder hears the wet picture and how it differs from the dry one, and keeps
+# An example is a pair: the wet {term}`log-mel spectrogram` above the dry one, 48 bands by 48 frames each. The encoder hears the wet picture and how it differs from the dry one, and keeps
 # the mean and the deviation of its features over time. In the decoder $z$ scales and shifts the channels of a convolutional net {cite:p}`perez2018film`, the same in every frame:
 # it can tell *what* is done and hardly *when*. The last layer starts at zero, so the untrained net returns the dry clip.
 
