@@ -5,7 +5,7 @@
 # :class: tip
 # **In**: the model of [](08_latent_space), and dry clips of speech and music, of training and never heard. **Out**: a map of the latent space in which every point shows
 # its spectrogram and its settings and can be heard, wet, dry, and as the model draws it. **Time**: a minute on one CPU core at the quick setting, two at the published
-# one. **Number to expect**: of five neighbours on other clips, nine in ten are of one's own effect, with voices and songs never heard hardly fewer.
+# one. **Number to expect**: at the published setting, for three clips in four the five neighbours on other clips vote for the right effect, never heard or not.
 # ```
 #
 # A map of points says that effects lie apart. Whether the near ones also *sound* alike, an ear tells sooner than a number. Each dry clip stands here under each of
@@ -48,7 +48,8 @@ explorer.show(folder, "Each mark is a clip under an effect.")
 
 # %% [markdown]
 # The sounds have one loudness, -23 LUFS. A reconstruction is the decoder's picture of 48 bands with the phase of the dry clip: it is rough, and the beats of an echo are
-# smeared, as [](08_between_effects) explains. Listen to delay and ambience, which lie side by side, and to overdrive and multiband, which do not.
+# smeared, as [](08_between_effects) explains. Listen to delay and ambience, which share an area, to
+# overdrive and multiband, which touch, and to the flangers, which lie apart.
 #
 # ## How many neighbours share an effect?
 
@@ -81,13 +82,13 @@ print("asserted: every point can be heard, and neighbours share an effect, for v
 
 # %% [markdown]
 # ```{admonition} Exercise
-# Colour the delays by `mix`, then by `delay_ms`. Which of the two does the map order? Find the two delays that lie farthest apart and listen to both.
+# Colour the delays by `mix`, then by `feedback`. Which of the two does the map order? Find the two delays that lie farthest apart and listen to both.
 # ```
 #
 # ```{admonition} A solution
 # :class: dropdown
-# The mix: how loud the echoes are changes the pauses of a picture most. The time between echoes is finer than the model's frames for short delays, and the picture's error hardly
-# depends on it. Far apart lie a dry-sounding delay with a small mix, which is near the flangers, and a long one with much feedback, which is near the rooms.
+# The mix: how loud the echoes are changes the pauses of a picture most. In two seconds few echoes return, so the feedback says less. One of the two lies among delays and rooms; the
+# other, with a smaller mix and little feedback, among the flangers: it is hardly more than one late and quiet copy of the sound.
 # ```
 #
 # ## Provenance
