@@ -1,8 +1,8 @@
 /* The latent explorer: a map of codes whose points show their spectrograms and sound.
 
-Fills every <div class="latent-explorer" data-folder="..."> from the JSON inside it; pictures and sounds are files of that
-folder. No network, no fetch, nothing global but D3, which only a page with such a div loads. It stands outside _static
-because jupyter-book puts every script that lies there on every page. tests/test_explorer.py tests it. */
+Fills every <div class="latent-explorer" data-folder="..."> from the JSON inside it; pictures and sounds are files of
+that folder. No network, no fetch, nothing global but D3, which only a page with such a div loads: it stands outside
+_static because jupyter-book puts every script that lies there on every page. tests/test_explorer.py tests it. */
 (function () {
   "use strict";
 
@@ -16,17 +16,17 @@ because jupyter-book puts every script that lies there on every page. tests/test
     reconstruction: ["Reconstruction", "r", "from the code"],
   };
   const PICTURES = { wet: "Wet", reconstruction: "Reconstruction" }; // in the order of their tiles
-  const MARKERS = { // matplotlib's letter: D3's symbol, or the corners of a polygon, and by how many degrees it is turned
+  const MARKERS = { // matplotlib's letter: D3's symbol or the corners of a polygon, and by how many degrees it is turned
     o: ["symbolCircle", 0], s: ["symbolSquare", 0], D: ["symbolSquare", 45], d: ["symbolDiamond", 0],
     "^": ["symbolTriangle", 0], ">": ["symbolTriangle", 90], v: ["symbolTriangle", 180], "<": ["symbolTriangle", 270],
-    P: ["symbolCross", 0], X: ["symbolCross", 45], "*": ["symbolStar", 0], p: [5, 0], h: [6, 0], H: [6, 30], 8: [8, 22.5],
+    P: ["symbolCross", 0], X: ["symbolCross", 45], "*": ["symbolStar", 0], p: [5, 0], h: [6, 0], H: [6, 30],
   };
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const AREA = 56; // of a symbol, in square pixels; a narrow map has smaller ones
   const REACH = { mouse: 14, pen: 20, touch: 26 }; // how far from a point a pointer still means it, in pixels
   const MARGIN = { left: 26, right: 8, top: 8, bottom: 26 };
   const DEEPEST = 24; // zoom
-  const HINT = "Point at a mark to see it; click it to hear it. By keyboard: Tab to the map, then arrow keys and Enter.";
+  const HINT = "Point at a mark to see it, click it to hear it. By keyboard: Tab to the map, arrow keys, Enter.";
   const HELP = [
     [["Arrow keys"], "nearest point in that direction"],
     [["Page Up", "Page Down"], "previous and next point in order"],
@@ -37,6 +37,7 @@ because jupyter-book puts every script that lies there on every page. tests/test
     [["Esc"], "stop"],
     [["+", "−", "0"], "zoom in, out, back; also Ctrl and the wheel, or two fingers; drag to move"],
   ];
+  const ZOOM = [["+", "Zoom in", 1.6], ["−", "Zoom out", 1 / 1.6], ["reset", "Reset: the whole map", 0]];
   let instances = 0; // for ids that differ when a page holds several explorers
 
   const readable = (x) => typeof x === "number" ? String(Number(x.toPrecision(3))) : String(x);
@@ -149,7 +150,7 @@ because jupyter-book puts every script that lies there on every page. tests/test
       top: element("path"), // a copy of the shown point, above all that hide it
       here: element("circle", { r: 9, class: "explorer-here" }),
       focus: element("circle", { r: 13, class: "explorer-focus" }),
-      zoom: [["+", "Zoom in", 1.6], ["−", "Zoom out", 1 / 1.6], ["reset", "Reset: the whole map", 0]].map(([sign, name, factor]) =>
+      zoom: ZOOM.map(([sign, name, factor]) =>
         button(sign, { "aria-label": name, title: name, "data-factor": factor })),
       hint: element("p", { class: "explorer-hint", id: `${id}-hint` }, HINT),
       details: element("div", { class: "explorer-details", hidden: "" }),
@@ -170,19 +171,18 @@ because jupyter-book puts every script that lies there on every page. tests/test
       pictures.append(element("figure", {}, ui.pictures[kind], element("figcaption", {}, name)));
     }
     for (const [kind, [name, letter, about]] of Object.entries(SOUNDS)) {
-      ui.buttons[kind] = button(name, { name: kind, "aria-keyshortcuts": letter.toUpperCase(), title: `${name}: ${about}` },
-        key(letter.toUpperCase()));
+      const pressed = letter.toUpperCase();
+      ui.buttons[kind] = button(name, { name: kind, "aria-keyshortcuts": pressed, title: `${name}: ${about}` }, key(pressed));
     }
     const sounds = element("div", { class: "explorer-sounds", role: "group", "aria-label": "Play" },
       ...Object.values(ui.buttons), ui.stop);
-    ui.details.append(element("div", { class: "explorer-about", "aria-live": "off" }, ui.title, ui.list), pictures, sounds);
-    ui.about = ui.details.firstChild;
+    ui.about = element("div", { class: "explorer-about", "aria-live": "off" }, ui.title, ui.list);
+    ui.details.append(ui.about, pictures, sounds);
     const panel = element("section", { class: "explorer-panel", "aria-label": "The chosen point" }, ui.hint, ui.details,
       ui.complaint, ui.said, ui.audio);
 
-    const axisName = (text) => element("text", { class: "explorer-axis-name", "text-anchor": "middle", "aria-hidden": true },
-      text);
-    ui.names = [axisName("UMAP 1"), axisName("UMAP 2")];
+    ui.names = ["UMAP 1", "UMAP 2"].map((name) =>
+      element("text", { class: "explorer-axis-name", "text-anchor": "middle", "aria-hidden": true }, name));
     ui.svg.append(element("clipPath", { id: `${id}-clip` }, ui.clip), ui.frame, ...ui.names,
       element("g", { "clip-path": `url(#${id}-clip)` }, ui.points, ui.top, ui.here, ui.focus));
     ui.place = element("div", { class: "explorer-place" }, ui.svg);
@@ -195,8 +195,8 @@ because jupyter-book puts every script that lies there on every page. tests/test
       element("dt", {}, ...keys.map((name) => element("kbd", {}, name))), element("dd", {}, about)));
     const colour = element("div", { class: "explorer-colour" }, element("label", { for: ui.colour.id }, "Colour by"),
       ui.colour, ui.bar);
-    const axes = "The axes of UMAP have no unit: codes that lie close together are alike, the distances between far ones " +
-      "mean little.";
+    const axes = "The axes of UMAP have no unit: codes that lie close together are alike, the distances between far " +
+      "ones mean little.";
     root.append(
       element("p", { class: "explorer-words" }, ...(words ? [words, " "] : []), axes),
       element("div", { class: "explorer-body" },
@@ -213,7 +213,7 @@ because jupyter-book puts every script that lies there on every page. tests/test
     const folder = (root.dataset.folder ?? ".").replace(/\/$/, "");
     const all = d3.range(count), visible = all.map(() => true), at = all.map(() => [0, 0]); // places in pixels
     let size = { width: 0, height: 0 }, view = d3.zoomIdentity;
-    let active = 0, chosen = false, shown = null; // the tab stop; whether a reader has chosen it; what the panel is about
+    let active = 0, chosen = false, shown = null; // the tab stop; whether a reader chose it; what the panel tells of
 
     const effect = (i) => effects[columns.effect[i]];
     const name = (i) => `${effect(i).label}, ${columns.corpus[i]}, ${columns.group[i]}, ${columns.split[i]}`;
@@ -258,7 +258,8 @@ because jupyter-book puts every script that lies there on every page. tests/test
       const y = view.rescaleY(range(columns.y, height - MARGIN.bottom, MARGIN.top));
       for (const i of all) {
         at[i] = [x(columns.x[i]), y(columns.y[i])];
-        nodes[i].setAttribute("transform", `translate(${at[i][0].toFixed(2)},${at[i][1].toFixed(2)})${turns[i]}${scale}`);
+        const there = at[i].map((pixels) => pixels.toFixed(2));
+        nodes[i].setAttribute("transform", `translate(${there})${turns[i]}${scale}`);
       }
       mark();
     }
@@ -308,10 +309,12 @@ because jupyter-book puts every script that lies there on every page. tests/test
 
     function paint() {
       const about = parameters.get(ui.colour.value);
-      const scale = about && (about.scale === "log" ? d3.scaleLog : d3.scaleLinear)([about.low, about.high], [0, 1]).clamp(true);
-      const value = (i) => about && columns.effect[i] === about.name ? columns.settings[i]?.[about.parameter] : undefined;
+      const logarithmic = about?.scale === "log";
+      const scale = (logarithmic ? d3.scaleLog() : d3.scaleLinear()).domain([about?.low ?? 1, about?.high ?? 2]).clamp(true);
+      const value = (i) => columns.effect[i] === about?.name ? columns.settings[i]?.[about.parameter] : undefined;
       const coloured = (i) => !about || Number.isFinite(value(i));
-      points.style("--c", (i) => !about ? effect(i).colour : coloured(i) ? d3.interpolateViridis(scale(value(i))) : null)
+      const colour = (i) => coloured(i) ? d3.interpolateViridis(scale(value(i))) : null;
+      points.style("--c", (i) => about ? colour(i) : effect(i).colour)
         .classed("explorer-other", (i) => !coloured(i));
       points.order();
       if (about) points.filter(coloured).raise(); // the grey ones must not hide them
@@ -323,13 +326,14 @@ because jupyter-book puts every script that lies there on every page. tests/test
         element("span", { class: "explorer-ramp", role: "img", style: `--ramp: ${stops}`,
           "aria-label": `Colour bar of ${about.parameter}: dark is low, light is high; other effects are grey` }),
         element("span", {}, measure(about.high, about.unit)),
-        element("span", { class: "explorer-note" }, about.scale === "log" ? "log scale" : ""));
+        element("span", { class: "explorer-note" }, logarithmic ? "log scale" : ""));
     }
 
     // ---- filters
 
     function filter() {
-      const ticked = ui.filters.map((set) => new Set([...set.querySelectorAll("input:checked")].map((box) => box.value)));
+      const boxes = (set) => [...set.querySelectorAll("input:checked")];
+      const ticked = ui.filters.map((set) => new Set(boxes(set).map((box) => box.value)));
       for (const i of all) {
         visible[i] = Object.keys(FILTERS).every((column, k) => ticked[k].has(String(columns[column][i])));
         nodes[i].style.display = visible[i] ? "" : "none";
@@ -349,7 +353,9 @@ because jupyter-book puts every script that lies there on every page. tests/test
 
     const tiles = new Image();
     tiles.addEventListener("load", () => drawPictures());
-    tiles.addEventListener("error", () => { ui.complaint.textContent = `The pictures (${thumbnails.file}) cannot be loaded.`; });
+    tiles.addEventListener("error", () => {
+      ui.complaint.textContent = `The pictures (${thumbnails.file}) cannot be loaded.`;
+    });
 
     function drawPictures() {
       if (!tiles.src) tiles.src = `${folder}/${thumbnails.file}`; // when the first point is shown, not before
@@ -423,7 +429,9 @@ because jupyter-book puts every script that lies there on every page. tests/test
 
     ui.audio.addEventListener("playing", () => say(`Playing ${ui.audio.dataset.words}.`, ui.audio.dataset.kind));
     ui.audio.addEventListener("ended", () => say(`Played ${ui.audio.dataset.words}.`));
-    ui.audio.addEventListener("pause", () => { if (ui.audio.paused && !ui.audio.ended && !ui.audio.error) say("Stopped."); });
+    ui.audio.addEventListener("pause", () => {
+      if (ui.audio.paused && !ui.audio.ended && !ui.audio.error) say("Stopped."); // not before another sound, nor after
+    });
     ui.audio.addEventListener("error", () => say(`The sound ${ui.audio.dataset.file} cannot be loaded or played.`));
     document.addEventListener("play", (event) => { // one sound at a time in the whole page
       for (const other of document.querySelectorAll("audio")) {
