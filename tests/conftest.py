@@ -69,7 +69,7 @@ def published(tmp_path_factory) -> Path:
     """The folder of the published book's pages, built here."""
     folder = tmp_path_factory.mktemp("published") / "book"
     shutil.copytree(ROOT / "book", folder, ignore=shutil.ignore_patterns("_build"))  # links become files
-    done = subprocess.run([Path(sys.executable).with_name("jupyter-book"), "build", folder], text=True, timeout=300,
+    done = subprocess.run([Path(sys.executable).with_name("jupyter-book"), "build", folder], text=True, timeout=900,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0 and "WARNING" not in done.stdout, done.stdout[-4000:]
     return folder / "_build/html"

@@ -64,7 +64,7 @@ def test_a_page_is_light_and_asks_for_nothing_but_files(name: str, published: Pa
 
 
 def test_what_has_the_focus_can_be_seen(published: Path, visit) -> None:
-    """Tab goes through the page: each thing in the article that it meets has a ring."""
+    """Tab goes through the page: each thing in the article that it meets has a ring; a player draws its own, inside."""
     page = visit(published / "chapters/01_dataset_preparation.html", 360)
     page.locator("article").evaluate("article => { article.tabIndex = -1; article.focus(); }")
     met = []
@@ -72,9 +72,9 @@ def test_what_has_the_focus_can_be_seen(published: Path, visit) -> None:
         page.keyboard.press("Tab")
         met.append(page.evaluate("""() => { const at = document.activeElement, style = getComputedStyle(at);
           return [at.tagName, !!at.closest("article"), style.outlineStyle, parseFloat(style.outlineWidth)]; }"""))
-    inside = [found for found in met if found[1]]
+    inside = [found for found in met if found[1] and found[0] != "AUDIO"]
     assert {"A", "BUTTON", "PRE"} <= {tag for tag, *_ in inside}, met
-    assert all(style == "solid" and width >= 2 for _, _, style, width in inside), inside
+    assert [found for found in inside if found[2] != "solid" or found[3] < 2] == []
 
 
 def test_who_wants_no_motion_gets_none(published: Path, visit) -> None:
@@ -96,9 +96,10 @@ def test_on_paper_folds_are_open_and_text_is_dark(theme: str, published: Path, v
     shown = "all => all.filter(one => one.checkVisibility()).length"
     assert page.locator("audio, nav, .bd-header, .toggle-button, .copybtn, .bd-sidebar").evaluate_all(shown) == 0
     assert page.locator("figure.player figcaption").first.is_visible()
-    bright = """all => all.filter(one => one.checkVisibility() && one.textContent.trim()).map(one =>
-      [one.textContent, Math.max(...getComputedStyle(one).color.match(/[\\d.]+/g).slice(0, 3).map(Number))])
-      .filter(([, light]) => light > 190)"""
+    bright = """all => all.filter(one => one.checkVisibility() && one.textContent.trim()).map(one => {
+        const [r, g, b] = getComputedStyle(one).color.match(/[\\d.]+/g).map(part => (part / 255) ** 2.2);
+        return [one.textContent, 1.05 / (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05)]; })
+      .filter(([, contrast]) => contrast < 4.5)"""
     assert page.locator("article :is(p, td, th, pre, pre span, a, figcaption)").evaluate_all(bright) == []
 
 

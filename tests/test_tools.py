@@ -253,7 +253,8 @@ def test_status_tells_what_the_page_tells_of_itself(complete: Path) -> None:
     notebook.cells[1].source = "corpus = 'other'"
     nbformat.write(notebook, path)
     told = status.text([path])
-    assert rf"| [A \| question?](chapters/{NAME}.ipynb) | fresh | 3 s | 5 MB | `abc-dirty` |" in told
+    row = rf"| [A \| question?](chapters/{NAME}.ipynb) | fresh | 3 s | 5 MB | `abc-dirty` |"
+    assert row in told.replace("\u00a0", " ")
     assert '| `corpus` | `"speech"` |' in told and "python 3, numpy 2" in told
     assert f"| `toy.mse` | 0.25 | [02 audio effects](chapters/{NAME}.ipynb) |" in told
     for source in ("seed = 1", "seed = -1", "sead = 0"):  # other, wrong, unknown

@@ -58,6 +58,7 @@ def pdf(page: Page, html: Path, target: Path, names: list[str]) -> None:
     if missing:
         raise BadInput(f"{html / missing[0]}.html: missing; run `jupyter-book build book` first")
     writer, first = PdfWriter(), {}
+    page.set_default_timeout(120_000)  # the machine may be busy
     for name in names:
         page.goto((html / f"{name}.html").as_uri())
         page.evaluate(READY)
@@ -82,7 +83,6 @@ if __name__ == "__main__":
     try:
         with sync_playwright() as playwright:
             page = playwright.chromium.launch(executable_path=chromium, args=FLAGS).new_page()
-            page.set_default_timeout(120_000)
             pdf(page, html, target, pages.toc())
     except BadInput as error:
         sys.exit(str(error))

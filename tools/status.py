@@ -77,8 +77,8 @@ def text(chapters: list[Path]) -> str:
         head, link = title(notebook), f"chapters/{chapter.name}"
         names = ("time", "peak memory", "commit", "device", "versions")
         told = dict.fromkeys(names, "unknown") | pages.provenance(notebook)
-        time, memory, commit = told["time"].split(" (")[0], told["peak memory"], told["commit"]
-        rows.append(f"| [{cell(head)}]({link}) | {state(name, notebook)} | {time} | {memory} | `{commit}` |")
+        time, memory = (told[key].split(" (")[0].replace(" ", "\u00a0") for key in ("time", "peak memory"))
+        rows.append(f"| [{cell(head)}]({link}) | {state(name, notebook)} | {time} | {memory} | `{told['commit']}` |")
         values = [f"| `{key}` | `{cell(json.dumps(value))}` |" for key, value in pages.parameters(notebook).items()]
         found = {"hash": "unknown"} | told | pages.mark(notebook)
         folded.append(FOLDED.format_map(found | {"title": head, "values": "\n".join(values)}))
