@@ -218,3 +218,13 @@ def test_every_sound_of_the_book_is_on_a_chapter() -> None:
 def test_the_picture_of_the_readme_is_the_chapter_s() -> None:
     assert (ROOT / "book" / "average.png").read_bytes() == publish.picture(ROOT / "book" / "chapters")
     assert "(book/average.png)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_prose_quotes_only_what_the_small_run_records_too() -> None:
+    """`make book` builds the prose with pages of the quick run: a number that only the report has would stop it."""
+    told = {}
+    for path in sorted((ROOT / "book").glob("*.md")):
+        for story, name in re.findall(r"chapters/(\w+)\.ipynb::([\w.]+)", path.read_text(encoding="utf-8")):
+            if story not in told:
+                told[story] = pages.records(pages.read(ROOT / "notebooks" / f"{story}.ipynb")).keys()
+            assert name in told[story], f"{path.name}: {name} is not recorded by {story} at the quick parameters"
