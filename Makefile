@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf test check sync clean
+.PHONY: setup book report publish pdf links test check sync clean
 
 setup: .venv/.done
 
@@ -25,6 +25,9 @@ publish: setup  ## pages and numbers of a complete report run -> book/
 pdf: setup  ## the published book as one file: book/_build/book.pdf
 	$(BIN)/jupyter-book build book
 	$(BIN)/python tools/pdf.py
+
+links: setup  ## every address outside of the book, which needs a network; a test checks those inside
+	$(BIN)/jupyter-book build book --builder linkcheck
 
 test: setup  ## everything: unit, drift, commands, then every cell of every story against its tracked output
 	$(BIN)/pytest --nbval

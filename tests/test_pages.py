@@ -7,6 +7,7 @@ import pages
 import pdf
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
@@ -61,6 +62,33 @@ def test_a_page_is_light_and_asks_for_nothing_but_files(name: str, published: Pa
     assert "fontawesome.js" not in sizes and ("tex-full.js" in sizes) == (page.locator(".math").count() > 0)
     most = MOST_OF_EXPLORER if page.locator(".latent-explorer").count() else MOST
     assert sum(sizes.values()) <= most, sorted(sizes.items(), key=lambda item: -item[1])[:8]
+
+
+def dead_links(site: Path) -> list[tuple[str, str]]:
+    """Page and address of each link inside a site whose file or anchor is not there."""
+    soups = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in site.rglob("*.html")}
+    anchors = {path: {one.get("id") or one.get("name") for one in soup.find_all(["a", True])}
+               for path, soup in soups.items()}
+    dead = []
+    for path, soup in soups.items():
+        for address in {one["href"] for one in soup.find_all("a", href=True)}:
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            there = target.exists() and (not parts.fragment or unquote(parts.fragment) in anchors.get(target, ()))
+            dead += [] if there else [(path.name, address)]
+    return dead
+
+
+def test_every_link_inside_the_book_leads_somewhere(published: Path) -> None:
+    assert dead_links(published.resolve()) == []
+
+
+def test_a_dead_link_is_found(tmp_path: Path) -> None:
+    links = "".join(f'<a href="{address}">x</a>' for address in ("#here", "#gone", "two.html"))
+    (tmp_path / "one.html").write_text(f'<p id="here">{links}')
+    assert sorted(dead_links(tmp_path.resolve())) == [("one.html", "#gone"), ("one.html", "two.html")]
 
 
 def test_what_has_the_focus_can_be_seen(published: Path, visit) -> None:
