@@ -37,7 +37,7 @@ found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
 # %% [markdown]
 # ## The map
 #
-# Point at a mark to see its clip: the wet spectrogram and, beside it, what the decoder makes of the dry clip and the code $z$. Click it, or press Enter, to hear it. Colour the
+# Point at a mark to see its clip: the wet spectrogram and, beside it, what the decoder makes of the dry clip and the code *z*. Click it, or press Enter, to hear it. Colour the
 # map by a setting, and look for a gradient; hide the training clips, and see what remains for voices and songs that the model never heard. The map has one tab stop: arrow keys
 # go from point to point.
 

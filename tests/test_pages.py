@@ -14,13 +14,21 @@ from pypdf import PdfReader
 PAGES = pages.toc()
 MOST, MOST_OF_EXPLORER = 3_000_000, 6_000_000  # bytes of a page with all it loads
 every_page = pytest.mark.parametrize("name", PAGES)
-LOADED = "() => performance.getEntriesByType('resource').map(entry => entry.name)"
 # The article is ours; menus, search and buttons around it are the theme's. `serious` and `critical` stop a reader.
 # One rule is off: docutils gives entries of a bibliography the role doc-biblioentry, which ARIA 1.3 no longer has.
 AXE = """async () => (await axe.run("article.bd-article", {
     preload: false, resultTypes: ["violations"], rules: {"aria-required-children": {enabled: false}}})).violations
   .filter(found => ["serious", "critical"].includes(found.impact))
   .map(found => [found.id, ...found.nodes.slice(0, 5).map(node => `${node.target}: ${node.any[0]?.message}`)])"""
+
+
+def loaded(page: Page) -> set[Path]:
+    """Files that a page asks for when it is opened anew."""
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    page.wait_for_load_state("networkidle")
+    return {Path(unquote(urlsplit(url).path)) for url in asked if url.startswith("file:")}
 
 
 def show(page: Page, theme: str, width: int) -> None:
@@ -55,8 +63,7 @@ def test_axe_finds_what_the_test_above_is_for(visit, tmp_path: Path) -> None:
 def test_a_page_is_light_and_asks_for_nothing_but_files(name: str, published: Path, visit) -> None:
     """The fixture `visit` fails at any request to a network."""
     page = visit(published / f"{name}.html")
-    page.wait_for_load_state("networkidle")
-    paths = {Path(unquote(urlsplit(url).path)) for url in page.evaluate(LOADED) if url.startswith("file:")}
+    paths = loaded(page)
     sizes = {path.name: path.stat().st_size for path in paths | {published / f"{name}.html"}}
     assert len(sizes) > 10, "resources are not counted"
     assert "fontawesome.js" not in sizes and ("tex-full.js" in sizes) == (page.locator(".math").count() > 0)

@@ -4,6 +4,7 @@
 after it: outputs of the quick pages come in, the injected cell stays out.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -88,6 +89,8 @@ def main(step: str) -> None:
     for script in sorted((ROOT / "notebooks").glob(f"{pages.STORIES}.py")):
         story = script.with_suffix(".ipynb")
         changed = pair(script) if step == "pairs" else take(artifacts.root() / "quick" / "pages" / story.name, story)
+        times = script.stat()  # Jupyter Lab opens no pair whose .ipynb is the newer one
+        os.utime(story, ns=(times.st_atime_ns, times.st_mtime_ns))
         print(f"{story.relative_to(ROOT)}: {'updated' if changed else 'as it was'}")
 
 
