@@ -23,7 +23,7 @@ publish: setup  ## pages and numbers of a complete report run -> book/
 	$(BIN)/python tools/publish.py
 
 pdf: setup  ## the published book as one file: book/_build/book.pdf
-	$(BIN)/jupyter-book build book
+	$(BIN)/jupyter-book build --all book
 	$(BIN)/python tools/pdf.py
 
 links: setup  ## every address outside of the book, which needs a network; a test checks those inside

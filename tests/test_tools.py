@@ -256,7 +256,7 @@ def test_status_tells_what_the_page_tells_of_itself(complete: Path) -> None:
     row = rf"| [A \| question?](chapters/{NAME}.ipynb) | fresh | 3 s | 5 MB | `abc-dirty` |"
     assert row in told.replace("\u00a0", " ")
     assert '| `corpus` | `"speech"` |' in told and "python 3, numpy 2" in told
-    assert f"| `toy.mse` | 0.25 | [02 audio effects](chapters/{NAME}.ipynb) |" in told
+    assert f"| `toy.mse` | 0.25 | [02 audio effects](chapters/{NAME}.ipynb) |" in told.replace("\u00a0", " ")
     for source in ("seed = 1", "seed = -1", "sead = 0"):  # other, wrong, unknown
         notebook.cells[2].source += f"\n{source}"
         nbformat.write(notebook, path)

@@ -14,6 +14,7 @@ from lib import ROOT, BadInput
 from lib.parameters import resolve
 from lib.story import page_hash
 
+WHOLE = "\u00a0"  # a space where no line breaks
 PAGE = """\
 # The state of this book
 
@@ -77,13 +78,13 @@ def text(chapters: list[Path]) -> str:
         head, link = title(notebook), f"chapters/{chapter.name}"
         names = ("time", "peak memory", "commit", "device", "versions")
         told = dict.fromkeys(names, "unknown") | pages.provenance(notebook)
-        time, memory = (told[key].split(" (")[0].replace(" ", "\u00a0") for key in ("time", "peak memory"))
+        time, memory = (told[key].split(" (")[0].replace(" ", WHOLE) for key in ("time", "peak memory"))
         rows.append(f"| [{cell(head)}]({link}) | {state(name, notebook)} | {time} | {memory} | `{told['commit']}` |")
         values = [f"| `{key}` | `{cell(json.dumps(value))}` |" for key, value in pages.parameters(notebook).items()]
         found = {"hash": "unknown"} | told | pages.mark(notebook)
         folded.append(FOLDED.format_map(found | {"title": head, "values": "\n".join(values)}))
         for key, value in pages.records(notebook).items():
-            numbers.append(f"| `{key}` | {value:.6g} | [{name.replace('_', ' ')}]({link}) |")
+            numbers.append(f"| `{key}` | {value:.6g} | [{name.replace('_', WHOLE)}]({link}) |")
     return PAGE.format(rows="\n".join(rows), folded="".join(folded), numbers="\n".join(sorted(numbers)))
 
 
