@@ -200,8 +200,8 @@ plt.show()
 # ## Binarised digits
 #
 # The standard multilayer perceptron, 784-400-20, on digits whose pixels are drawn black or white. There is no $\sigma^2$ in a Bernoulli decoder, and no
-# scale to get wrong. The full run trains it and estimates $-\ln p(x)$ by 200 importance samples {cite:p}`burda2016importance`; here it is
-# trained for {glue:text}`repair.binarised.epochs` passes.
+# scale to get wrong. It is trained on the importance-weighted bound of five draws a digit, and $-\ln p(x)$ is estimated by 200 importance samples
+# {cite:p}`burda2016importance`. That takes long and is left to the full run: this one made {glue:text}`repair.binarised.epochs` passes.
 
 # %% tags=["nbval-ignore-output"]
 story.record("repair.binarised.epochs", parameters.binarised_epochs)
