@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -62,6 +63,20 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     context.close()
     excused = [text for text in complaints if text in THEME_COMPLAINS or any(words in text for words in excuses)]
     assert asked == [] and [text for text in complaints if text not in excused] == []
+
+
+@pytest.fixture
+def loaded() -> Callable[[Page], set[Path]]:
+    """Tells the files that a page asks for when it is opened anew."""
+
+    def files(page: Page) -> set[Path]:
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.reload()
+        page.wait_for_load_state("networkidle")
+        return {Path(unquote(urlsplit(url).path)) for url in asked if url.startswith("file:")}
+
+    return files
 
 
 @pytest.fixture(scope="session")

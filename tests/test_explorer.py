@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -625,7 +624,7 @@ def test_vendored_library_keeps_its_licence() -> None:
     assert not list((ROOT / "book/_static").rglob("d3*")), "jupyter-book puts all of _static on every page"
 
 
-def test_the_published_map_has_every_sound_and_stays_light(published: Path, visit) -> None:
+def test_the_published_map_has_every_sound_and_stays_light(published: Path, visit, loaded) -> None:
     """At least 300 points that can be heard; the page, what it loads and all its sounds weigh at most 6 MB."""
     page = visit(published / "chapters/08_explorer.html")
     points(page).last.wait_for(state="attached")
@@ -633,11 +632,7 @@ def test_the_published_map_has_every_sound_and_stays_light(published: Path, visi
     folder = published / "_static/explorer"
     assert count >= 300
     assert all((folder / f"{kind}-{i}.mp3").stat().st_size > 1000 for kind in ("wet", "drawn") for i in range(count))
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.reload()
-    page.wait_for_load_state("networkidle")
-    paths = {Path(unquote(urlsplit(url).path)) for url in asked if url.startswith("file:")}
+    paths = loaded(page)
     assert len(paths) > 10
     paths |= {*folder.iterdir(), published / "chapters/08_explorer.html"}
     assert sum(path.stat().st_size for path in paths) <= 6_000_000

@@ -22,15 +22,6 @@ AXE = """async () => (await axe.run("article.bd-article", {
   .map(found => [found.id, ...found.nodes.slice(0, 5).map(node => `${node.target}: ${node.any[0]?.message}`)])"""
 
 
-def loaded(page: Page) -> set[Path]:
-    """Files that a page asks for when it is opened anew."""
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.reload()
-    page.wait_for_load_state("networkidle")
-    return {Path(unquote(urlsplit(url).path)) for url in asked if url.startswith("file:")}
-
-
 def show(page: Page, theme: str, width: int) -> None:
     """As a reader with this theme and screen sees it, once the theme's scripts have answered the new width."""
     page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
@@ -60,7 +51,7 @@ def test_axe_finds_what_the_test_above_is_for(visit, tmp_path: Path) -> None:
 
 
 @every_page
-def test_a_page_is_light_and_asks_for_nothing_but_files(name: str, published: Path, visit) -> None:
+def test_a_page_is_light_and_asks_for_nothing_but_files(name: str, published: Path, visit, loaded) -> None:
     """The fixture `visit` fails at any request to a network."""
     page = visit(published / f"{name}.html")
     paths = loaded(page)

@@ -277,6 +277,23 @@ def test_outputs_come_from_the_page_without_the_injected_cell(tmp_path) -> None:
         sync.take(tmp_path / "page.ipynb", story)
 
 
+def test_after_a_sync_jupyter_lab_opens_the_pair(tmp_path, monkeypatch) -> None:
+    """It refuses a story whose .ipynb is newer than its .py."""
+    script, story = (tmp_path / "notebooks" / f"{NAME}.{kind}" for kind in ("py", "ipynb"))
+    made = tmp_path / "artifacts/quick/pages" / story.name
+    for folder in (script.parent, made.parent):
+        folder.mkdir(parents=True)
+    script.write_text("run()\n")
+    os.utime(script, (1, 1))
+    nbformat.write(sync.strip(page()), story)
+    nbformat.write(page(0.75), made)
+    monkeypatch.setattr(sync, "ROOT", tmp_path)
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
+    sync.main("outputs")
+    assert pages.records(pages.read(story)) == {"toy.mse": 0.75}
+    assert story.stat().st_mtime_ns <= script.stat().st_mtime_ns
+
+
 def test_an_edited_script_updates_its_notebook_and_keeps_other_outputs(tmp_path) -> None:
     script, story = tmp_path / f"{NAME}.py", tmp_path / f"{NAME}.ipynb"
     nbformat.write(sync.strip(page()), story)
