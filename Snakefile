@@ -2,9 +2,9 @@
 
 A run is a file in runs/: `stories:` holds each story's parameters, `scatter:` names list parameters whose elements are
 first computed one by one, in parallel; the story itself then finds every artifact and gathers; `first:` names the
-stories that take longest, which start first. A page is made again when
-its story, its parameters, the lib modules it imports, the data or the lock change. On a cluster: add
-`--executor slurm` (or any other Snakemake executor plugin), the graph stays as it is.
+stories that take longest, which start first. A page is made again when its story, its parameters, the lib modules it
+imports, the data or the lock change. On a cluster: add `--executor slurm` (or any other Snakemake executor plugin), the
+graph stays as it is.
 """
 
 import base64
