@@ -77,7 +77,7 @@ def tone(stem: str, seconds: float, seed: int = 0) -> np.ndarray:
 def write_mp4(path: Path, stems: list[np.ndarray], pns: bool = False, first: bool = False) -> Path:
     """One stereo AAC stream for each of stems (2, sample); pns: the encoder may put noise; first: the index too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    muxer, coder = {"movflags": "+faststart"} if first else {}, {"aac_pns": str(int(pns))}
+    muxer, coder = {"movflags": "+faststart"} if first else {}, {"aac_pns": str(int(pns)), "aac_coder": "fast"}
     with av.open(str(path), "w", format="mp4", options=muxer) as file:
         streams = [file.add_stream("aac", rate=RATE, layout="stereo", options=coder) for _ in stems]
         for at in range(0, stems[0].shape[1], 1024):
@@ -95,7 +95,7 @@ def stems_mp4(tmp_path_factory) -> Path:
     """MUSDB18: each song in its own file."""
     top = tmp_path_factory.mktemp("musdb") / "musdb18"
     for number, (part, song) in enumerate((part, song) for part, songs in SONGS.items() for song in songs):
-        stems = [tone(stem, 1 + number / 10, number) for stem in STEMS]
+        stems = [tone(stem, 0.7 + number / 100, number) for stem in STEMS]
         write_mp4(top / part / f"{song}.stem.mp4", stems)
     touch(top / "README.md")
     return top
@@ -132,8 +132,8 @@ def test_vctk_092_is_what_torchaudio_lists_and_p315_whose_texts_alone_are_lost(t
     assert all(r.paths == (top / "wav48_silence_trimmed" / r.name,) and r.group == r.name.split("/")[0] for r in found)
     assert {(r.rate_hz, r.split) for r in found} == {(48000, None)}
     assert [r.seconds for r in found if r.group == "p315"] == pytest.approx([0.1, 0.2])
-    assert quiet(f"vctk:{top}") == quiet(f"vctk:{top}/") if mic == 2 else {r.name for r in quiet(f"vctk:{top}")} == {
-        r.name for r in found}
+    default = {r.name for r in quiet(f"vctk:{top}/")}
+    assert (default == {r.name for r in found}) == (mic == 1)
 
 
 def test_of_vctk_092_every_person_and_utterance_that_lacks_is_told_once(tmp_path) -> None:
@@ -201,7 +201,7 @@ def test_the_songs_of_stem_mp4_have_their_lengths_and_parts(stems_mp4) -> None:
     found = {r.group: r for r in quiet(f"musdb18:{stems_mp4}?stem=bass")}
     for number, (part, song) in enumerate((part, song) for part, songs in SONGS.items() for song in songs):
         assert (found[song].split, found[song].rate_hz) == (part, RATE)
-        assert found[song].seconds == pytest.approx(1 + number / 10, abs=1e-4)
+        assert found[song].seconds == pytest.approx(0.7 + number / 100, abs=1e-4)
 
 
 def decoded(path: Path, number: int) -> np.ndarray:
@@ -214,9 +214,9 @@ def test_a_stretch_of_a_stream_is_that_of_the_stream_decoded_from_its_start(stem
     recording = quiet(f"musdb18:{stems_mp4}?stem=other")[-1]
     whole, original = decoded(recording.paths[0], 3), tone("other", recording.seconds, 6).mean(axis=0)
     assert np.abs(whole[: len(original)] - original).max() < 0.02
-    for start in (0, 1, 1023, 1024, 2048, 2049, 5000, 30000, len(original) - 9000):
-        part = corpora.read(recording, start / RATE, 8000 / RATE, RATE)
-        assert np.abs(part - whole[start : start + 8000]).max() < 1e-6, start
+    for start in (0, 1, 1023, 1024, 2048, 2049, 5000, 20000, len(original) - 4100):
+        part = corpora.read(recording, start / RATE, 4000 / RATE, RATE)
+        assert np.abs(part - whole[start : start + 4000]).max() < 1e-6, start
     tail = corpora.read(recording, recording.seconds - 0.1, 0.2, RATE)
     assert np.abs(tail[:4410] - whole[len(original) - 4410 : len(original)]).max() < 1e-6 and not tail[4411:].any()
 
@@ -243,7 +243,7 @@ def test_listing_reads_headers_and_reading_only_its_stretch(tmp_path, stems_mp4)
     assert quiet(f"musdb18:{top}") == whole
     assert np.array_equal(corpora.read(whole[-1], 0.1, 0.2, 24000), before)
     with pytest.raises(BadInput, match=r"Seven's.stem.mp4: (cannot be decoded|truncated).*replace or remove"):
-        corpora.read(whole[-1], 1.2, 0.2, 24000)
+        corpora.read(whole[-1], 0.5, 0.2, 24000)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -258,11 +258,11 @@ def test_broken_and_missing_songs_are_told(tmp_path, stems_mp4) -> None:
     top = tmp_path / "musdb18"
     shutil.copytree(stems_mp4, top)
     cut = top / "train" / f"{SONGS['train'][0]}.stem.mp4"
-    write_mp4(cut, [tone(stem, 1) for stem in STEMS], first=True)
+    write_mp4(cut, [tone(stem, 0.5) for stem in STEMS], first=True)
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 9 // 10])
     end = top / "train" / f"{SONGS['train'][1]}.stem.mp4"
     end.write_bytes(end.read_bytes()[: end.stat().st_size * 9 // 10])
-    write_mp4(top / "train" / f"{SONGS['train'][2]}.stem.mp4", [tone("mixture", 1)] * 2)
+    write_mp4(top / "train" / f"{SONGS['train'][2]}.stem.mp4", [tone("mixture", 0.3)] * 2)
     touch(top / "train/._Zeno - Signs.stem.mp4")
     with pytest.warns(UserWarning) as told:
         assert len(corpora.load(f"musdb18:{top}?stem=vocals")) == 4
@@ -275,7 +275,7 @@ def test_broken_and_missing_songs_are_told(tmp_path, stems_mp4) -> None:
         assert part in message
     hq = musdb_hq(tmp_path / "musdb18hq")
     (hq / "test/E - Six/drums.wav").unlink()
-    with pytest.warns(UserWarning, match=r"HQ: skipped 144 of 150 songs: test/E - Six \(drums.wav: missing\), 143 that"):
+    with pytest.warns(UserWarning, match=r"skipped 144 of 150 songs: test/E - Six \(drums.wav: missing\), 143 that"):
         assert len(corpora.load(f"musdb18:{hq}?stem=drums")) == 6
     assert len(quiet(f"musdb18:{hq}")) == 7
 
@@ -305,13 +305,14 @@ def archive(folder: Path) -> Path:
 
 WRONG = {  # what is there: (maker, corpus with its path as TOP, what the message says)
     "nothing": (lambda folder: folder, "vctk:TOP", r"No such file.*wav48_silence_trimmed \(version 0.92\) or wav48"),
-    "no songs": (lambda folder: folder, "musdb18:TOP", "No such file.*ARTIST - TITLE.stem.mp4.*lib.download musdb18-hq"),
+    "no songs": (lambda folder: folder, "musdb18:TOP", "No such file.*- TITLE.stem.mp4.*lib.download musdb18-hq"),
     "a download": (hidden_download, "vctk:TOP", "not finished: run `python -m lib.download vctk --to .*again"),
     "zip": (archive, "vctk:TOP", "holds VCTK-Corpus-0.92.zip, and lacks.*unpack .*VCTK-Corpus-0.92.zip and give"),
     "a zip": (lambda f: archive(f) / "VCTK-Corpus-0.92.zip", "vctk:TOP", "Not a directory; unpack .*0.92.zip and give"),
     "hq as vctk": (musdb_hq, "vctk:TOP", "vctk TOP: is MUSDB18-HQ; write musdb18:TOP, or give the path of VCTK"),
     "vctk as musdb": (vctk_092, "musdb18:TOP", "musdb18 TOP: is VCTK 0.92; write vctk:TOP"),
-    "mp4 as vctk": (only("train/A - B.stem.mp4"), "vctk:TOP", "is MUSDB18; write musdb18:TOP"),
+    "mp4 as vctk": (only("train/A - B.stem.mp4"), "vctk:TOP",
+                    "is MUSDB18; write musdb18:TOP"),
     "above": (only("c/wav48/p1/", "d/train/a/mixture.wav"), "vctk:TOP", "VCTK 0.80 is in TOP/c; write vctk:TOP/c$"),
     "above both": (only("c/wav48/p1/", "d/train/a/mixture.wav"), "musdb18:TOP", "HQ is in TOP/d; write musdb18:TOP/d$"),
     "below": (lambda f: vctk_080(f) / "wav48", "vctk:TOP", "wav48: VCTK 0.80 is in .*; write vctk:"),
@@ -361,7 +362,7 @@ def test_clips_and_renderings_take_them(tmp_path, stems_mp4, monkeypatch) -> Non
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
     folders = set()
     for stem in ("vocals", "bass"):
-        clips = ClipConfig(corpus=f"musdb18:{stems_mp4}?stem={stem}", split="test", clip_s=0.6, sample_rate_hz=8000)
+        clips = ClipConfig(corpus=f"musdb18:{stems_mp4}?stem={stem}", split="test", clip_s=0.5, sample_rate_hz=8000)
         with pytest.warns(UserWarning) as told:
             made = render(RenderConfig(clips=clips, spectrogram={"sample_rate_hz": 8000}, clips_per_effect=3))
         assert len(told) == 1 and "skipped 143 of 150 songs" in str(told[0].message)
@@ -370,7 +371,7 @@ def test_clips_and_renderings_take_them(tmp_path, stems_mp4, monkeypatch) -> Non
         folders.add(made.folder)
     assert len(folders) == 2
     found = quiet(f"musdb18:{stems_mp4}")
-    audio, about = Clips(ClipConfig(corpus="musdb18:x", split="train", clip_s=0.6), found).clip(5)
+    audio, about = Clips(ClipConfig(corpus="musdb18:x", split="train", clip_s=0.5), found).clip(5)
     assert about["group"] in SONGS["train"] and np.isfinite(audio).all()
 
 
