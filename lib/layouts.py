@@ -37,7 +37,8 @@ def find(kind: str, argument: str, choices: dict[str, tuple[str, ...]]) -> tuple
     folder, not readable, not unpacked, another corpus, a folder above or below it; an unknown setting or value.
     """
     path, mark, words = argument.rpartition("?")
-    path, words = (path, words) if mark and re.fullmatch(r"\w*=[^/]*", words) else (argument, "")
+    if not (mark and re.fullmatch(r"\w*=[^/]*", words)) or Path(argument).expanduser().exists():
+        path, words = argument, ""
     top, settings = Path(path).expanduser(), dict([words.split("=", 1)] if words else [])
     for key, value in settings.items():
         if value not in choices.get(key, ()):

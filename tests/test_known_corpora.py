@@ -212,7 +212,7 @@ def decoded(path: Path, number: int) -> np.ndarray:
 
 def test_a_stretch_of_a_stream_is_that_of_the_stream_decoded_from_its_start(stems_mp4) -> None:
     recording = quiet(f"musdb18:{stems_mp4}?stem=other")[-1]
-    whole, original = decoded(recording.paths[0], 3), tone("other", recording.seconds, 6).mean(axis=0)
+    whole, original = decoded(recording.paths[0], 3), tone("other", recording.seconds, 4).mean(axis=0)
     assert np.abs(whole[: len(original)] - original).max() < 0.02
     for start in (0, 1, 1023, 1024, 2048, 2049, 5000, 20000, len(original) - 4100):
         part = corpora.read(recording, start / RATE, 4000 / RATE, RATE)
@@ -242,7 +242,7 @@ def test_listing_reads_headers_and_reading_only_its_stretch(tmp_path, stems_mp4)
         path.write_bytes(content)
     assert quiet(f"musdb18:{top}") == whole
     assert np.array_equal(corpora.read(whole[-1], 0.1, 0.2, 24000), before)
-    with pytest.raises(BadInput, match=r"Seven's.stem.mp4: (cannot be decoded|truncated).*replace or remove"):
+    with pytest.raises(BadInput, match=r"Five.stem.mp4: (cannot be decoded|truncated).*replace or remove"):
         corpora.read(whole[-1], 0.5, 0.2, 24000)
 
 
