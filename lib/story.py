@@ -47,8 +47,8 @@ def _watch(result: Any) -> None:
     before, space = _running["parameters"].model_dump(), get_ipython().user_ns
     if all(re.search(rf"^{name}\b", result.info.raw_cell, re.M) for name in before):
         now = {name: tuple(space[name]) if isinstance(space[name], list) else space[name] for name in before}
-        changed = [f"`{name}` is {now[name]!r}, not {before[name]!r}" for name in before if now[name] != before[name]]
-        text = f"**Stale**: {'; '.join(changed)}. Run all cells below, to the last one, and this note goes."
+        changed = [f"`{name}` was {before[name]!r}, now {now[name]!r}" for name in before if now[name] != before[name]]
+        text = f"**The page below is stale**: {'; '.join(changed)}. Run all of it, and this note goes."
         if changed:
             _running["note"] = display(Markdown(text), display_id=True)
 

@@ -104,8 +104,8 @@ def test_changed_parameters_leave_no_page_stale_unnoticed(cells: list[str], miss
     page = execute([CELLS[0], CELLS[2], *cells])
     table = next(output.data["text/html"] for output in page.cells[-1].outputs)
     if missing:
-        assert notes(page) == ["**Stale**: `settings` is 'random', not 'fixed'. Run all cells below, to the last one, "
-                               "and this note goes."]
+        assert notes(page) == ["**The page below is stale**: `settings` was 'fixed', now 'random'. Run all of it, and "
+                               "this note goes."]
         assert f"{missing} of {BELOW} cells did not run" in table
     else:
         assert notes(page) == [""] and "stale" not in table
