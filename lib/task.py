@@ -1,6 +1,6 @@
 """What Lightning is told: the settings of a run, its loss, optimiser and numbers by epoch, and what to keep of it.
 
-Introduced by story 03; `lib.training` runs it. The latent noise of an epoch follows from (seed, epoch) alone.
+Introduced by story 03; `lib.training` runs it. The noise of an epoch follows from (seed, epoch) alone.
 """
 
 import io
@@ -92,8 +92,9 @@ class Task(pl.LightningModule):
         if self.config.ranks == 1:
             return n, [mean.detach() for mean in means]
         flat = torch.cat([torch.ones(1, device=means[0].device), *(mean.detach().flatten() for mean in means)])
-        count, *sums = self.trainer.strategy.reduce(n * flat, reduce_op="sum").split([1, *(m.numel() for m in means)])
-        return int(count), [total.view_as(mean) / count for total, mean in zip(sums, means, strict=True)]
+        torch.distributed.all_reduce(total := n * flat)
+        count, *sums = total.split([1, *(mean.numel() for mean in means)])
+        return int(count), [part.view_as(mean) / count for part, mean in zip(sums, means, strict=True)]
 
     def _loss(self, x: Tensor, n: int) -> dict[str, Tensor]:
         """Loss of this rank's part x of a batch, of which n examples count."""
@@ -132,8 +133,10 @@ class Task(pl.LightningModule):
             self.sums[name] = self.sums.get(name, 0) + value
 
     def _start(self, part: int) -> None:
-        self.sums, path = {}, [part, self.current_epoch if part == 0 else 0]
-        self.noise.manual_seed(stream(self.config.seed, *path, *([self.global_rank] if self.global_rank else [])))
+        self.sums, epoch = {}, self.current_epoch if part == 0 else 0
+        rank = [self.global_rank] if self.global_rank else []
+        self.noise.manual_seed(stream(self.config.seed, part, epoch, *rank))
+        torch.manual_seed(stream(self.config.seed, 6, part, epoch, *rank))  # of dropout
 
     def _finish(self, part: str) -> dict[str, float]:
         """Means over the examples; the loss is what the objective minimises, up to a constant factor.

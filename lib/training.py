@@ -196,7 +196,8 @@ def _train(
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )
     batches.rank = watched.rank = trainer.global_rank
-    with warnings.catch_warnings():  # Lightning 2.6 calls a name that torch 2.14 has deprecated
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        # Lightning 2.6 calls a name that torch 2.14 has deprecated
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
         try:
             trainer.fit(task, batches, watched, ckpt_path=state, weights_only=True)
