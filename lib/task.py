@@ -176,7 +176,7 @@ class Task(pl.LightningModule):
         if not all(map(math.isfinite, row.values())):
             raise FloatingPointError(f"training left the finite numbers in epoch {self.current_epoch + 1}")
         self.history.append({"epoch": self.current_epoch + 1} | row)
-        self.log_dict(row, rank_zero_only=True)  # the same on every rank
+        self.log_dict(row, sync_dist=self.config.ranks > 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
