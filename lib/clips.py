@@ -8,6 +8,7 @@ Splits are by group, so no person and no song stands on two sides.
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -155,6 +156,7 @@ class Clips:
         self.skipped: dict[str, str] = {}
         self._silent: dict[str, bool] = {}
         self._long = [r for r in self.recordings if r.seconds >= config.clip_s]
+        self._groups = [list(part) for _, part in groupby(self._long, key=lambda r: r.group)]
         short = [r for r in self.recordings if r.seconds < config.clip_s]
         self._skip({r.name: f"{r.seconds:.2f} s, shorter than {config.clip_s} s" for r in short}, fatal=not self._long)
 
@@ -199,10 +201,8 @@ class Clips:
 
     def _choose(self, rng: np.random.Generator, failed: set[str]) -> Recording:
         """A group, each with equal chance, then a recording in it with chance by its seconds."""
-        usable = [r for r in self._long if r.name not in failed]
-        groups = list(dict.fromkeys(r.group for r in usable))
-        group = groups[rng.integers(len(groups))]
-        inside = [r for r in usable if r.group == group]
+        groups = [g for part in self._groups if (g := [r for r in part if r.name not in failed] if failed else part)]
+        inside = groups[rng.integers(len(groups))]
         ends = np.cumsum([r.seconds for r in inside])
         return inside[min(np.searchsorted(ends, rng.random() * ends[-1], side="right"), len(inside) - 1)]
 

@@ -1,4 +1,4 @@
-"""Where sound and digits come from: embedded corpora and any folder, behind one small interface (all stories).
+"""Where sound and digits come from: embedded corpora, VCTK, MUSDB18, any folder, behind one small interface.
 
 `load(corpus)` lists recordings without decoding them, `read(recording, ...)` decodes the stretch that is asked for.
 The split unit, a person or a song, is `Recording.group`. A new corpus is one more function in `LOADERS`.
@@ -9,78 +9,42 @@ import difflib
 import gzip
 import math
 import os
-import re
 import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 
-from lib import ROOT, BadInput
+from lib import ROOT, BadInput, musdb18, vctk
+from lib.recordings import Recording, header, read
+
+__all__ = ["Recording", "digits", "load", "manifest", "read"]
 
 DATA = ROOT / "data"
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
-MARGIN_S = 0.05  # decoded on both sides of a stretch, so that the resampler's edges fall outside it
-MP3_MARGIN_S = 1.0  # the same for MP3, whose decoder is wrong for up to 0.3 s after a seek
-MP3_SLACK_S = 0.1  # an MP3 may end that much before its header says, which is an estimate
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One recording: the sum of the files in `paths`, heard from their common start.
-
-    group: person or song, the unit of a split; name: stable and unique within the corpus; split: the corpus's own
-    split where it has one ("train", "validation", "test"), else None.
-    """
-
-    corpus: str
-    group: str
-    paths: tuple[Path, ...]
-    rate_hz: int
-    seconds: float
-    name: str
-    split: str | None = None
+KNOWN = '"speech", "music", "folder:<path>", "vctk:<path>" or "musdb18:<path>"'
 
 
 def load(corpus: str) -> list[Recording]:
-    """The recordings of a corpus, sorted by name: "speech", "music" or "folder:<path>".
+    """The recordings of a corpus, sorted by name: "speech", "music", "folder:<path>", "vctk:<path>", "musdb18:<path>".
 
     Raises BadInput for an unknown corpus, for a file that the manifest names and data/ lacks, and for a folder that is
-    missing, unreadable or holds no usable audio. One bad file among many in a folder is skipped, with one warning.
+    missing, unreadable, holds no usable audio or another corpus (`lib.layouts`). What cannot be used among much that
+    can is skipped, with one warning that counts and names it.
     """
     kind, colon, argument = str(corpus).partition(":")
     if kind not in LOADERS:
         near = difflib.get_close_matches(kind, LOADERS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise BadInput(f'corpus {corpus!r} is not known; {hint}choose "speech", "music" or "folder:<path>"')
-    if kind == "folder" and not argument:
-        raise BadInput(f'corpus {corpus!r} names no folder; write "folder:" and a path, like "folder:recordings"')
-    if kind != "folder" and colon:
+        raise BadInput(f"corpus {corpus!r} is not known; {hint}choose {KNOWN}")
+    embedded = kind in ("speech", "music")
+    if not embedded and not argument:
+        raise BadInput(f'corpus {corpus!r} names no folder; write "{kind}:" and a path, like "{kind}:recordings"')
+    if embedded and colon:
         raise BadInput(f"corpus {corpus!r}: {kind!r} takes nothing after a colon; write {kind!r}")
     return sorted(LOADERS[kind](argument), key=lambda recording: recording.name)
-
-
-def read(recording: Recording, start_s: float, seconds: float, sample_rate_hz: int) -> np.ndarray:
-    """A stretch of a recording as mono float32 (sample,): mean of the channels, sum of the files, resampled (soxr HQ).
-
-    Always round(seconds * sample_rate_hz) samples; what lies beyond a file's end is zero. Two stretches that overlap
-    agree where they do: a stretch is a slice of the whole recording resampled. Raises BadInput for a stretch that does
-    not start within the recording, and for content that cannot be decoded or is not finite.
-    """
-    if not (0 <= start_s < recording.seconds and seconds > 0 and sample_rate_hz > 0):
-        asked = f"{seconds} s from {start_s} s at {sample_rate_hz} Hz"
-        raise BadInput(f"{recording.name}: cannot read {asked}; it lasts {recording.seconds:.3f} s")
-    count = round(seconds * sample_rate_hz)
-    audio = np.zeros(count, dtype=np.float32)
-    for path in recording.paths:
-        part = _stretch(path, round(start_s * sample_rate_hz), count, sample_rate_hz)
-        audio[: len(part)] += part
-    return audio
 
 
 def digits(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +115,7 @@ def _folder(argument: str) -> list[Recording]:
         try:
             if problem:
                 raise BadInput(problem)
-            rate_hz, seconds = _header(path)
+            rate_hz, seconds = header(path)
         except BadInput as error:
             bad.append(f"{name} ({error})")
         else:
@@ -182,69 +146,10 @@ def _walk(top: Path) -> list[tuple[Path, str]]:
     return sorted(found)
 
 
-def _header(path: Path) -> tuple[int, float]:
-    """Sample rate in Hz and length in s, without decoding the content; BadInput says what is wrong with the file."""
-    try:
-        if path.stat().st_size == 0:
-            raise BadInput("zero bytes")
-        with soundfile.SoundFile(path) as file:
-            if _cut(path, file):
-                raise BadInput("truncated")
-            if file.channels < 1 or file.frames < 2:
-                raise BadInput(f"{file.channels} channels, {file.frames} samples")
-            return file.samplerate, file.frames / file.samplerate
-    except (OSError, soundfile.SoundFileError) as error:
-        raise BadInput(f"not decodable: {str(error).rpartition(': ')[2]}") from None
-
-
-def _cut(path: Path, file: soundfile.SoundFile) -> bool:
-    """Whether a file ends before its content does: by the size in a WAV header, the last Ogg page, the last sample."""
-    sizes = re.search(r"data : (\d+) \(should be (\d+)\)", file.extra_info)
-    if sizes and int(sizes[2]) < int(sizes[1]) < 2**32 - 1:  # a pipe writes the largest number: length unknown
-        return True
-    if file.format == "OGG":
-        with path.open("rb") as raw:
-            raw.seek(max(0, path.stat().st_size - 65307))  # the largest page of RFC 3533
-            tail = raw.read()
-        page = tail[max(0, tail.rfind(b"OggS")) :]
-        return len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
-    slack = int(MP3_SLACK_S * file.samplerate) if file.format == "MP3" else 0
-    try:
-        file.seek(max(0, file.frames - 1 - slack))
-        return len(file.read(1)) < min(1, file.frames)
-    except soundfile.SoundFileError:
-        return True
-
-
-def _stretch(path: Path, start: int, count: int, sample_rate_hz: int) -> np.ndarray:
-    """Samples start to start + count of a file resampled to sample_rate_hz; shorter where the file ends."""
-    mp3 = path.suffix.lower() == ".mp3"
-    margin = sample_rate_hz * (MP3_MARGIN_S if mp3 else MARGIN_S)
-    try:
-        with soundfile.SoundFile(path) as file:
-            common = math.gcd(file.samplerate, sample_rate_hz)
-            step_in, step_out = file.samplerate // common, sample_rate_hz // common
-            block = max(0, math.floor((start - margin) / step_out))  # both rates meet at block edges
-            first = block * step_in
-            wanted = math.ceil((start + count + margin) / step_out) * step_in - first
-            wanted = max(0, min(wanted, file.frames - first))
-            file.seek(min(first, file.frames))
-            audio = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)  # (sample,)
-            rate_hz, lacking = file.samplerate, wanted - len(audio)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise BadInput(f"{path}: cannot be decoded ({error}); replace or remove the file") from None
-    if lacking > mp3 * MP3_SLACK_S * rate_hz:
-        raise BadInput(f"{path}: truncated, {lacking} samples of {wanted} are missing; replace or remove the file")
-    if not np.isfinite(audio).all():
-        raise BadInput(f"{path}: holds NaN or infinite samples; replace or remove the file")
-    if rate_hz != sample_rate_hz:
-        audio = soxr.resample(audio, rate_hz, sample_rate_hz)
-    offset = start - block * step_out
-    return audio[offset : offset + count]
-
-
 LOADERS: dict[str, Callable[[str], list[Recording]]] = {
     "speech": lambda _: _embedded("speech"),
     "music": lambda _: _embedded("music"),
     "folder": _folder,
+    "vctk": vctk.load,
+    "musdb18": musdb18.load,
 }

@@ -34,13 +34,14 @@ FACTOR = 1.5  # an archive may unpack to that many times what is known
 class Corpus:
     """An archive and what it becomes.
 
-    size: of the archive, bytes, exact; unpacked: bytes, about; folder: its name under --to, as in runs/full.yml;
-    sounds: sub-folders that lib.corpora takes; hash: "sha256:...", or None where none is known: then the size has to
-    match, and the hash that was found is printed.
+    loader: its name in lib.corpora; size: of the archive, bytes, exact; unpacked: bytes, about; folder: its name under
+    --to, as in runs/full.yml; sounds: sub-folders that have to be there; hash: "sha256:...", or None where none is
+    known: then the size has to match, and the hash that was found is printed.
     """
 
     title: str
     licence: str
+    loader: str
     url: str
     size: int
     unpacked: int
@@ -53,7 +54,7 @@ CORPORA = {
     # https://datashare.ed.ac.uk/handle/10283/3443; its links with /bitstream/handle/ answer with a page of text. Hash:
     # torchaudio 2.11 (datasets/vctk.py) and, with the size, tensorflow_datasets (url_checksums/vctk.txt).
     "vctk": Corpus(
-        title="VCTK, version 0.92: 110 speakers, 48 kHz", licence="CC-BY-4.0", size=11_747_302_977,
+        title="VCTK, version 0.92: 110 speakers, 48 kHz", licence="CC-BY-4.0", loader="vctk", size=11_747_302_977,
         url="https://datashare.ed.ac.uk/server/api/core/bitstreams/535f4286-e54c-4038-838c-a02285e32cb2/content",
         folder="VCTK-Corpus-0.92", sounds=("wav48_silence_trimmed",), unpacked=12_500_000_000,  # FLAC hardly packs
         hash="sha256:f96258be9fdc2cbff6559541aae7ea4f59df3fcaf5cf963aae5ca647357e359c",
@@ -62,6 +63,7 @@ CORPORA = {
     # (datasets/musdb_hq.py). Unpacked: ten hours, five files a song, 16 bits in stereo.
     "musdb18-hq": Corpus(
         title="MUSDB18-HQ, version 1.0.0: 150 songs with stems, 44.1 kHz", licence="for academic use only",
+        loader="musdb18",
         url="https://zenodo.org/records/3338373/files/musdb18hq.zip", size=22_656_664_047,
         folder="musdb18hq", sounds=("train", "test"), unpacked=32_000_000_000,
         hash="sha256:baac80d0483c61d74b2e5f3be75fa557eec52898339e6aa45c1fa48833c5d21d",
@@ -69,16 +71,16 @@ CORPORA = {
 }
 
 
-def fetch(corpus: Corpus, to: Path, yes: bool = False) -> list[str]:
+def fetch(corpus: Corpus, to: Path, yes: bool = False) -> str:
     """Download and unpack a corpus into to / corpus.folder, after a question on the terminal unless `yes`.
 
-    Returns what lib.corpora takes, "folder:<path>" for each of `sounds`; an empty list when the answer was no.
+    Returns what lib.corpora takes, "vctk:<path>"; nothing when the answer was no.
     BadInput, before anything is downloaded: no terminal to ask on, too little space, a target that holds something
     else; later: what `download` and `unpack` say, a target that cannot be written, a full disk.
     """
     to = Path(os.path.expanduser(to)).absolute()
     final, work = to / corpus.folder, to / f".{corpus.folder}.download"
-    found = [f"folder:{final / name}" for name in corpus.sounds]
+    found = f"{corpus.loader}:{final}"
     try:
         if _whole(final, corpus):
             print(f"{final} is there already, nothing is downloaded")
@@ -94,7 +96,7 @@ def fetch(corpus: Corpus, to: Path, yes: bool = False) -> list[str]:
         if not yes and not sys.stdin.isatty():
             raise BadInput("standard input is not a terminal, so nobody can be asked; add --yes to download")
         if not yes and input("Download it? [y/N] ").strip().lower() not in ("y", "yes"):
-            return []
+            return ""
         work.mkdir(parents=True, exist_ok=True)
         with FileLock(work / "lock", timeout=0):
             if not _whole(final, corpus):  # else another process was faster
@@ -222,7 +224,7 @@ def main(arguments: list[str] | None = None, corpora: dict[str, Corpus] = CORPOR
         parser.exit(130, "\nstopped; run again, it goes on from there\n")
     if not found:
         parser.exit(1, "nothing was downloaded\n")
-    print("what a story takes as corpus:", *found, sep="\n")
+    print("what a story takes as corpus:", found, sep="\n")
 
 
 if __name__ == "__main__":

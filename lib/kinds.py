@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 CORPORA = ("speech", "music")
+FOLDERS = ("folder", "vctk", "musdb18")
+WANTED = '"speech", "music", "folder:PATH", "vctk:PATH" or "musdb18:PATH"'
 
 
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
@@ -15,17 +17,18 @@ def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
 
 
 def _sound(corpus: str) -> str:
-    if corpus in CORPORA or (corpus.startswith("folder:") and corpus != "folder:"):
+    kind, _, path = corpus.partition(":")
+    if corpus in CORPORA or (kind in FOLDERS and path):
         return corpus
-    raise ValueError(f'{did_you_mean(corpus, CORPORA)} (or "folder:PATH", any folder of sound files)')
+    raise ValueError(f'{did_you_mean(corpus, CORPORA)} (or {", ".join(f"{each}:PATH" for each in FOLDERS)})')
 
 
 def _any_corpus(corpus: str) -> str:
     return corpus if corpus == "digits" else _sound(corpus)
 
 
-Sound = Annotated[str, AfterValidator(_sound), Field(description='"speech", "music" or "folder:PATH"')]
-Corpus = Annotated[str, AfterValidator(_any_corpus), Field(description='"digits", "speech", "music" or "folder:PATH"')]
+Sound = Annotated[str, AfterValidator(_sound), Field(description=WANTED)]
+Corpus = Annotated[str, AfterValidator(_any_corpus), Field(description=f'"digits", {WANTED}')]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="seed of everything random")]
 Count = Annotated[int, Field(ge=1, description="how many, at least 1")]
 Seconds = Annotated[float, Field(ge=0.5, le=60, description="length of a clip, s")]

@@ -25,7 +25,7 @@ from lib import BadInput, corpora, theory
 IDX = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}  # http://yann.lecun.com/exdb/mnist
 UNPACKED = 2**31  # bytes that a gzipped file may unpack to, since they are held in memory
 LEADING = 8  # eigenvalues that are shown
-WANTED = "give a .npy or IDX file, a folder of wav, flac, ogg or mp3, or one of digits, speech, music"
+WANTED = "give a .npy or IDX file, a folder of wav, flac, ogg or mp3, digits, speech, music, vctk:PATH or musdb18:PATH"
 
 
 def predict_data(data: str, latents: int, weight: float = 1.0, reduction: str = "mean-sum", clips: int = 1000) -> dict:

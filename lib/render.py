@@ -180,7 +180,7 @@ def _fingerprint(corpus: str) -> str:
 def _clips(config: ClipConfig, fingerprint: str) -> Clips:
     """The clips of a config, opened once per process and state of the corpus."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "folder .*skipped")  # told when the fingerprint was taken
+        warnings.filterwarnings("ignore", "(folder|vctk|musdb18) .*skipped")  # told when the fingerprint was taken
         return Clips(config)
 
 

@@ -20,7 +20,7 @@ beta: float = 1.0  # weight of the KL term in the report's loss
 epochs: int = 1  # passes over the training images
 learning_rate: float = 1.0e-2  # peak step size of Adam
 batch_size: int = 128  # images a step
-train_images: int = 58000  # training images; the last 2,000 of MNIST's 60,000 choose the best epoch
+train_images: int = 30000  # training images; the last 2,000 of MNIST's 60,000 choose the best epoch
 logger: str = "csv"  # where curves go beside the CSV: csv, tensorboard, wandb, wandb_offline
 seed: int = 1234  # of the weights, the order of images and the latent noise
 

@@ -16,7 +16,7 @@
 # %% tags=["parameters"]
 corpora: list = ["digits", "speech", "music"]  # data sets: digits, speech, music, folder:<path>
 latent: int = 16  # number of latent units
-relative_betas: list = [1.3, 0.8, 0.5, 0.25, 0.1, 0.03]  # betas in units of each edge
+relative_betas: list = [1.3, 0.5, 0.1, 0.03]  # betas in units of each edge
 train_images: int = 10000  # digits
 train_clips: int = 200  # clips of sound
 checked: int = 3  # how many of the public losses are tried in training

@@ -14,7 +14,7 @@
 # %% tags=["parameters"]
 corpora: list = ["speech", "music"]  # corpora of sound
 seeds: list = [1]  # of the final trainings
-remedy_images: int = 6000  # digits on which the remedies are compared
+remedy_images: int = 4000  # digits on which the remedies are compared
 epochs: int = 1  # passes over 58,000 digits of the repaired net
 train_clips: int = 400  # clips in the training set
 test_clips: int = 100  # clips of test voices or songs; as many for validation

@@ -24,8 +24,8 @@ n_neighbors: int = 15  # of UMAP: small sees local, large sees global structure
 min_dist: float = 0.1  # of UMAP: how tightly points may lie
 grid_clips: list = [25, 50, 100]  # of the experiment: clips of each effect, whatever the number of effects
 sweep_clips: int = 50  # of the sweep over UMAP's settings: clips of each effect, all effects
-sweep_neighbors: list = [5, 15, 50, 150]  # n_neighbors of the sweep
-sweep_min_dists: list = [0.0, 0.1, 0.5]  # min_dist of the sweep
+sweep_neighbors: list = [5, 15, 50]  # n_neighbors of the sweep
+sweep_min_dists: list = [0.0, 0.5]  # min_dist of the sweep
 seed: int = 42  # of the clips, the settings, PCA and UMAP
 
 # %%

@@ -16,9 +16,9 @@ corpora: list = ["speech", "music"]  # speech, music, folder:<path>
 sets: list = ["fixed"]  # of clips: fixed (settings at 0.5), clean (and the five effects), twelve (classes)
 left_out: list = ["flanger"]  # effects left out of the encoder's training in turn
 joint: bool = False  # also speech and music together, both ways of transfer beside it
-clips_per_effect: int = 100  # of each corpus and setting
+clips_per_effect: int = 80  # of each corpus and setting
 folds: int = 2  # of persons or songs: each is held out once
-epochs: int = 20  # passes over the training clips
+epochs: int = 16  # passes over the training clips
 seed: int = 42  # of the clips and their settings, folds and nets
 
 # %%

@@ -134,7 +134,8 @@ def test_digits_say_what_is_wrong(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("corpus", "message"),
-    [("speach", "did you mean 'speech'"), ("", "choose"), ("vctk", "choose"), ("folder:", "folder:recordings"),
+    [("speach", "did you mean 'speech'"), ("", "choose"), ("vctk", "names no folder"), ("folder:", "folder:recordings"),
+     ("musdb18:", "musdb18:recordings"),
      ("folder", "names no folder"), ("speech:en", "nothing after a colon"), (None, "choose"), (3, "choose")],
 )
 def test_an_unknown_corpus_is_an_error_that_says_what_would_be_right(corpus, message):

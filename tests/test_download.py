@@ -35,7 +35,7 @@ from lib.unpack import unpack
 
 WAV = next((ROOT / "data").glob("*/**/*.ogg")).read_bytes()
 NOISE = random.Random(0).randbytes(300_000)
-FILES = {"wav48/p225/p225_001.ogg": WAV, "wav48/p226/p226_001.ogg": WAV, "txt/p225/p225_001.txt": b"Please", "n": NOISE}
+FILES = {"wav48/p225/p225_001.wav": WAV, "wav48/p226/p226_001.wav": WAV, "txt/p225/p225_001.txt": b"Please", "n": NOISE}
 
 
 class Server(ThreadingHTTPServer):
@@ -135,8 +135,8 @@ def server():
 
 def tiny(server: Server, **changes) -> Corpus:
     """What the server serves, as a corpus."""
-    known = {"title": "Tiny, version 3", "licence": "CC0", "url": server.url, "size": len(server.body),
-             "unpacked": 400_000, "folder": "Tiny-3", "sounds": ("wav48",),
+    known = {"title": "Tiny, version 3", "licence": "CC0", "loader": "vctk", "url": server.url,
+             "size": len(server.body), "unpacked": 400_000, "folder": "Tiny-3", "sounds": ("wav48",),
              "hash": f"sha256:{hashlib.sha256(server.body).hexdigest()}"}
     return Corpus(**known | changes)
 
@@ -160,13 +160,14 @@ def test_the_hashes_are_those_of_torchaudio() -> None:
 def test_folders_are_those_of_the_full_run() -> None:
     text = (ROOT / "runs/full.yml").read_text()
     for corpus in CORPORA.values():
-        assert f"folder:/corpora/{corpus.folder}/{corpus.sounds[0]}" in text
+        assert f"{corpus.loader}:/corpora/{corpus.folder}" in text
 
 
 def test_what_was_fetched_is_a_corpus(server, tmp_path, capsys) -> None:
     found = fetch(tiny(server), tmp_path / "new/place", yes=True)
-    assert found == [f"folder:{tmp_path}/new/place/Tiny-3/wav48"]
-    assert {recording.group for recording in corpora.load(found[0])} == {"p225", "p226"}
+    assert found == f"vctk:{tmp_path}/new/place/Tiny-3"
+    with pytest.warns(UserWarning, match="skipped 107 of 109 persons"):
+        assert {recording.group for recording in corpora.load(found)} == {"p225", "p226"}
     assert tree(tmp_path / "new/place/Tiny-3") == FILES
     assert os.listdir(tmp_path / "new/place") == ["Tiny-3"]  # no archive, no lock
     out = capsys.readouterr().out
@@ -332,7 +333,7 @@ def test_a_process_killed_while_it_unpacked(server, tmp_path) -> None:
     """It had the archive; what it left is cleaned, and unpacked anew without a request."""
     work = part(tmp_path).parent
     (work / "unpacked/wav48/p225").mkdir(parents=True)
-    (work / "unpacked/wav48/p225/p225_001.ogg").write_bytes(b"half")
+    (work / "unpacked/wav48/p225/p225_001.wav").write_bytes(b"half")
     (work / "unpacked/stranger").write_bytes(b"old")
     (work / "archive").write_bytes(server.body)
     fetch(tiny(server), tmp_path, yes=True)
@@ -453,7 +454,7 @@ def test_the_command_end_to_end(server, tmp_path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[:2] == ["Tiny, version 3", "licence   CC0"]
-    assert lines[-2:] == ["what a story takes as corpus:", f"folder:{tmp_path}/Tiny-3/wav48"]
+    assert lines[-2:] == ["what a story takes as corpus:", f"vctk:{tmp_path}/Tiny-3"]
     assert tree(tmp_path / "Tiny-3") == FILES
     assert {stat.S_IMODE(path.stat().st_mode) & 0o111 for path in tmp_path.rglob("*") if path.is_file()} == {0}
     again = run(program(tiny(server), tmp_path), stdin=subprocess.DEVNULL)  # done: nothing to ask

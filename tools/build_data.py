@@ -5,9 +5,9 @@
     python tools/build_data.py --packages DIR    # take the .deb and .tgz files from DIR, download nothing
     python tools/build_data.py --card            # print the tables of book/data_card.md, measured
 
-Needs `apt-get` with the Debian archive, `npm` and `dpkg-deb`, no root; and the Python package av, which reads G.722
-(`pip install -e ".[data]"`). Hashes are equal for the package versions below and the locked versions of soundfile, soxr
-and numpy on x86-64 Linux; elsewhere the Vorbis encoder, which computes in floating point, may round otherwise.
+Needs `apt-get` with the Debian archive, `npm` and `dpkg-deb`, no root. Hashes are equal for the package versions below
+and the locked versions of soundfile, soxr and numpy on x86-64 Linux; elsewhere the Vorbis encoder, which computes in
+floating point, may round otherwise.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from lib import ROOT
 
 CUDA, LINUX = ("nvidia-", "cuda-", "triton"), ' ; sys_platform == "linux"'
-EXTRAS = ("test",)  # loggers and data are installed by those who want them
+EXTRAS = ("test",)  # loggers are installed by those who want them
 
 
 def name(text: str) -> str:
