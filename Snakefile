@@ -2,9 +2,9 @@
 
 A run is a file in runs/: `stories:` holds each story's parameters, `scatter:` names list parameters whose elements are
 first computed one by one, in parallel; the story itself then finds every artifact and gathers; `first:` names the
-stories that take longest, which start first. A page is made again when its story, its parameters, the lib modules it
-imports, the data or the lock change. On a cluster: add `--executor slurm` (or any other Snakemake executor plugin), the
-graph stays as it is.
+stories that take longest, which start first; `resources:` says what a story's jobs need, beyond NEEDS. A page is made
+again when its story, its parameters, the lib modules it imports, the data or the lock change. On a cluster: add
+`--profile profiles/slurm` (or another executor plugin's), the graph stays as it is.
 """
 
 import base64
@@ -21,6 +21,7 @@ run = read_run(Path("runs") / f"{RUN}.yml")
 OUT = f"{artifacts.root()}/{RUN}"
 STORIES = run["stories"]
 FIRST = run.get("first", [])
+NEEDS = {"mem_mb": 4000, "runtime": 120, "gpu": 0}  # of a job, beside one core: MB, minutes, devices
 STRICT = "-n -W --keep-going" if RUN in ("quick", "report") else "-n"  # other corpora: the introduction quotes ours
 shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false; ")
 
@@ -46,6 +47,16 @@ def urgency(story):
     return len(FIRST) - FIRST.index(story) if story in FIRST else 0
 
 
+def need(name):
+    """What a job of a story may take; a job that died for too little may take more."""
+
+    def most(wildcards, attempt):
+        asked = run.get("resources", {}).get(wildcards.story, {}).get(name, NEEDS[name])
+        return asked if name == "gpu" else asked * attempt
+
+    return most
+
+
 def encoded(parameters):
     return base64.b64encode(yaml.safe_dump(parameters).encode()).decode()
 
@@ -55,6 +66,11 @@ def code(story):
     source = f"notebooks/{story}.py"
     files = [source, "data/manifest.csv", "requirements.txt"]
     return files + [str(path) for path in artifacts.closure(Path(source).read_text(encoding="utf-8"))]
+
+
+localrules:
+    book,
+    results,
 
 
 wildcard_constraints:
@@ -97,6 +113,10 @@ rule story:
         notebook="notebooks/{story}.ipynb",
         encoded=lambda w: encoded(STORIES[w.story]),
     priority: lambda w: urgency(w.story)
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
     shell:
         PAPERMILL
 
@@ -111,5 +131,9 @@ rule point:
         notebook="notebooks/{story}.ipynb",
         encoded=lambda w: encoded(points(w.story)[w.point]),
     priority: lambda w: urgency(w.story)
+    resources:
+        mem_mb=need("mem_mb"),
+        runtime=need("runtime"),
+        gpu=need("gpu"),
     shell:
         PAPERMILL

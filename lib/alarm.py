@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from lib import BadInput, objective
 
@@ -65,6 +66,11 @@ class CollapseAlarm(pl.Callback):
         every = max(1, steps // WINDOWS) if 0 < steps < math.inf else ENDLESS
         stepped, self.step = step != self.step, step  # False while gradients accumulate
         if stepped and (step % every == 0 or step == steps):
+            if trainer.world_size > 1:  # each rank saw its part of the batches, all look at the whole
+                for name, part in ({"count": torch.tensor(self.count)} | self.sums).items():
+                    total = trainer.strategy.reduce(part.to(trainer.strategy.root_device), reduce_op="sum").cpu()
+                    self.sums[name] = total
+                self.count = int(self.sums.pop("count"))
             self._look(step, ends=step == steps)
 
     def _look(self, step: int, ends: bool) -> None:

@@ -74,11 +74,17 @@ def equalised(x: Tensor, amount: float, generator: torch.Generator, terms: int =
 
 
 class Batches:
-    """The batches of an epoch: shuffled by (seed, epoch) where there is a seed, else in the order of the indices."""
+    """The batches of an epoch: shuffled by (seed, epoch) where there is a seed, else in the order of the indices.
 
-    def __init__(self, dataset: ArrayDataset, indices: np.ndarray, batch_size: int, seed: int | None = None):
+    ranks: processes that share each batch; `rank`, set later, gets every ranks-th example. Where a batch has fewer
+    examples than there are ranks, those left over get its first example, which counts nothing.
+    """
+
+    def __init__(
+        self, dataset: ArrayDataset, indices: np.ndarray, batch_size: int, seed: int | None = None, ranks: int = 1
+    ):
         self.dataset, self.indices, self.batch_size, self.seed = dataset, indices, batch_size, seed
-        self.epoch = 0
+        self.epoch, self.rank, self.ranks = 0, 0, ranks
 
     def __len__(self) -> int:
         return math.ceil(len(self.indices) / self.batch_size)
@@ -88,4 +94,10 @@ class Batches:
         if self.seed is not None:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
         for start in range(0, len(order), self.batch_size):
-            yield self.dataset.__getitems__(order[start : start + self.batch_size])
+            batch = order[start : start + self.batch_size]
+            yield self.dataset.__getitems__(batch[self.rank :: self.ranks] if self.rank < len(batch) else batch[:1])
+
+    def counted(self, index: int) -> int:
+        """How many examples of batch `index` count on this rank."""
+        size = min(self.batch_size, len(self.indices) - index * self.batch_size)
+        return len(range(self.rank, size, self.ranks))

@@ -5,6 +5,7 @@ import warnings
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from lib.batches import ArrayDataset, stream
@@ -70,7 +71,7 @@ def train_and_name(
         task = _Task(net, epochs * len(loader), torch.Generator().manual_seed(stream(seed, 5)))
         trainer = pl.Trainer(
             accelerator="auto", devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False,
+            enable_progress_bar=False, enable_model_summary=False, plugins=LightningEnvironment(),  # within SLURM, too
         )
         with warnings.catch_warnings():  # Lightning 2.6 calls a name that torch 2.14 has deprecated
             warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)

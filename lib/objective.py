@@ -51,21 +51,28 @@ def reduced_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, weight: 
     return error + weight * (kl.mean() if reduction.endswith("-mean") else kl.sum())
 
 
-def free_bits_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: float, floor: float) -> Tensor:
+def free_bits_loss(
+    x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: float, floor: float, whole: Tensor | None = None
+) -> Tensor:
     """The report's loss in which a unit's first `floor` nats cost nothing. Kingma et al. 2016, "free bits".
 
-    The KL of a unit, averaged over the batch, counts as `floor` nats where it is below.
+    The KL of a unit, averaged over the batch, counts as `floor` nats where it is below. whole: those of the whole
+    batch, (latent,), where x is the part of it on this device.
     """
-    return squared_error_mean(x, x_hat) + beta * kl_per_unit(mu, log_var).mean(0).clamp(min=floor).sum()
+    units = kl_per_unit(mu, log_var).mean(0)
+    units = units if whole is None else units + (whole - units).detach()  # their values, the gradient of this part
+    return squared_error_mean(x, x_hat) + beta * units.clamp(min=floor).sum()
 
 
-def calibrated_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+def calibrated_loss(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, whole: Tensor | None = None) -> Tensor:
     """The report's loss with beta = 2 sigma2 / N, where sigma2 is the batch's own squared error: nothing left to tune.
 
     Its gradient is that of `calibrated_nats` times 2 mse / N. Rybkin, Daniilidis and Levine 2021 (sigma-VAE).
+    whole: the squared error of the whole batch, where x is the part of it on this device.
     """
     mse = squared_error_mean(x, x_hat)
-    return mse + 2 * mse.detach() / values(x) * kl_sum_latent_mean_batch(mu, log_var)
+    sigma2 = mse.detach() if whole is None else whole
+    return mse + 2 * sigma2 / values(x) * kl_sum_latent_mean_batch(mu, log_var)
 
 
 def calibrated_nats(mse: Tensor | float, kl: Tensor | float, n_values: int) -> Tensor:

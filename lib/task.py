@@ -1,6 +1,6 @@
 """What Lightning is told: the settings of a run, its loss, optimiser and numbers by epoch, and what to keep of it.
 
-Introduced by story 03; `lib.training` runs it. The latent noise of an epoch follows from (seed, epoch) alone.
+Introduced by story 03; `lib.training` runs it. The noise of an epoch follows from (seed, epoch) alone.
 """
 
 import io
@@ -48,7 +48,14 @@ class TrainingConfig(BaseModel):
     seed: int = Field(1234, ge=0)
     validation_examples: int = Field(2048, ge=1)  # at most so many are looked at after an epoch
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = Field(1, ge=1)  # of each node; they share every batch, batch_size counts all of them
+    num_nodes: int = Field(1, ge=1)  # machines, see lib.ranks
     logger: Literal["csv", "tensorboard", "wandb", "wandb_offline"] = "csv"  # a CSV is always written
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train together, one a device."""
+        return self.devices * self.num_nodes
 
 
 class Task(pl.LightningModule):
@@ -80,7 +87,17 @@ class Task(pl.LightningModule):
         ramp = {"constant": 1.0, "warm_up": 2 * done, "cyclical": 2 * (4 * done % 1)}[self.config.beta_schedule]
         return self.config.beta * min(ramp, 1.0)
 
-    def _loss(self, x: Tensor) -> dict[str, Tensor]:
+    def _whole(self, n: int, *means: Tensor) -> tuple[int, list[Tensor]]:
+        """Examples of all ranks, and means over these; n: those of this rank, over which the given means are."""
+        if self.config.ranks == 1:
+            return n, [mean.detach() for mean in means]
+        flat = torch.cat([torch.ones(1, device=means[0].device), *(mean.detach().flatten() for mean in means)])
+        torch.distributed.all_reduce(total := n * flat)
+        count, *sums = total.split([1, *(mean.numel() for mean in means)])
+        return int(count), [part.view_as(mean) / count for part, mean in zip(sums, means, strict=True)]
+
+    def _loss(self, x: Tensor, n: int) -> dict[str, Tensor]:
+        """Loss of this rank's part x of a batch, of which n examples count."""
         bernoulli = self.config.objective == "bernoulli"
         if bernoulli:  # grey is a probability: new binary pixels each time
             if not (x.min() >= 0 and x.max() <= 1):
@@ -94,24 +111,32 @@ class Task(pl.LightningModule):
         else:
             mse = objective.squared_error_mean(x, x_hat)
         units = objective.kl_per_unit(mu, log_var).mean(0)
-        for name, value in (("mse", mse), ("kl", kl), ("units", units), ("n", 1)):
-            self.sums[name] = self.sums.get(name, 0) + len(x) * (value.detach() if name != "n" else 1)
+        whole_n, (mse_, kl_, units_) = self._whole(n, mse, kl, units)
+        self._add(mse=whole_n * mse_, kl=whole_n * kl_, units=whole_n * units_, n=whole_n)
         if bernoulli:
             loss = self.n_values * mse + self._beta() * kl
             if self.config.samples > 1:
                 loss = importance_weighted(self.model, x, mu, log_var, self.config.samples, self.noise).mean()
-                self.sums["bound"] = self.sums.get("bound", 0) + len(x) * loss.detach()
+                self._add(bound=whole_n * self._whole(n, loss)[1][0])
         elif self.config.objective == "calibrated":
-            loss = objective.calibrated_loss(x, x_hat, mu, log_var)
+            loss = objective.calibrated_loss(x, x_hat, mu, log_var, mse_)
         elif self.config.objective == "free_bits":
-            loss = objective.free_bits_loss(x, x_hat, mu, log_var, self._beta(), self.config.floor)
+            loss = objective.free_bits_loss(x, x_hat, mu, log_var, self._beta(), self.config.floor, units_)
         else:
             loss = objective.reduced_loss(x, x_hat, mu, log_var, self._beta(), self.config.reduction)
-        return {"loss": loss, "mu": mu.detach(), "log_var": log_var.detach()}
+        if self.config.ranks > 1:  # the gradient is the mean over ranks, whose parts may differ by an example
+            loss = loss * (n * self.config.ranks / whole_n)
+        return {"loss": loss, "mu": mu[:n].detach(), "log_var": log_var[:n].detach()}
+
+    def _add(self, **values: Any) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value
 
     def _start(self, part: int) -> None:
-        self.sums = {}
-        self.noise.manual_seed(stream(self.config.seed, part, self.current_epoch if part == 0 else 0))
+        self.sums, epoch = {}, self.current_epoch if part == 0 else 0
+        rank = [self.global_rank] if self.global_rank else []
+        self.noise.manual_seed(stream(self.config.seed, part, epoch, *rank))
+        torch.manual_seed(stream(self.config.seed, 6, part, epoch, *rank))  # of dropout
 
     def _finish(self, part: str) -> dict[str, float]:
         """Means over the examples; the loss is what the objective minimises, up to a constant factor.
@@ -135,22 +160,23 @@ class Task(pl.LightningModule):
         self.trainer.train_dataloader.epoch = self.current_epoch
         self._start(0)
 
-    def training_step(self, x: Tensor, _: int) -> dict[str, Tensor]:
-        return self._loss(equalised(x, self.config.equalise, self.noise) if self.config.equalise else x)
+    def training_step(self, x: Tensor, index: int) -> dict[str, Tensor]:
+        x = equalised(x, self.config.equalise, self.noise) if self.config.equalise else x
+        return self._loss(x, len(x) if self.config.ranks == 1 else self.trainer.train_dataloader.counted(index))
 
     def on_validation_epoch_start(self) -> None:
         self.train_row = self._finish("train")  # Lightning validates before it ends the training epoch
         self._start(1)
 
-    def validation_step(self, x: Tensor, _: int) -> None:
-        self._loss(x)
+    def validation_step(self, x: Tensor, index: int) -> None:
+        self._loss(x, len(x) if self.config.ranks == 1 else self.trainer.val_dataloaders.counted(index))
 
     def on_train_epoch_end(self) -> None:
         row = self.train_row | self._finish("val")
         if not all(map(math.isfinite, row.values())):
             raise FloatingPointError(f"training left the finite numbers in epoch {self.current_epoch + 1}")
         self.history.append({"epoch": self.current_epoch + 1} | row)
-        self.log_dict(row)
+        self.log_dict(row, sync_dist=self.config.ranks > 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
@@ -160,7 +186,10 @@ class Task(pl.LightningModule):
 
 
 class Keep(Checkpoint):
-    """After each epoch: the best weights, the log and, last, the state to resume from. Each file is whole or absent."""
+    """After each epoch: the best weights, the log and, last, the state to resume from. Each file is whole or absent.
+
+    Of several ranks the first one writes.
+    """
 
     def __init__(self, folder: Path, progress: Iterator[int]):
         self.folder, self.progress = folder, progress
@@ -172,6 +201,9 @@ class Keep(Checkpoint):
         next(self.progress, None)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Task) -> None:
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.folder)  # every rank takes part, this one writes nothing
+            return
         cycle = task.config.schedule == "one_cycle"
         losses = [row["val_loss"] for row in task.history if not cycle or row["epoch"] > SETTLED * task.config.epochs]
         if losses and losses[-1] <= min(losses) + TIE * abs(min(losses)):

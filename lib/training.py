@@ -18,8 +18,9 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from lib import BadInput, artifacts, theory
+from lib import BadInput, artifacts, ranks, theory
 from lib.alarm import CollapseAlarm
 from lib.batches import ArrayDataset, Batches, equalised, stream
 from lib.measures import evaluate
@@ -93,14 +94,16 @@ def spectrum(data: ArrayDataset, count: int, data_key: dict[str, Any]) -> np.nda
     return np.load(artifacts.stage("spectrum", identity, compute, theory.__name__) / "eigenvalues.npy")
 
 
-def _accelerator(wanted: str) -> str:
-    """The device to train on: cuda or mps where there is one, unless told otherwise."""
+def _accelerator(wanted: str, devices: int = 1) -> str:
+    """The kind of device to train on: cuda or mps where there is one, unless told otherwise."""
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return "cuda" if present["cuda"] else "mps" if present["mps"] else "cpu"
-    if not present[wanted]:
+    if wanted != "auto" and not present[wanted]:
         raise BadInput(f"accelerator = {wanted!r}: this machine has none; use 'auto' or 'cpu'")
-    return wanted
+    chosen = wanted if wanted != "auto" else "cuda" if present["cuda"] else "mps" if present["mps"] else "cpu"
+    most = {"cpu": devices, "cuda": torch.cuda.device_count(), "mps": 1}[chosen]
+    if devices > most:
+        raise BadInput(f"devices = {devices}: this machine has {most} of accelerator {chosen!r}; take at most {most}")
+    return chosen
 
 
 def fit(
@@ -122,7 +125,7 @@ def fit(
     weighed = config.objective == "bernoulli" and config.beta == 1 and config.beta_schedule == "constant"
     if config.samples > 1 and not weighed:
         raise BadInput(f"samples = {config.samples}: only 'bernoulli' with a constant beta of 1 takes several")
-    config = config.model_copy(update={"accelerator": _accelerator(config.accelerator)})
+    config = config.model_copy(update={"accelerator": _accelerator(config.accelerator, config.devices)})
     identity = {
         "training": config.model_dump(), "data": data_key, "shape": [int(size) for size in train.shape],
         "examples": [len(train), len(validation)],
@@ -134,7 +137,8 @@ def fit(
         try:
             report = config.objective == "report"  # the other objectives imply no noise variance to compare with
             lambda_1 = float(spectrum(train, 1, data_key)[0]) if report else 0.0
-            _train(config, train, validation, partial, progress, lambda_1)
+            trained = _train if config.ranks == 1 else ranks.launch
+            trained(config, train, validation, partial, progress, lambda_1)
         except FloatingPointError as error:
             shutil.rmtree(partial)
             raise BadInput(f"learning_rate = {config.learning_rate:g}: {error}; use a smaller one") from None
@@ -165,7 +169,8 @@ def _train(
         heard = equalised(x, config.equalise, torch.Generator().manual_seed(stream(config.seed, 3)))
         model.start_from(theory.separable_pca(heard[:, 0].numpy(), min(model.latent, heard[0].numel())))
     some = np.random.default_rng(config.seed).permutation(len(validation))[: config.validation_examples]
-    batches = Batches(train, np.arange(len(train)), config.batch_size, config.seed)
+    batches = Batches(train, np.arange(len(train)), config.batch_size, config.seed, config.ranks)
+    watched = Batches(validation, np.sort(some), 512, ranks=config.ranks)
     done, state, steps = 0, None, config.epochs * len(batches)
     if (folder / "last.ckpt").exists():
         state = folder / "last.ckpt"
@@ -181,16 +186,21 @@ def _train(
     sigma2 = task.equal_beta * task.n_values / 2 if config.objective == "report" else None  # the others fix none
     alarm = CollapseAlarm(sigma2, lambda_1, tell=lambda message: None)  # kept, for the page to tell
     trainer = pl.Trainer(
-        accelerator=config.accelerator, devices=1, max_epochs=config.epochs,
+        accelerator=config.accelerator, devices=config.devices, num_nodes=config.num_nodes, max_epochs=config.epochs,
+        strategy="auto" if config.ranks == 1 else "ddp",
+        sync_batchnorm=config.ranks > 1 and config.accelerator == "cuda",  # there is none on CPUs
+        plugins=LightningEnvironment() if config.num_nodes == 1 else None,  # else SLURM's, whose srun starts the ranks
         precision="bf16-mixed" if config.accelerator == "cuda" else "32-true",
         logger=logger_of(config.logger, folder), log_every_n_steps=len(batches),
         callbacks=[alarm, Keep(folder, iter(ticks))],
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )
-    with warnings.catch_warnings():  # Lightning 2.6 calls a name that torch 2.14 has deprecated
+    batches.rank = watched.rank = trainer.global_rank
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        # Lightning 2.6 calls a name that torch 2.14 has deprecated
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
         try:
-            trainer.fit(task, batches, Batches(validation, np.sort(some), 512), ckpt_path=state, weights_only=True)
+            trainer.fit(task, batches, watched, ckpt_path=state, weights_only=True)
         except SystemExit as error:  # what Lightning makes of an interrupt, deaf to the next one; a notebook lives on
             if isinstance(error.__context__, KeyboardInterrupt):
                 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -199,7 +209,8 @@ def _train(
         finally:
             if config.logger.startswith("wandb"):  # else the next training in this kernel writes into this one's log
                 trainer.logger.experiment.finish()
-    artifacts.write_json(folder / "alarms.json", alarm.alarms)
+    if trainer.is_global_zero:
+        artifacts.write_json(folder / "alarms.json", alarm.alarms)
 
 
 @dataclass(frozen=True)

@@ -350,7 +350,7 @@ def test_precision_is_mixed_on_cuda_only(accelerator: str, precision: str, monke
     def trainer(**settings: object) -> None:
         raise Killed(settings)
 
-    monkeypatch.setattr(training, "_accelerator", lambda wanted: accelerator)
+    monkeypatch.setattr(training, "_accelerator", lambda wanted, devices: accelerator)
     monkeypatch.setattr(training.pl, "Trainer", trainer)
     with pytest.raises(Killed) as stop:
         training.fit(CONFIG, TRAIN, TEST, KEY)
