@@ -1,12 +1,14 @@
 """Run the graph: `python tools/run.py quick`, `report` or `full`; further words go to Snakemake as they are.
 
 A lock of the operating system keeps two runs of one checkout apart, and vanishes with a run that was killed: the next
-one goes on where it stopped.
+one goes on where it stopped. What a run to its end took is one more line of `artifacts/<run>/took.jsonl`.
 """
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import sync
@@ -32,6 +34,8 @@ def main(run: str, *more: str) -> int:
     command = [sys.executable, "-m", "snakemake", "--nolock", "--ignore-incomplete", "--quiet", "rules"]
     command += ["--config", f"run={run}", "--cores", os.environ.get("JOBS", "all"), *more]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # papermill, jupyter-book of this Python
+    fresh = not any(artifacts.root().glob("*/*/card.json"))
+    start, clock = time.time(), time.perf_counter()
     try:
         with FileLock(artifacts.root() / ".run.lock", timeout=0):
             code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": path}).returncode
@@ -39,6 +43,10 @@ def main(run: str, *more: str) -> int:
         print(f"another run is under way in {ROOT}: wait for it, or stop it", file=sys.stderr)
         return 2
     if code == 0 and not more:
+        made = [path.stat().st_mtime >= start for path in (artifacts.root() / run / "pages").glob("*.ipynb")]
+        took = {"seconds": round(time.perf_counter() - clock, 1), "pages": len(made), "made": sum(made), "fresh": fresh}
+        with (artifacts.root() / run / "took.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(took) + "\n")
         print(f"The book is at {page}")
     return code
 
