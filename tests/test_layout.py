@@ -124,6 +124,32 @@ def test_the_numbers_of_the_readme_are_the_published_ones() -> None:
         assert float(told[1]) == round(number, decimals), f"{told[0]}: published is {number}"
 
 
+def test_what_the_readme_promises_holds_for_the_published_numbers() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "book/results.json").read_text())
+    collapsed = found["speech.beta1.mse"]
+    edges = [found[f"theory.{name}.edge_ratio"] for name in ("digits", "speech", "music")]
+    told = [found[f"embed.{name}.blind.told.logistic.mean"] for name in ("speech", "music")]
+    promises = {
+        r"the average spectrogram's error, within (\d+) %":
+            lambda most: abs(collapsed / found["speech.mean_spectrogram.mse"] - 1) <= most / 100,
+        r"at most (\d+) % of that error": lambda most: found["speech.calibrated.mse"] / collapsed <= most / 100,
+        r"within (\d+) % of what PCA predicts": lambda most: max(abs(ratio - 1) for ratio in edges) <= most / 100,
+        r"at least (\.\d+) \(speech\)": lambda least: told[0] >= least,
+        r"and (\.\d+) \(music\)": lambda least: told[1] >= least,
+        r"by chance, (\.\d+)": lambda chance: chance == 1 / 5,
+    }
+    for words, holds in promises.items():
+        number = re.search(words, text)
+        assert number, f"the README no longer says {words!r}: change this test with it"
+        assert holds(float(number[1])), f"{number[0]}: the published numbers say otherwise"
+
+
+def test_the_screenshot_of_the_readme_is_small() -> None:
+    assert "(book/explorer.png)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "book/explorer.png" in tracked("book/*.png") and (ROOT / "book/explorer.png").stat().st_size <= 200_000
+
+
 def test_lib_is_tracked_and_computed_things_are_not() -> None:
     files = tracked()
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "lib").glob("*.py")} <= set(files)

@@ -8,6 +8,7 @@ import numpy as np
 import pages
 import pdf
 import pytest
+import screenshot
 from axe_playwright_python.base import AXE_SCRIPT
 from bs4 import BeautifulSoup
 from PIL import Image
@@ -63,6 +64,21 @@ def test_a_page_is_light_and_asks_for_nothing_but_files(name: str, published: Pa
     assert "fontawesome.js" not in sizes and ("tex-full.js" in sizes) == (page.locator(".math").count() > 0)
     most = MOST_OF_EXPLORER if page.locator(".latent-explorer").count() else MOST
     assert sum(sizes.values()) <= most, sorted(sizes.items(), key=lambda item: -item[1])[:8]
+
+
+def test_the_screenshot_of_the_readme_shows_a_chosen_point(published: Path, browser: Browser, tmp_path: Path) -> None:
+    """The map, with colours of all its effects, and beside it the two pictures of a clip."""
+    page = browser.new_page()
+    screenshot.take(page, published, tmp_path / "shot.png")
+    assert page.locator(".explorer-details").get_attribute("data-point") == str(screenshot.POINT)
+    shot = Image.open(tmp_path / "shot.png").convert("RGB")
+    assert shot.size == (screenshot.WIDTH, screenshot.HEIGHT)
+    for part in (".explorer-place svg", "canvas[data-picture=wet]", "canvas[data-picture=reconstruction]"):
+        box = page.locator(part).bounding_box()
+        corners = [box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]]
+        assert 0 <= min(corners) and corners[2] <= shot.width and corners[3] <= shot.height, part
+        assert len(shot.crop([round(at) for at in corners]).getcolors(128)) > 16, part
+    page.close()
 
 
 BLANK = 0.995  # share of one colour above which a picture shows nothing
