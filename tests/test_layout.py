@@ -106,6 +106,14 @@ def test_every_licence_is_named(name: str) -> None:
     assert not missing and "pedalboard" in text
 
 
+@pytest.mark.parametrize("corpus", ["digits", "speech", "music"])
+def test_the_readme_s_table_gives_each_corpus_its_licences(corpus: str) -> None:
+    with open(ROOT / "data/manifest.csv", encoding="utf-8", newline="") as manifest:
+        licences = {row["licence"] for row in csv.DictReader(manifest) if row["corpus"] == corpus}
+    row, = re.findall(rf"^\| {corpus} in `data/` \| (.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert set(row.partition(":")[0].split(", ")) == licences
+
+
 def test_the_numbers_of_the_readme_are_the_published_ones() -> None:
     """To as many decimals as the README gives."""
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
