@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf links test check sync bench clean
+.PHONY: setup book report publish pdf screenshot links test check sync bench clean
 
 setup: .venv/.done
 
@@ -25,6 +25,10 @@ publish: setup  ## pages and numbers of a complete report run -> book/
 pdf: setup  ## the published book as one file: book/_build/book.pdf
 	$(BIN)/jupyter-book build --all book
 	$(BIN)/python tools/pdf.py
+
+screenshot: setup  ## the picture of README.md, from the published book
+	$(BIN)/jupyter-book build book
+	$(BIN)/python tools/screenshot.py
 
 links: setup  ## every address outside of the book, which needs a network; a test checks those inside
 	$(BIN)/jupyter-book build book --builder linkcheck

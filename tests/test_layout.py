@@ -106,6 +106,14 @@ def test_every_licence_is_named(name: str) -> None:
     assert not missing and "pedalboard" in text
 
 
+@pytest.mark.parametrize("corpus", ["digits", "speech", "music"])
+def test_the_readme_s_table_gives_each_corpus_its_licences(corpus: str) -> None:
+    with open(ROOT / "data/manifest.csv", encoding="utf-8", newline="") as manifest:
+        licences = {row["licence"] for row in csv.DictReader(manifest) if row["corpus"] == corpus}
+    row, = re.findall(rf"^\| {corpus} in `data/` \| (.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert set(row.partition(":")[0].split(", ")) == licences
+
+
 def test_the_numbers_of_the_readme_are_the_published_ones() -> None:
     """To as many decimals as the README gives."""
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
@@ -122,6 +130,32 @@ def test_the_numbers_of_the_readme_are_the_published_ones() -> None:
         assert told, f"the README no longer says {words!r}: change this test with it"
         decimals = len(told[1].partition(".")[2])
         assert float(told[1]) == round(number, decimals), f"{told[0]}: published is {number}"
+
+
+def test_what_the_readme_promises_holds_for_the_published_numbers() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = json.loads((ROOT / "book/results.json").read_text())
+    collapsed = found["speech.beta1.mse"]
+    edges = [found[f"theory.{name}.edge_ratio"] for name in ("digits", "speech", "music")]
+    told = [found[f"embed.{name}.blind.told.logistic.mean"] for name in ("speech", "music")]
+    promises = {
+        r"the average spectrogram's error, within (\d+) %":
+            lambda most: abs(collapsed / found["speech.mean_spectrogram.mse"] - 1) <= most / 100,
+        r"at most (\d+) % of that error": lambda most: found["speech.calibrated.mse"] / collapsed <= most / 100,
+        r"within (\d+) % of what PCA predicts": lambda most: max(abs(ratio - 1) for ratio in edges) <= most / 100,
+        r"at least (\.\d+) \(speech\)": lambda least: told[0] >= least,
+        r"and (\.\d+) \(music\)": lambda least: told[1] >= least,
+        r"by chance, (\.\d+)": lambda chance: chance == 1 / 5,
+    }
+    for words, holds in promises.items():
+        number = re.search(words, text)
+        assert number, f"the README no longer says {words!r}: change this test with it"
+        assert holds(float(number[1])), f"{number[0]}: the published numbers say otherwise"
+
+
+def test_the_screenshot_of_the_readme_is_small() -> None:
+    assert "(book/explorer.png)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "book/explorer.png" in tracked("book/*.png") and (ROOT / "book/explorer.png").stat().st_size <= 200_000
 
 
 def test_lib_is_tracked_and_computed_things_are_not() -> None:

@@ -1,13 +1,17 @@
 """Every page of the published book in a real browser: who can use it, what it loads and weighs, how it prints."""
 
+import io
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pages
 import pdf
 import pytest
+import screenshot
 from axe_playwright_python.base import AXE_SCRIPT
 from bs4 import BeautifulSoup
+from PIL import Image
 from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
@@ -60,6 +64,88 @@ def test_a_page_is_light_and_asks_for_nothing_but_files(name: str, published: Pa
     assert "fontawesome.js" not in sizes and ("tex-full.js" in sizes) == (page.locator(".math").count() > 0)
     most = MOST_OF_EXPLORER if page.locator(".latent-explorer").count() else MOST
     assert sum(sizes.values()) <= most, sorted(sizes.items(), key=lambda item: -item[1])[:8]
+
+
+def test_the_screenshot_of_the_readme_shows_a_chosen_point(published: Path, browser: Browser, tmp_path: Path) -> None:
+    """The map, with colours of all its effects, and beside it the two pictures of a clip."""
+    page = browser.new_page()
+    screenshot.take(page, published, tmp_path / "shot.png")
+    assert page.locator(".explorer-details").get_attribute("data-point") == str(screenshot.POINT)
+    shot = Image.open(tmp_path / "shot.png").convert("RGB")
+    assert shot.size == (screenshot.WIDTH, screenshot.HEIGHT)
+    for part in (".explorer-place svg", "canvas[data-picture=wet]", "canvas[data-picture=reconstruction]"):
+        box = page.locator(part).bounding_box()
+        corners = [box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]]
+        assert 0 <= min(corners) and corners[2] <= shot.width and corners[3] <= shot.height, part
+        assert len(shot.crop([round(at) for at in corners]).getcolors(128)) > 16, part
+    page.close()
+
+
+BLANK = 0.995  # share of one colour above which a picture shows nothing
+
+
+def blank(page: Page) -> list[str]:
+    """Alt texts of the article's pictures that show nothing on the screen: one colour, but for a frame or a speck."""
+    found = []
+    page.wait_for_function("[...document.querySelectorAll('article img')].every(one => one.complete)")
+    for picture in page.locator("article img").all():
+        seen = Image.open(io.BytesIO(picture.screenshot())).convert("RGB")
+        colours = sorted((count for count, _ in seen.getcolors(seen.width * seen.height)), reverse=True)
+        loaded = picture.evaluate("one => one.naturalWidth > 0")
+        if not loaded or len(colours) < 16 or colours[0] > BLANK * seen.width * seen.height:
+            found.append(picture.get_attribute("alt"))
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("chapters/")])
+def test_every_figure_shows_something_in_both_themes(name: str, published: Path, visit) -> None:
+    page = visit(published / f"{name}.html")
+    assert (page.locator("article img").count() > 0) == (name != "chapters/08_explorer")  # its map is no picture
+    for theme in ("light", "dark"):
+        show(page, theme, 1280)
+        assert blank(page) == [], theme
+
+
+def test_a_blank_figure_is_found(visit, tmp_path: Path) -> None:
+    """MUST BE FOUND: a picture of one colour, one that is missing, and one that a style hides."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    for name, pixels in (("white", np.full_like(noise, 255)), ("noise", noise)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "page.html").write_text(
+        '<!doctype html><html lang="en"><title>Blank</title><link rel="icon" href="data:,">'
+        '<style>img { display: block }</style><article>'
+        '<img alt="white" src="white.png"><img alt="missing" src="gone.png"><img alt="noise" src="noise.png">'
+        '<img alt="hidden" src="noise.png" style="filter:brightness(0)"></article>')
+    page = visit(tmp_path / "page.html", excused="ERR_FILE_NOT_FOUND")
+    assert blank(page) == ["white", "missing", "hidden"]
+
+
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_players_start_and_only_one_sounds(by: str, published: Path, visit) -> None:
+    page = visit(published / "chapters/02_audio_effects.html")
+    players = page.locator("figure.player audio")
+    players.evaluate_all("all => all.forEach(audio => { audio.loop = true })")  # none ends before a slow machine looks
+
+    def press(i: int) -> None:
+        height = players.nth(i).bounding_box()["height"]
+        if by == "mouse":
+            players.nth(i).click(position={"x": height / 2, "y": height / 2})  # the round button at the left
+        else:
+            players.nth(i).press(" ")
+
+    def sounding(wanted: list[int]) -> None:
+        page.wait_for_function("""wanted => JSON.stringify(wanted) === JSON.stringify(
+            [...document.querySelectorAll("audio")].flatMap((audio, i) => audio.paused ? [] : [i]))""", arg=wanted)
+        for i in wanted:
+            page.wait_for_function("i => document.querySelectorAll('audio')[i].currentTime > 0", arg=i)
+
+    sounding([])
+    for i in (0, 1, 5):
+        press(i)
+        sounding([i])
+    assert players.nth(0).evaluate("audio => audio.duration") == pytest.approx(2.03, abs=0.2)
+    press(5)
+    sounding([])
 
 
 def dead_links(site: Path) -> list[tuple[str, str]]:
