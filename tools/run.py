@@ -1,5 +1,7 @@
 """Run the graph: `python tools/run.py quick`, `report` or `full`; further words go to Snakemake as they are.
 
+With `--profile profiles/slurm` it runs on a cluster, and the profile says on how many cores.
+
 A lock of the operating system keeps two runs of one checkout apart, and vanishes with a run that was killed: the next
 one goes on where it stopped.
 """
@@ -29,8 +31,11 @@ def main(run: str, *more: str) -> int:
     if not page.exists():
         (artifacts.root() / run / "book.done").unlink(missing_ok=True)
     # every output moves into place whole, so what a killed run left is good
-    command = [sys.executable, "-m", "snakemake", "--nolock", "--ignore-incomplete", "--quiet", "rules"]
-    command += ["--config", f"run={run}", "--cores", os.environ.get("JOBS", "all"), *more]
+    command = [sys.executable, "-m", "snakemake", "--quiet", "rules", "--config", f"run={run}"]
+    command += ["--nolock", "--ignore-incomplete"]
+    if not any(word.startswith("--profile") for word in more):  # a profile says it itself
+        command += ["--cores", os.environ.get("JOBS", "all")]
+    command += more
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # papermill, jupyter-book of this Python
     try:
         with FileLock(artifacts.root() / ".run.lock", timeout=0):
