@@ -86,7 +86,8 @@ def slurm() -> Iterator[dict[str, str]]:
     (folder / "bin/srun").write_text(script)
     (folder / "bin/srun").chmod(0o755)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "SLURM"))}
-    environment |= {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{folder}/bin{os.pathsep}{SBIN}", "PYTHONPATH": str(ROOT)}
+    environment |= {"SLURM_CONF": f"{folder}/slurm.conf", "PYTHONPATH": str(ROOT)}
+    environment["PATH"] = f"{folder}/bin{os.pathsep}{SBIN}"
     running = []
 
     def start(name: str, *words: str) -> None:
