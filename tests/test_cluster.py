@@ -1,6 +1,10 @@
-"""On SLURM itself, two nodes of this machine: a story whose job dies is tried again, and a net trains on both."""
+"""On SLURM itself, two nodes of this machine: a story whose job dies is tried again, and a net trains on both.
+
+For Kubernetes, what is handed to kubectl.
+"""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -192,3 +196,65 @@ print(training.fit(CONFIG.model_copy(update={"num_nodes": 2, "accelerator": "cpu
     assert two.card["config"]["training"]["num_nodes"] == 2
     for name in ("train_mse", "val_mse"):
         assert two.log()[name].to_numpy() == pytest.approx(one[name].to_numpy(), rel=0.1)
+
+
+KUBECTL = """#!/bin/sh
+echo "$@" >> {folder}/words
+[ "$1" != create ] || cat > {folder}/manifest
+[ "$1" != get ] || {{ [ -e {folder}/state ] && cat {folder}/state; }}
+"""
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path):
+    """Calls a script of the profile, with a kubectl that writes down what it is given."""
+    (tmp_path / "kubectl").write_text(KUBECTL.format(folder=tmp_path))
+    (tmp_path / "kubectl").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "CLAIM": "ours", "MOUNT": "/disk"}
+
+    def called(script: str, *words: str) -> str:
+        command = [ROOT / "profiles/kubernetes" / script, *words]
+        return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, check=True).stdout
+
+    return called
+
+
+def test_a_job_for_kubernetes_has_its_resources(kubernetes, tmp_path: Path) -> None:
+    name = kubernetes("submit.sh", "story", "1", "8000", "240", "2", "/disk/.snakemake/job 1.sh").strip()
+    manifest = yaml.safe_load((tmp_path / "manifest").read_text())
+    assert manifest["kind"] == "Job" and manifest["metadata"]["name"] == name and name.startswith("book-story-")
+    assert manifest["spec"]["backoffLimit"] == 0 and manifest["spec"]["activeDeadlineSeconds"] == 240 * 60
+    pod = manifest["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["/bin/bash", "/disk/.snakemake/job 1.sh"] and container["workingDir"] == str(ROOT)
+    assert container["resources"] == {"requests": {"cpu": 1, "memory": "8000M"},
+                                      "limits": {"memory": "8000M", "nvidia.com/gpu": 2}}
+    assert container["volumeMounts"] == [{"name": "book", "mountPath": "/disk"}]
+    assert pod["volumes"] == [{"name": "book", "persistentVolumeClaim": {"claimName": "ours"}}]
+    assert kubernetes("submit.sh", "story", "1", "8000", "240", "2", "x").strip() != name
+
+
+@pytest.mark.parametrize(("state", "said"), [
+    ("", "running"), ("Complete", "success"), ("SuccessCriteriaMet Complete", "success"), ("Failed", "failed"),
+    ("FailureTarget Failed", "failed"), ("Suspended", "running"), (None, "running"),
+])
+def test_the_state_of_a_job_on_kubernetes(state: str | None, said: str, kubernetes, tmp_path: Path) -> None:
+    if state is not None:  # else kubectl fails
+        (tmp_path / "state").write_text(state)
+    assert kubernetes("status.sh", "book-story-1").strip() == said
+    kubernetes("cancel.sh", "book-story-1", "book-story-2")
+    words = (tmp_path / "words").read_text().splitlines()
+    assert words[-1] == "delete job --namespace default --wait=false book-story-1 book-story-2"
+
+
+@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
+def test_a_profile_asks_for_what_the_graph_says(name: str) -> None:
+    """Only resources that every job has, and files that are there and can be run."""
+    profile = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
+    assert profile["retries"] >= 1 and profile["jobs"] > 1
+    scripts = [value.split()[0] for key, value in profile.items() if key.endswith("-cmd")]
+    assert all(os.access(ROOT / script, os.X_OK) for script in scripts) and len(scripts) == 3 * (name == "kubernetes")
+    asked = set(re.findall(r"\{resources\.(\w+)\}", str(profile)))
+    given = set(re.findall(r"^        (\w+)=need\(", (ROOT / "Snakefile").read_text(), re.M))
+    assert given == {"mem_mb", "runtime", "gpu"} and asked <= given

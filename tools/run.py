@@ -37,9 +37,11 @@ def main(run: str, *more: str) -> int:
         command += ["--cores", os.environ.get("JOBS", "all")]
     command += more
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # papermill, jupyter-book of this Python
+    quiet = "ignore:The `srun` command is available"  # what Lightning tells each page wherever SLURM is installed
+    environment = {"PYTHONWARNINGS": quiet} | os.environ | {"PATH": path}
     try:
         with FileLock(artifacts.root() / ".run.lock", timeout=0):
-            code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": path}).returncode
+            code = subprocess.run(command, cwd=ROOT, env=environment).returncode
     except Timeout:
         print(f"another run is under way in {ROOT}: wait for it, or stop it", file=sys.stderr)
         return 2
