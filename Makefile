@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf links test check sync clean
+.PHONY: setup book report publish pdf links test check sync bench clean
 
 setup: .venv/.done
 
@@ -29,7 +29,7 @@ pdf: setup  ## the published book as one file: book/_build/book.pdf
 links: setup  ## every address outside of the book, which needs a network; a test checks those inside
 	$(BIN)/jupyter-book build book --builder linkcheck
 
-test: setup  ## everything: unit, drift, commands, then every cell of every story against its tracked output
+test: setup artifacts/peers/.done  ## everything: unit, drift, commands, then every cell of every story against its tracked output
 	$(BIN)/pytest --nbval
 
 check: setup  ## the fast part: style, layout, drift
@@ -40,6 +40,13 @@ sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
 	$(BIN)/python tools/sync.py pairs
 	$(BIN)/python tools/run.py quick results
 	$(BIN)/python tools/sync.py outputs
+
+bench: setup artifacts/peers/.done  ## the book against what else one would use: book/speed.md and cost.md, 12 minutes
+	$(BIN)/python tools/bench.py
+
+artifacts/peers/.done: requirements-bench.txt | setup
+	$(BIN)/python -m pip install --quiet --progress-bar off --no-deps --upgrade --target artifacts/peers -r $<
+	touch $@
 
 clean:  ## everything computed; .venv stays
 	rm -rf artifacts book/_build .snakemake

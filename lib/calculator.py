@@ -4,12 +4,11 @@ The script draws the water level, the predicted numbers and the predicted recons
 """
 
 import base64
-import json
 
 import numpy as np
 from IPython.display import HTML
 
-from lib import BadInput
+from lib import BadInput, widgets
 from lib.theory import Pca
 
 COMPONENTS = 64  # most latents that can be chosen
@@ -49,5 +48,4 @@ def dataset(key: str, name: str, pca: Pca, examples: int, shape: tuple[int, int]
 def calculator(datasets: list[dict], latents: int, beta: float = 1.0) -> HTML:
     """The calculator with these data sets, opened at the report's loss."""
     defaults = {"dataset": datasets[0]["key"], "reduction": "mean-sum", "beta": beta, "latents": latents}
-    text = json.dumps({"datasets": datasets, "defaults": defaults}).replace("<", "\\u003c")
-    return HTML(f'<div class="collapse-calculator"><script type="application/json">{text}</script></div>')
+    return HTML(widgets.div("collapse-calculator", {"datasets": datasets, "defaults": defaults}))

@@ -1,8 +1,7 @@
 """Clips: the unit of every experiment, cut from recordings, levelled, faded; and the splits. Introduced by story 01.
 
 A clip is a pure function of (config, index): the same in any order, process or machine. Groups (persons, songs) are
-balanced: a clip first chooses a group, each with equal chance, then a recording in it with chance by its seconds.
-Splits are by group, so no person and no song stands on two sides.
+balanced, and no group stands on two sides of a split.
 """
 
 import warnings
@@ -98,9 +97,9 @@ def loudness(audio: np.ndarray, rate_hz: int) -> float:
     return _gated(_block_energies(np.asarray(audio), rate_hz))
 
 
-def level(audio: np.ndarray, rate_hz: int, loudness_lufs: float) -> np.ndarray:
-    """Audio (sample,) float32 scaled to a loudness; BadInput when it is silent or not finite."""
-    energies, gain_db = _block_energies(np.asarray(audio), rate_hz), 0.0
+def level(audio: np.ndarray, rate_hz: int, loudness_lufs: float, energies: np.ndarray | None = None) -> np.ndarray:
+    """Audio (sample,) float32 scaled to a loudness; energies: of its blocks, if known; BadInput: silent, not finite."""
+    energies, gain_db = _block_energies(np.asarray(audio), rate_hz) if energies is None else energies, 0.0
     for _ in range(8):  # the gates may let other blocks through after a change of level
         change = loudness_lufs - _gated(energies * 10 ** (gain_db / 10))
         if not np.isfinite(change):
@@ -142,9 +141,8 @@ def split_groups(recordings: Sequence[Recording], split_seed: int) -> dict[str, 
 class Clips:
     """Clips of one split of one corpus, by index: `Clips(config).clip(7)`.
 
-    recordings: those of the whole corpus, `corpora.load(config.corpus)` by default. A recording that is shorter than a
-    clip, silent or broken is left out. `skipped` says which and why, and a warning counts and names them: one at
-    construction for what durations tell, another when reading meets a new one. None left: BadInput.
+    recordings: of the whole corpus, by default its own. One that is shorter than a clip, silent or broken is left out:
+    a warning tells it when it is met, `skipped` says why. BadInput: none left.
     """
 
     def __init__(self, config: ClipConfig, recordings: Sequence[Recording] | None = None) -> None:
@@ -154,9 +152,10 @@ class Clips:
             recordings = split_groups(recordings, config.split_seed)[config.split]
         self.recordings = sorted(recordings, key=lambda r: (r.group, r.name))
         self.skipped: dict[str, str] = {}
+        self._where = f"corpus {config.corpus!r}, split {config.split!r}"
         self._silent: dict[str, bool] = {}
         self._long = [r for r in self.recordings if r.seconds >= config.clip_s]
-        self._groups = [list(part) for _, part in groupby(self._long, key=lambda r: r.group)]
+        self._all = self._groups(set())
         short = [r for r in self.recordings if r.seconds < config.clip_s]
         self._skip({r.name: f"{r.seconds:.2f} s, shorter than {config.clip_s} s" for r in short}, fatal=not self._long)
 
@@ -196,14 +195,18 @@ class Clips:
                 info = {"recording": recording.name, "group": recording.group, "start_s": start_s}
                 return audio, info | {"pitch_semitones": pitch, "tempo": tempo}
             silent += 1
-        raise BadInput(f"{self._where()}: clip {index} has a silent half at each of {DRAWS} positions; give clips "
+        raise BadInput(f"{self._where}: clip {index} has a silent half at each of {DRAWS} positions; give clips "
                        f"shorter than {config.clip_s} s, or recordings with fewer pauses")
+
+    def _groups(self, failed: set[str]) -> list[tuple[list[Recording], np.ndarray]]:
+        """Recordings of each group, and where each one ends in the sum of their seconds."""
+        groups = groupby((r for r in self._long if r.name not in failed), key=lambda r: r.group)
+        return [(inside, np.cumsum([r.seconds for r in inside])) for inside in (list(found) for _, found in groups)]
 
     def _choose(self, rng: np.random.Generator, failed: set[str]) -> Recording:
         """A group, each with equal chance, then a recording in it with chance by its seconds."""
-        groups = [g for part in self._groups if (g := [r for r in part if r.name not in failed] if failed else part)]
-        inside = groups[rng.integers(len(groups))]
-        ends = np.cumsum([r.seconds for r in inside])
+        groups = self._groups(failed) if failed else self._all  # so that a clip of a large corpus costs no more
+        inside, ends = groups[rng.integers(len(groups))]
         return inside[min(np.searchsorted(ends, rng.random() * ends[-1], side="right"), len(inside) - 1)]
 
     def _cut(self, recording: Recording, start_s: float, pitch: float, tempo: float) -> np.ndarray | None:
@@ -211,16 +214,16 @@ class Clips:
         rate_hz, changed = self.config.sample_rate_hz, pitch != 0 or tempo != 1
         seconds = self.config.clip_s * tempo + (0.02 if changed else 0)  # so that its end is filled
         audio = corpora.read(recording, start_s, seconds, rate_hz)
-        if not loudness(audio, rate_hz) >= SILENT_LUFS:
+        energies = _block_energies(audio, rate_hz)
+        if not _gated(energies) >= SILENT_LUFS:
             return None
         if changed:
             audio = time_stretch(audio, rate_hz, stretch_factor=tempo, pitch_shift_in_semitones=pitch)[0]
-        audio = np.pad(audio, (0, max(0, self.samples - audio.size)))[: self.samples]
-        halves = np.array_split(level(audio, rate_hz, -23.0), 2)
-        if any(np.square(half).mean() < SILENT for half in halves):
+            audio = np.pad(audio, (0, max(0, self.samples - audio.size)))[: self.samples]
+            energies = _block_energies(audio, rate_hz)
+        if any(np.square(half).mean() < SILENT for half in np.array_split(level(audio, rate_hz, -23.0, energies), 2)):
             return None
         ramp = np.linspace(0, 1, round(self.config.fade_ms / 1000 * rate_hz), endpoint=False, dtype=np.float32)
-        audio = audio.copy()
         audio[: ramp.size] *= ramp
         audio[audio.size - ramp.size :] *= ramp[::-1]
         return level(audio, rate_hz, self.config.loudness_lufs)
@@ -240,11 +243,8 @@ class Clips:
         self.skipped |= reasons
         told = "; ".join(f"{name}: {reason}" for name, reason in list(self.skipped.items())[-5:])
         more = f"; and {len(self.skipped) - 5} more" if len(self.skipped) > 5 else ""
-        where, count = self._where(), f"{len(self.skipped)} of {len(self.recordings)} recordings"
+        count = f"{len(self.skipped)} of {len(self.recordings)} recordings"
         if fatal:
-            raise BadInput(f"{where}: no recording to cut clips from; {count} are of no use: {told}{more}")
+            raise BadInput(f"{self._where}: no recording to cut clips from; {count} are of no use: {told}{more}")
         if new:
-            warnings.warn(f"{where}: {count} skipped: {told}{more}", stacklevel=3)
-
-    def _where(self) -> str:
-        return f"corpus {self.config.corpus!r}, split {self.config.split!r}"
+            warnings.warn(f"{self._where}: {count} skipped: {told}{more}", stacklevel=3)

@@ -4,7 +4,6 @@ The sounds and pictures are a stage, whose files the tools of the book copy to `
 places, settings and names only. Every dry clip stands under each effect, so its sound is needed once.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from IPython.display import display
 from PIL import Image
 
-from lib import artifacts, clips, effects, embeddings, figures, players
+from lib import artifacts, clips, effects, embeddings, figures, players, widgets
 from lib.clips import ClipConfig, Clips
 from lib.examples import SMALL
 from lib.pairs import Pairs
@@ -40,10 +39,11 @@ def explore(
 
     def build(folder: Path) -> None:
         model, rate_hz = fitted.model(), SMALL.sample_rate_hz
-        sources = [(corpus, split) for corpus in corpora for split in SPLITS for _ in range(shown)]
+        sides = [Clips(ClipConfig(corpus=corpus, split=split, seed=seed)) for corpus in corpora for split in SPLITS]
+        sources = [side for side in sides for _ in range(shown)]
         rows, wet_pictures, mus, drawn = [], [], [], []
-        for clip, (corpus, split) in enumerate(progress(sources, len(sources), "sounds") if progress else sources):
-            dry, info = Clips(ClipConfig(corpus=corpus, split=split, seed=seed)).clip(clip)
+        for clip, side in enumerate(progress(sources, len(sources), "sounds") if progress else sources):
+            dry, info = side.clip(clip)
             (folder / SOUNDS["dry"].format(clip=clip)).write_bytes(_small(dry))
             rng = np.random.default_rng([seed, clip])
             versions = [effects.draw(effect, dry, rate_hz, "random", rng) for effect in names]
@@ -55,8 +55,8 @@ def explore(
                 (folder / SOUNDS["wet"].format(i=len(rows))).write_bytes(_small(wet))
                 (folder / SOUNDS["reconstruction"].format(i=len(rows))).write_bytes(_small(like.heard(picture, dry)))
                 values = {f"{effect}.{name}": value for name, value in effects.denormalise(effect, unit).items()}
-                rows.append({"effect": effect, "corpus": corpus, "group": info["group"], "split": SPLITS[split],
-                             "clip": clip} | values)
+                rows.append({"effect": effect, "corpus": side.config.corpus, "group": info["group"],
+                             "split": SPLITS[side.config.split], "clip": clip} | values)
             wet_pictures.append(x_wet[:, 0])
             mus.append(mu)
             drawn.append(x_hat[:, 0])
@@ -90,7 +90,7 @@ def show(folder: Path, words: str) -> None:
     known = {}
     for effect in table["effect"].unique():
         found = effects.find(effect)
-        ranges = {p.name: {"low": p.low, "high": p.high, "unit": p.unit} for p in found.parameters}
+        ranges = {p.name: {"low": p.low, "high": p.high, "unit": p.unit, "scale": p.scale} for p in found.parameters}
         look = {"colour": figures.EFFECT_COLOURS[effect], "marker": figures.EFFECT_MARKERS[effect]}
         known[effect] = {"label": found.label, **look, "parameters": ranges}
     with Image.open(folder / "thumbnails.webp") as picture:
@@ -99,9 +99,7 @@ def show(folder: Path, words: str) -> None:
         "columns": columns, "effects": known, "sounds": SOUNDS, "words": words,
         "thumbnails": {"file": "thumbnails.webp", "tile": [side, side], "columns": COLUMNS},
     }
-    text = json.dumps(payload).replace("<", "\\u003c")
-    script = f'<script type="application/json">{text}</script>'
-    page = f'<div class="latent-explorer" data-folder="../_static/explorer">{script}</div>'
+    page = widgets.div("latent-explorer", payload, folder="../_static/explorer")
     assets = {"name": "explorer", "folder": folder.relative_to(artifacts.root()).as_posix()}
     bundle = {"text/html": page, "text/plain": f"a map of {len(table)} clips, which the book shows"}
     display(bundle, raw=True, metadata={"average_spectrogram_assets": assets})

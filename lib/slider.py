@@ -2,13 +2,12 @@
 
 import base64
 import io
-import json
 
 import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
-from lib import figures, theory
+from lib import figures, theory, widgets
 
 
 def _address(tiles: Image.Image) -> str:
@@ -52,5 +51,5 @@ def dataset(
 
 def slider(datasets: list[dict], latents: int, report_beta: float = 1.0) -> HTML:
     """The slider over these data sets."""
-    text = json.dumps({"datasets": datasets, "report_beta": report_beta, "latents": latents}).replace("<", "\\u003c")
-    return HTML(f'<div class="collapse-slider"><script type="application/json">{text}</script></div>')
+    payload = {"datasets": datasets, "report_beta": report_beta, "latents": latents}
+    return HTML(widgets.div("collapse-slider", payload))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
+from IPython import get_ipython
 from IPython.display import Markdown, display
 from myst_nb import glue
 
@@ -41,11 +42,36 @@ def _injected(cells: list[str]) -> list[str]:
     return names
 
 
+def _watch(result: Any) -> None:
+    """After a cell ran in Jupyter: if it is that of the parameters, a note under it while the page is of other ones."""
+    before, space = _running["parameters"].model_dump(), get_ipython().user_ns
+    if all(re.search(rf"^{name}\b", result.info.raw_cell, re.M) for name in before):
+        now = {name: tuple(space[name]) if isinstance(space[name], list) else space[name] for name in before}
+        changed = [f"`{name}` was {before[name]!r}, now {now[name]!r}" for name in before if now[name] != before[name]]
+        text = f"**The page below is stale**: {'; '.join(changed)}. Run all of it, and this note goes."
+        if changed:
+            _running["note"] = display(Markdown(text), display_id=True)
+
+
+def _settle() -> dict[str, str]:
+    """At the last cell: the note of `_watch` goes when the cells between have run; else a row for the provenance."""
+    if "note" not in _running:
+        return {}
+    text = (ROOT / "notebooks" / f"{_running['name']}.py").read_text(encoding="utf-8")
+    below = len(re.findall(r"^# %%(?! \[markdown\])", text, re.M)) - 2  # the first two: parameters and `begin`
+    missing = below - len(set(get_ipython().user_ns["In"][_running["cell"] :]))
+    if missing > 0:
+        return {"stale": f"{missing} of {below} cells did not run since the parameters were checked"}
+    _running.pop("note").update({"text/plain": ""}, raw=True)
+    return {}
+
+
 def begin(name: str, namespace: dict[str, Any]) -> Parameters:
     """Check the story's parameters, set one torch thread and the figure style, start the clock.
 
     name: the notebook's, "03_mnist_sanity_check"; namespace: the notebook's `globals()`. Raises BadInput for an
-    unknown, missing, mistyped or out-of-range parameter.
+    unknown, missing, mistyped or out-of-range parameter. In Jupyter, whoever runs the parameters cell again with other
+    values is told there that the page below is stale, until all of it ran.
     """
     from lib.figures import use_style
     from lib.parameters import STORIES
@@ -56,7 +82,11 @@ def begin(name: str, namespace: dict[str, Any]) -> Parameters:
     parameters = resolve(name, {key: namespace[key] for key in dict.fromkeys(names) if key in namespace})
     torch.set_num_threads(1)
     use_style()
-    _running.update(name=name, start=time.perf_counter())
+    _running.update(name=name, start=time.perf_counter(), parameters=parameters)
+    shell = get_ipython()
+    if shell is not None:
+        _running["cell"] = len(shell.user_ns["In"])
+        shell.events.register("post_run_cell", _watch)
     return parameters
 
 
@@ -139,6 +169,7 @@ def provenance(parameters: Parameters) -> None:
     rows |= {"commit": artifacts.commit(), "device": device()}
     rows |= {"time": f"{time.perf_counter() - _running['start']:.0f} s (less where finished stages were found)"}
     rows |= {"peak memory": f"{artifacts.peak_memory_mb():.0f} MB"}
+    rows |= _settle()
     cells = "".join(f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>" for key, value in rows.items())
     mark = {"story": _running["name"], "hash": page_hash(_running["name"], parameters)}
     page = {"text/html": f"<table>{cells}</table>", "text/plain": "provenance"}

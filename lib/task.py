@@ -105,12 +105,13 @@ class Task(pl.LightningModule):
             x = torch.bernoulli(x.cpu(), generator=self.noise).to(x.device)
         x_hat, mu, log_var = (out.float() for out in self.model(x, generator=self.noise))  # sums are not for bf16
         x = self.model.target(x)
-        kl = objective.kl_sum_latent_mean_batch(mu, log_var)
-        if bernoulli:  # logged as mse: the cross-entropy of a pixel
-            mse = objective.bernoulli_nats(x, x_hat).mean() / self.n_values
-        else:
-            mse = objective.squared_error_mean(x, x_hat)
-        units = objective.kl_per_unit(mu, log_var).mean(0)
+        with torch.set_grad_enabled(bernoulli and torch.is_grad_enabled()):  # else these are for the log alone
+            units = objective.kl_per_unit(mu, log_var)
+            kl, units = units.sum(1).mean(), units.mean(0)
+            if bernoulli:  # logged as mse: the cross-entropy of a pixel
+                mse = objective.bernoulli_nats(x, x_hat).mean() / self.n_values
+            else:
+                mse = objective.squared_error_mean(x, x_hat)
         whole_n, (mse_, kl_, units_) = self._whole(n, mse, kl, units)
         self._add(mse=whole_n * mse_, kl=whole_n * kl_, units=whole_n * units_, n=whole_n)
         if bernoulli:

@@ -4,8 +4,10 @@ import io
 import json
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
@@ -366,6 +368,35 @@ def test_colour_by_a_parameter(payload: dict, opened: Page) -> None:
     assert bar.is_hidden() and opened.locator(".explorer-other").count() == 0
     order = points(opened).evaluate_all("all => all.map(path => Number(path.dataset.point))")
     assert order == list(range(COUNT))
+
+
+@pytest.mark.parametrize(("chosen", "told", "between"), [
+    ("delay.delay_ms", ["60 ms", "600 ms", "log scale"], [100, 200]),
+    ("flanger.sweep_hz", ["0.1 Hz", "2 Hz", "log scale"], [0.2, 0.5, 1]),
+    ("delay.feedback", ["0", "0.8", ""], [0.2, 0.4, 0.6]),
+])
+def test_colours_and_their_bar_are_on_the_scale_of_the_parameter(
+    chosen: str, told: list[str], between: list[float], payload: dict, opened: Page,
+) -> None:
+    """The colour of a point is viridis at the position that Python gives its setting; so are the bar's numbers."""
+    columns, (effect, name) = payload["columns"], chosen.split(".")
+    parameter, = [found for found in EFFECTS[effect].parameters if found.name == name]
+    opened.get_by_label("Colour by").select_option(chosen)
+    for i in np.flatnonzero(np.array(columns["effect"]) == effect):
+        fill = point(opened, int(i)).evaluate("path => getComputedStyle(path).fill")
+        wanted = 255 * np.array(mpl.colormaps["viridis"](parameter.normalise(columns["settings"][i][name]))[:3])
+        assert np.abs(np.array(re.findall(r"\d+", fill)[:3], float) - wanted).max() < 6, (i, fill)
+    ticks = opened.locator(".explorer-tick")
+    assert [float(text) for text in ticks.all_inner_texts()] == between
+    places = ticks.evaluate_all("all => all.map(tick => Number(tick.style.getPropertyValue('--at')))")
+    assert places == pytest.approx([parameter.normalise(value) for value in between], abs=1e-9)
+    boxes = [opened.locator(".explorer-ramp").bounding_box(), *(tick.bounding_box() for tick in ticks.all())]
+    middles = [(box["x"] + box["width"] / 2 - boxes[0]["x"]) / boxes[0]["width"] for box in boxes[1:]]
+    assert middles == pytest.approx(places, abs=0.02)
+    assert all(left["x"] + left["width"] < right["x"] for left, right in pairwise(boxes[1:])), "numbers touch"
+    ends = opened.locator(".explorer-bar > span:not(.explorer-scale)").all_inner_texts()
+    assert ends == told
+    assert ("logarithmic" in opened.locator(".explorer-ramp").get_attribute("aria-label")) == bool(told[2])
 
 
 def test_every_point_is_reached_by_keyboard(payload: dict, opened: Page) -> None:

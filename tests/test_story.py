@@ -1,5 +1,6 @@
 """The frame of a story, run in a real kernel: parameters, numbers, progress without debris, provenance."""
 
+import jupytext
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -77,6 +78,42 @@ def test_source_shows_the_lines_without_the_docstring(page) -> None:
     shown = page.cells[5].outputs[0].data["text/markdown"]
     assert shown.startswith("```python\ndef device() -> str:\n    if torch.cuda.is_available()")
     assert "accelerator" not in shown
+
+
+CHANGED = CELLS[0].replace("'fixed'", "'random'")
+PROVENANCE = "story.provenance(parameters)"
+BELOW = 11  # cells of the story below that of `begin`
+
+
+def notes(page: nbformat.NotebookNode) -> list[str]:
+    """What `begin` put under the parameters cells, one text for each note."""
+    displays = [output for cell in page.cells for output in cell.outputs if output.output_type == "display_data"]
+    return [output.data.get("text/markdown", "") for output in displays if "text/html" not in output.data]
+
+
+@pytest.mark.parametrize(("cells", "missing"), [
+    ([CHANGED, CELLS[2], *map(str, range(BELOW - 1)), PROVENANCE], 0),
+    ([CHANGED, CELLS[2], *["0"] * (BELOW - 1), PROVENANCE], BELOW - 2),  # one of them, again and again
+    ([CHANGED, CELLS[2], PROVENANCE], BELOW - 1),
+    ([CHANGED, PROVENANCE], BELOW - 2),  # the values were not even checked
+])
+def test_changed_parameters_leave_no_page_stale_unnoticed(cells: list[str], missing: int) -> None:
+    """A note names them and goes when all below has run; until then the last cell tells how many cells have not."""
+    story_cells = [cell for cell in jupytext.read(ROOT / f"notebooks/{NAME}.py").cells if cell.cell_type == "code"]
+    assert len(story_cells) == BELOW + 2
+    page = execute([CELLS[0], CELLS[2], *cells])
+    table = next(output.data["text/html"] for output in page.cells[-1].outputs)
+    if missing:
+        assert notes(page) == ["**The page below is stale**: `settings` was 'fixed', now 'random'. Run all of it, and "
+                               "this note goes."]
+        assert f"{missing} of {BELOW} cells did not run" in table
+    else:
+        assert notes(page) == [""] and "stale" not in table
+
+
+def test_parameters_that_did_not_change_are_not_told() -> None:
+    page = execute([CELLS[0], CELLS[2], CELLS[0], CELLS[2], PROVENANCE])
+    assert notes(page) == [] and "stale" not in page.cells[-1].outputs[0].data["text/html"]
 
 
 def test_an_unknown_injected_name_stops_the_notebook() -> None:

@@ -95,6 +95,8 @@ def test_the_explorer_on_the_page_says_the_same_and_names_its_files(explored, ca
         effect = table["effect"][i]
         ranges = said["effects"][effect]["parameters"]
         assert settings.keys() == ranges.keys()
+        assert {p.name: vars(p) for p in effects.find(effect).parameters} == {
+            name: {"name": name} | about for name, about in ranges.items()}
         for name, value in settings.items():
             assert ranges[name]["low"] * 0.999 <= value <= ranges[name]["high"] * 1.001
             assert value == pytest.approx(table[f"{effect}.{name}"][i], rel=1e-3)

@@ -3,12 +3,14 @@
 With `--profile profiles/slurm` it runs on a cluster, and the profile says on how many cores.
 
 A lock of the operating system keeps two runs of one checkout apart, and vanishes with a run that was killed: the next
-one goes on where it stopped.
+one goes on where it stopped. What a run to its end took is one more line of `artifacts/<run>/took.jsonl`.
 """
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import sync
@@ -39,6 +41,8 @@ def main(run: str, *more: str) -> int:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # papermill, jupyter-book of this Python
     quiet = "ignore:The `srun` command is available"  # what Lightning tells each page wherever SLURM is installed
     environment = {"PYTHONWARNINGS": quiet} | os.environ | {"PATH": path}
+    fresh = not any(artifacts.root().glob("*/*/card.json"))
+    start, clock = time.time(), time.perf_counter()
     try:
         with FileLock(artifacts.root() / ".run.lock", timeout=0):
             code = subprocess.run(command, cwd=ROOT, env=environment).returncode
@@ -46,6 +50,10 @@ def main(run: str, *more: str) -> int:
         print(f"another run is under way in {ROOT}: wait for it, or stop it", file=sys.stderr)
         return 2
     if code == 0 and not more:
+        made = [path.stat().st_mtime >= start for path in (artifacts.root() / run / "pages").glob("*.ipynb")]
+        took = {"seconds": round(time.perf_counter() - clock, 1), "pages": len(made), "made": sum(made), "fresh": fresh}
+        with (artifacts.root() / run / "took.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(took) + "\n")
         print(f"The book is at {page}")
     return code
 

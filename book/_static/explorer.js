@@ -307,6 +307,19 @@ _static because jupyter-book puts every script that lies there on every page. te
 
     // ---- colours
 
+    // Round values between the ends of a colour bar, those of log scales in the row 1, 2, 5, that leave room for words.
+    function ticks(scale, logarithmic) {
+      const [low, high] = scale.domain(), place = scale.copy().range([0, 1]), kept = [];
+      const decades = d3.range(Math.floor(Math.log10(low)), Math.log10(high)).map((power) => 10 ** power);
+      const round = logarithmic ? [1, 5, 2].flatMap((digit) => decades.map((decade) => digit * decade))
+        : d3.ticks(low, high, 4);
+      for (const value of round) {
+        const at = place(value), near = kept.some((other) => Math.abs(other.at - at) < 0.19);
+        if (value > low && value < high && at > 0.1 && at < 0.9 && !near) kept.push({ value, at });
+      }
+      return kept.sort((a, b) => a.at - b.at);
+    }
+
     function paint() {
       const about = parameters.get(ui.colour.value);
       const logarithmic = about?.scale === "log";
@@ -322,9 +335,14 @@ _static because jupyter-book puts every script that lies there on every page. te
       ui.bar.hidden = !about;
       if (!about) return;
       const stops = d3.range(0, 1.01, 0.1).map(d3.interpolateViridis).join(", ");
+      const between = ticks(scale, logarithmic).map(({ value, at }) =>
+        element("span", { class: "explorer-tick", style: `--at: ${at}` }, readable(value)));
+      const kind = logarithmic ? "logarithmic" : "linear";
       ui.bar.replaceChildren(element("span", {}, measure(about.low, about.unit)),
-        element("span", { class: "explorer-ramp", role: "img", style: `--ramp: ${stops}`,
-          "aria-label": `Colour bar of ${about.parameter}: dark is low, light is high; other effects are grey` }),
+        element("span", { class: "explorer-scale" },
+          element("span", { class: "explorer-ramp", role: "img", style: `--ramp: ${stops}`,
+            "aria-label": `Colour bar of ${about.parameter}, ${kind}: dark is low, light is high; other effects are grey` }),
+          ...between),
         element("span", {}, measure(about.high, about.unit)),
         element("span", { class: "explorer-note" }, logarithmic ? "log scale" : ""));
     }

@@ -1,0 +1,170 @@
+"""The graph of a run: a grid of trainings on two cores, a run cold, warm and changed, and what scheduling costs.
+
+Each works in a copy of the checkout with runs of its own, so that the checkout's artifacts stay as they are.
+"""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from lib import ROOT, artifacts
+
+Work = Callable[[], tuple[float, dict[str, float]]]
+COPIED = ("lib", "tools", "notebooks", "Snakefile", "requirements.txt", "_toc.yml", "_config.yml")
+GRID = "06_beta_ablation"
+
+
+def _checkout(story_values: dict[str, dict], scatter: dict[str, list[str]]) -> Path:
+    """A copy of the checkout with one run, `bench`, and artifacts of its own; data are a link."""
+    base = artifacts.root() / "bench"
+    base.mkdir(parents=True, exist_ok=True)
+    copy = Path(tempfile.mkdtemp(prefix="checkout-", dir=base))
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    (copy / "data").symlink_to(ROOT / "data")
+    (copy / "runs").mkdir()
+    _write(copy, story_values, scatter)
+    return copy
+
+
+def _write(copy: Path, story_values: dict[str, dict], scatter: dict[str, list[str]]) -> None:
+    (copy / "runs/bench.yml").write_text(yaml.safe_dump({"stories": story_values, "scatter": scatter}))
+
+
+def _run(copy: Path, jobs: int) -> float:
+    """Wall seconds of the run `bench`, without the book."""
+    own = {"PYTHONPATH": str(copy), "ARTIFACTS_DIR": str(copy / "artifacts"), "JOBS": str(jobs)}
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "tools/run.py", "bench", "results"], cwd=copy, env=os.environ | own,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stdout[-3000:])
+    return time.perf_counter() - start
+
+
+def _quick() -> dict[str, dict]:
+    return yaml.safe_load((ROOT / "runs/quick.yml").read_text(encoding="utf-8"))["stories"]
+
+
+def _grid(betas: int, seeds: int, images: int) -> dict:
+    values = [float(f"{1e-5 * 10 ** (5 * k / max(1, betas - 1)):.3g}") for k in range(betas)]  # from 1e-5 to 1
+    return _quick()[GRID] | {"corpora": ["digits"], "betas": values, "seeds": list(range(1, seeds + 1)), "epochs": 1,
+                             "train_images": images}
+
+
+def grid_ours(betas: int, seeds: int, images: int, share: int) -> Work:
+    """Story 06 on digits by `tools/run.py`: the seeds are scattered over two jobs, then the page gathers and draws."""
+
+    def work() -> tuple[float, dict[str, float]]:
+        copy = _checkout({GRID: _grid(betas, seeds, images)}, {GRID: ["seeds"]})
+        _run(copy, 2)
+        found = len(list((copy / "artifacts/train").glob("*/model.pt")))
+        shutil.rmtree(copy)
+        return found, {"trainings": found}
+
+    return work
+
+
+def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
+    """The same trainings one after another: Lightning and torchvision's ToTensor as they come, all threads of torch.
+
+    share: one of so many points of the grid is trained, since all cost the same; test errors are measured as in the
+    story, on all 10,000 images.
+    """
+    import logging
+    import warnings
+
+    import lightning.pytorch as pl
+    import torch
+    import trainings
+
+    from lib.batches import ArrayDataset
+    from lib.measures import evaluate
+
+    torch.set_num_threads(os.cpu_count() or 1)  # which importing trainings set to 1
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    values = _grid(betas, seeds, images)
+    train, test = trainings.torchvision_digits(images), trainings.corpora.digits("test")[0]
+
+    class Task(pl.LightningModule):
+        def __init__(self, beta: float) -> None:
+            super().__init__()
+            self.net, self.beta = trainings.build("small", (28, 28), values["latent"]), beta
+
+        def training_step(self, batch: list, _: int) -> torch.Tensor:
+            return trainings.objective.report_loss(batch[0], *self.net(batch[0]), self.beta)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), lr=values["learning_rate"])
+
+    points = list(itertools.product(values["betas"], values["seeds"]))[::share]
+    folder = artifacts.root() / "bench" / "defaults"
+
+    def work() -> tuple[float, dict[str, float]]:
+        errors = []
+        for beta, seed in points:
+            torch.manual_seed(seed)
+            task = Task(beta)
+            batches = torch.utils.data.DataLoader(train, values["batch_size"], shuffle=True)
+            pl.Trainer(accelerator="cpu", max_epochs=1, default_root_dir=folder).fit(task, batches)
+            errors.append(evaluate(task.net.eval(), ArrayDataset(test, scale=1 / 255))["mse_mu"])
+        return len(points), {"mse": float(min(errors)), "threads": torch.get_num_threads()}
+
+    return work
+
+
+def rerun(stories: list[str], changed: str, parameter: str, value: object) -> Work:
+    """A run of these stories cold, again with nothing changed, and with one parameter of one story changed.
+
+    Facts: wall seconds of each, and how many pages the change made again.
+    """
+
+    def work() -> tuple[float, dict[str, float]]:
+        values = {name: _quick()[name] for name in stories}
+        copy = _checkout(values, {})
+        cold, warm = _run(copy, 2), _run(copy, 2)
+        pages = {name: copy / f"artifacts/bench/pages/{name}.ipynb" for name in stories}
+        before = {name: page.stat().st_mtime_ns for name, page in pages.items()}
+        values[changed] = values[changed] | {parameter: value}
+        _write(copy, values, {})
+        after_change = _run(copy, 2)
+        again = [name for name, page in pages.items() if page.stat().st_mtime_ns != before[name]]
+        shutil.rmtree(copy)
+        return len(stories), {"cold_s": cold, "warm_s": warm, "changed_s": after_change, "pages": len(pages),
+                              "made_again": len(again), "only_what_depends": float(again == [changed])}
+
+    return work
+
+
+def schedule(jobs: int, executed: bool) -> Work:
+    """Snakemake on a graph of the shape of ours at scale: shards side by side, then one job that gathers them.
+
+    executed: each job runs a command that does nothing, else the graph is only planned (a dry run).
+    """
+
+    def work() -> tuple[float, dict[str, float]]:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_name("scale.smk")),
+                       "--directory", folder, "--config", f"shards={jobs}", "--cores", "2", "--quiet", "all"]
+            subprocess.run(command + ([] if executed else ["--dry-run"]), check=True, stdout=subprocess.DEVNULL)
+            if (Path(folder) / "gathered.done").exists() != executed:
+                raise RuntimeError(f"{' '.join(command)}: did not do what it was told")
+        return jobs, {}
+
+    return work
+
+
+CONTENDERS = {"grid_ours": grid_ours, "grid_defaults": grid_defaults, "rerun": rerun, "schedule": schedule}

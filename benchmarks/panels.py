@@ -1,0 +1,69 @@
+"""Eight UMAP panels, speech and music under two to five effects: the book's way against UMAP as it comes. Wall seconds.
+
+The book takes each corpus as a job of its own, reduces spectrograms to 50 components, finds neighbours exactly and
+seeds everything. `defaults` is `umap.UMAP().fit` on flattened spectrograms, panel after panel, with all threads.
+"""
+
+from collections.abc import Callable, Iterator
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from lib import embeddings
+from lib.clips import ClipConfig
+from lib.effects import REPORT_ORDER
+from lib.render import RenderConfig, render
+
+Work = Callable[[], tuple[float, dict[str, float]]]
+SEED = 42
+
+
+def _panels(corpus: str, clips: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Spectrograms and effects of each panel of a corpus; clips: of each effect, for 2, 3, ... effects."""
+    for number, count in enumerate(clips, 2):
+        parts = []
+        for place, effect in enumerate(REPORT_ORDER[:number]):
+            source = ClipConfig(corpus=corpus, split="all", seed=SEED + 1000 * place)
+            parts.append(render(RenderConfig(clips=source, effects=(effect,), clips_per_effect=max(clips))))
+        x = np.concatenate([part.spectrograms[:count] for part in parts])
+        yield x, pd.concat([part.table[:count] for part in parts])["effect"].to_numpy()
+
+
+def _ours(corpus: str, clips: list[int]) -> list[float]:
+    return [embeddings.knn_accuracy(embeddings.umap_2d(x, SEED), labels) for x, labels in _panels(corpus, clips)]
+
+
+def ours(corpora: list[str], clips: list[int]) -> Work:
+    pool = joblib.Parallel(len(corpora))
+    pool(joblib.delayed(_ours)(corpus, [20, 20]) for corpus in corpora)  # numba compiles
+    for corpus in corpora:
+        list(_panels(corpus, clips))
+
+    def work() -> tuple[float, dict[str, float]]:
+        found = pool(joblib.delayed(_ours)(corpus, clips) for corpus in corpora)
+        return len(corpora) * len(clips), {"knn5": float(np.mean(found))}
+
+    return work
+
+
+def defaults(corpora: list[str], clips: list[int]) -> Work:
+    import warnings
+
+    warnings.simplefilter("ignore")
+    from umap import UMAP
+
+    data = [panel for corpus in corpora for panel in _panels(corpus, clips)]
+    UMAP().fit(data[0][0].reshape(len(data[0][0]), -1).astype(np.float32)[:40])  # numba compiles
+
+    def work() -> tuple[float, dict[str, float]]:
+        found = []
+        for x, labels in data:
+            points = UMAP().fit(x.reshape(len(x), -1).astype(np.float32)).embedding_
+            found.append(embeddings.knn_accuracy(points, labels))
+        return len(data), {"knn5": float(np.mean(found))}
+
+    return work
+
+
+CONTENDERS = {"ours": ours, "defaults": defaults}

@@ -1,0 +1,68 @@
+"""`lib.predict` against a full singular value decomposition by numpy: seconds, equality and peak memory."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from lib import artifacts, corpora
+from lib.predict import predict_data
+
+Work = Callable[[], tuple[float, dict[str, float]]]
+LATENTS = 16
+torch.set_num_threads(1)
+
+
+def ours(images: int) -> Work:
+    """The digits, images of 784 values. Facts: the leading eigenvalues of the covariance."""
+    name = "digits"
+    if images < 60_000:
+        name = str(artifacts.root() / "bench" / f"digits-{images}.npy")
+        (artifacts.root() / "bench").mkdir(parents=True, exist_ok=True)
+        np.save(name, corpora.digits("train")[0][:images])
+
+    def work() -> tuple[float, dict[str, float]]:
+        found = predict_data(name, LATENTS, 0.01)
+        return found["examples"], {f"lambda_{k}": value for k, value in enumerate(found["eigenvalues"], 1)}
+
+    return work
+
+
+def numpy_svd(images: int) -> Work:
+    """numpy.linalg.svd of the centred images, all components."""
+
+    def work() -> tuple[float, dict[str, float]]:
+        x = corpora.digits("train")[0][:images].reshape(images, -1) / 255
+        _, deviations, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
+        return images, {f"lambda_{k}": float(s**2 / images) for k, s in enumerate(deviations[:LATENTS], 1)}
+
+    return work
+
+
+def large(examples: int, bins: int, frames: int) -> Work:
+    """Spectrograms of the report's size, more than numpy can decompose here: made, float16, of a falling spectrum."""
+    path = artifacts.root() / "bench" / f"large-{examples}-{bins * frames}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng, beside = np.random.default_rng(0), path.with_suffix(".part")
+        basis = rng.standard_normal((32, bins * frames), dtype=np.float32)
+        basis *= 0.8 ** np.arange(32, dtype=np.float32)[:, None]
+        with beside.open("wb") as file:
+            header = {"descr": "<f2", "fortran_order": False, "shape": (examples, bins, frames)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, examples, 64):
+                rows = rng.standard_normal((min(64, examples - start), 32), dtype=np.float32) @ basis
+                rows += 0.1 * rng.standard_normal((1, bins * frames), dtype=np.float32)
+                file.write(rows.astype("<f2").data)
+        beside.rename(path)
+
+    def work() -> tuple[float, dict[str, float]]:
+        found = predict_data(str(path), LATENTS, 0.01)
+        share = sum(found["eigenvalues"]) / found["total"]
+        return found["examples"], {"n_values": found["n_values"], "share": share if math.isfinite(share) else 0.0}
+
+    return work
+
+
+CONTENDERS = {"ours": ours, "numpy": numpy_svd, "large": large}

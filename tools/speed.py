@@ -1,0 +1,223 @@
+"""The pages on speed and cost, `book/speed.md` and `book/cost.md`, from what tools/bench.py measured.
+
+`python tools/speed.py` writes them again from the numbers that are there. Every number on them comes
+from `book/speed.json`.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from lib import ROOT
+
+SPEED = """\
+# Is it fast?
+
+Written by `tools/speed.py` from `speed.json`, which `make bench` measures: everything in one run, the contenders of
+a row in turn, A B A B, each in a process of its own. A ratio says how many times as much ours does in the same
+time. It is the median over the turns, with the lowest and the highest in brackets, since the machine is shared.
+Time is CPU-seconds on one thread, wall seconds where the row says so. **What does not reach its goal is printed as
+such.**
+
+Measured on {machine}. {summary}
+
+| what | against | measured | goal | |
+|---|---|---|---|---|
+{lines}
+
+## What the rows compare
+
+- **MNIST VAE training**: the same net, batch of 128, loss and learning rate. The limit is a loop on one tensor in
+  memory that does nothing else. Ours, `lib.training.fit`, also validates on 512 images, watches for collapse and
+  keeps checkpoints; the spectrum of the data, a stage of its own that all trainings share, is not counted. The
+  ToTensor loader is torchvision's MNIST class. MLP: 784-400-16. Convolutions: the preset `small`.
+- **Beta grid**: story 06 by `tools/run.py`, kernels, test and page included, against the same trainings one after
+  another with Lightning and torchvision as they come, on all threads. Of those one in {share} is trained and stands
+  for the rest.
+- **Clips**: recordings of speech and music, five effects. The limit is the bare calls of soundfile, soxr,
+  pedalboard, scipy and torch on the stretches and settings that ours had drawn. The report's way opens, resamples,
+  applies and transforms an item at a time with librosa, without levels.
+- **STFT**: clips of 5.46 s, one at a time. Ours is `torch.stft` in float64, because beside a pure tone float32 is a
+  third of a dB off in quiet bins; the others are in float32. In float32 `torch.stft` is what we would use, and
+  torchaudio calls it.
+- **UMAP**: the book maps a corpus a job, reduces to 50 components, finds neighbours exactly and seeds everything.
+  `umap.UMAP().fit` gets flattened spectrograms, no seed, all threads.
+- **lib.predict**: reading the data included. numpy decomposes all 784 directions. The second set, made for the
+  purpose, is 5,000 examples of the report's spectrogram size, which numpy's decomposition does not fit.
+- **Runs**: `tools/run.py` in a copy of the checkout with the quick parameters of {stories} stories.{report}
+
+## What each did
+
+Medians of a turn; memory is the peak of the process.
+
+| part | contender | done | CPU-s | wall s | MB |
+|---|---|---|---|---|---|
+{found}
+
+{versions}
+"""
+COST = """\
+# What would the whole of VCTK cost? And 100,000 hours?
+
+Written by `tools/speed.py` from the numbers of [the page on speed](speed.md): one core of {processor}. A
+multiplication, not a measurement: nothing of that size was run. VCTK is taken as {vctk} hours, one microphone.
+
+## An audio-hour
+
+| stage | CPU-seconds |
+|---|---|
+{stages}
+| *rendering, all of it, as our graph does it* | {render:.1f} |
+| *training, an epoch of the preset `small` on 96 x 96* | {train:.1f} |
+
+Rendering is counted once for each effect that a clip is put through. It stores {storage:.1f} MB an audio-hour and
+effect, as float16. The row of all of it also has what the bare calls leave out: drawing stretches and settings,
+refusing silent ones, labels, files.
+
+No GPU was there, so GPU-seconds were not measured. By arithmetic: an epoch over an audio-hour is {pflop:.3f} PFLOP,
+which is {gpu:.2f} GPU-seconds at a sustained 5 TFLOP/s, an assumption. Rendering stays on CPUs.
+
+## All of it
+
+With one effect and {epochs} epochs of training.
+
+| | VCTK | 100,000 hours |
+|---|---|---|
+{table}
+
+Maps and probes take samples of a fixed size, so they cost what they cost in this book. `lib.predict` reads the data
+a few times; its memory does not grow with them.
+
+## What saturates first
+
+Rendering has no width of its own: an audio-hour a job gives {vctk} jobs side by side for VCTK, 100,000 for the
+other, and one that gathers. Three things end the gain from more cores.
+
+- **The scheduler.** Snakemake planned graphs of that shape in {planned}. The time of a job grows by a factor of
+  {growth:.1f} from the smallest to the largest. Jobs that do nothing it started and ended at {started:.1f} a second
+  on this machine. A job of one audio-hour takes {render:.0f} s, so from about **{cores:.0f} cores** on they wait
+  for Snakemake, not for each other. Longer shards move that: the number of cores grows with the hours of a shard.
+- **The disk.** A core reads {read:.1f} MB/s of 16-bit sound at 48 kHz and writes {written:.2f} MB/s. A shared disk
+  of 1 GB/s feeds about {disk:.0f} cores.
+- **Training.** One epoch takes {share:.1f} times the CPU of rendering once, and on CPUs it has the width of one
+  machine. At {epochs} epochs it is the largest part of the bill, and the one that a GPU takes away.
+
+So {first} first. For 100,000 hours shards of {shard:.0f} hours keep the plan at {jobs:,.0f} jobs.
+"""
+VCTK_HOURS, HOURS, EPOCHS, TFLOPS, CLUSTER = 44, 100_000, 20, 5e12, 1000
+
+
+def _number(value: float) -> str:
+    """Three digits, without an exponent where it can be read."""
+    if value and not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _measured(row: dict[str, Any]) -> str:
+    unit = {"x": "", "": ""}.get(row["unit"], f" {row['unit']}")
+    spread = f" ({_number(row['low'])} to {_number(row['high'])})" if row["turns"] > 1 else ""
+    return f"{_number(row['value'])}{spread}{unit}"
+
+
+def _row(row: dict[str, Any]) -> str:
+    goal = "" if row["goal"] is None else f"{row['sense']} {_number(row['goal'])}"
+    told = {True: "reached", False: "**not reached**", None: ""}[row["reached"]]
+    note = f"; {row['note']}" if row["note"] else ""
+    return f"| {row['what']} | {row['against']} | {_measured(row)}{note} | {goal} | {told} |"
+
+
+def _machine(found: dict[str, Any]) -> str:
+    m = found["machine"]
+    return f"{m['processor']}, {m['cores']} cores, {m['memory_gb']} GB, {m['system']}"
+
+
+def _report(found: dict[str, Any]) -> str:
+    """What the report run took, where one noted it."""
+    told = found.get("report", {})
+    text = ""
+    if "cold_s" in told:
+        text += f" The report run from nothing took {told['cold_s'] / 60:.0f} minutes of wall"
+        text += f", again with nothing changed {told['warm_s']:.0f} s." if "warm_s" in told else "."
+    return text
+
+
+def speed_page(found: dict[str, Any]) -> str:
+    """The page on speed; Markdown."""
+    goals = [row for row in found["lines"] if row["goal"] is not None]
+    reached = sum(row["reached"] for row in goals)
+    rows = [f"| {part} | {name} | {_number(turn['done'])} | {_number(turn['cpu_s'])} | {_number(turn['wall_s'])} | "
+            f"{_number(turn['peak_mb'])} |" for part, each in found["found"].items() for name, turn in each.items()]
+    versions = ", ".join(f"{name} {version}" for name, version in found["machine"]["versions"].items())
+    rerun = found["found"].get("rerun", {}).get("ours", {}).get("facts", {})
+    return SPEED.format(
+        machine=_machine(found), summary=f"Of {len(goals)} goals {reached} are reached.",
+        lines="\n".join(map(_row, found["lines"])), found="\n".join(rows), share=found["share"],
+        stories=f"{rerun.get('pages', 0):.0f}", report=_report(found),
+        versions=f"Commit `{found['machine']['commit']}`, with {versions}.")
+
+
+def costs(found: dict[str, Any]) -> dict[str, float]:
+    """What the page on cost multiplies: an audio-hour's CPU-seconds, bytes and FLOP, and the scheduler's pace."""
+    parts = found["found"]
+    ours, bare, vae = parts["clips"]["ours"], parts["clips"]["the bare calls"]["facts"], parts["vae"]["ours"]
+    planned = {int(jobs): turn["wall_s"] / int(turn["done"]) for jobs, turn in parts["planned"].items()}
+    started = parts["started"]["ours"]
+    seconds = vae["facts"]["clip_s"]
+    return {
+        **{f"stage.{name}": 3600 * value for name, value in bare.items() if name != "finite"},
+        "render": 3600 * ours["cpu_s"] / ours["done"], "storage": 3600 * ours["facts"]["bytes_per_audio_s"],
+        "train": 3600 / seconds * vae["cpu_s"] / vae["done"], "flop": 3600 / seconds * vae["facts"]["flop"],
+        "started": started["done"] / started["wall_s"],
+        "growth": planned[max(planned)] / planned[min(planned)],
+    }
+
+
+def cost_page(found: dict[str, Any]) -> str:
+    """The page on cost; Markdown."""
+    c, parts = costs(found), found["found"]
+    stages = [f"| {name.partition('.')[2]} | {value:.1f} |" for name, value in c.items() if name.startswith("stage.")]
+
+    def days(cpu_s: float) -> str:
+        hours = cpu_s / 3600
+        return f"{_number(hours / 24 / 365)} core-years" if hours > 8760 else f"{_number(hours)} core-hours"
+
+    def row(name: str, told: Any) -> str:
+        return f"| {name} | {told(VCTK_HOURS)} | {told(HOURS)} |"
+
+    cores, disk = c["started"] * c["render"], 1e9 / (48_000 * 2 * 3600 / c["render"])
+    table = [
+        row("rendering", lambda h: days(h * c["render"])),
+        row(f"rendering, wall on {CLUSTER:,} cores, if nothing saturates",
+            lambda h: f"{_number(h * c['render'] / CLUSTER / 60)} min"),
+        row("training on CPUs", lambda h: days(h * EPOCHS * c["train"])),
+        row("training on a GPU, by arithmetic",
+            lambda h: f"{_number(h * EPOCHS * c['flop'] / TFLOPS / 3600)} GPU-hours"),
+        row("sound at 48 kHz, 16 bit", lambda h: f"{_number(h * 48_000 * 2 * 3600 / 1e9)} GB"),
+        row("spectrograms", lambda h: f"{_number(h * c['storage'] / 1e9)} GB"),
+        row("width of the graph, an audio-hour a job", lambda h: f"{h:,}"),
+    ]
+    planned = [f"{turn['wall_s']:.0f} s ({turn['done']:,} jobs, {turn['peak_mb']:.0f} MB)"
+               for turn in parts["planned"].values()]
+    largest = max(int(turn["done"]) for turn in parts["planned"].values())
+    first = "the scheduler saturates" if cores < disk else "the disk saturates"
+    return COST.format(
+        processor=found["machine"]["processor"], vctk=VCTK_HOURS, epochs=EPOCHS, stages="\n".join(stages),
+        render=c["render"], train=c["train"], storage=c["storage"] / 1e6, pflop=c["flop"] / 1e15,
+        gpu=c["flop"] / TFLOPS, table="\n".join(table), planned=", ".join(planned), growth=c["growth"],
+        started=c["started"], cores=cores, disk=disk, read=48_000 * 2 * 3600 / c["render"] / 1e6,
+        written=c["storage"] / c["render"] / 1e6, share=c["train"] / c["render"], first=first,
+        shard=math.ceil(HOURS / largest), jobs=HOURS / math.ceil(HOURS / largest))
+
+
+def write(folder: Path) -> None:
+    """Both pages beside the numbers of a folder."""
+    found = json.loads((folder / "speed.json").read_text(encoding="utf-8"))
+    (folder / "speed.md").write_text(speed_page(found), encoding="utf-8")
+    if {"clips", "vae", "planned", "started"} <= found["found"].keys():
+        (folder / "cost.md").write_text(cost_page(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(ROOT / "book")
