@@ -210,7 +210,7 @@ def test_ranks_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
-from test_ranks import *
+from test_ranks import KEY, ODD, TEST, TWO, training
 
 def progress(steps, total, label):
     for step in steps:
@@ -237,7 +237,7 @@ def test_several_devices_work_inside_a_kernel(tmp_path: Path) -> None:
     cell = f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-from test_ranks import *
+from test_ranks import KEY, ODD, TEST, TWO, training
 print(len(training.fit(TWO.model_copy(update={{"epochs": 1}}), ODD, TEST, KEY).log()))"""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
