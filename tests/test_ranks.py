@@ -225,12 +225,12 @@ training.fit(TWO.model_copy(update={{"epochs": 1000}}), ODD, TEST, KEY, progress
     assert len(running()) == 2
     parent.kill()
     parent.wait()
-    for _ in range(300):
+    parent.stdout.close()
+    for _ in range(1500):  # a rank hears of it with its next step
         if not running():
             break
         time.sleep(0.2)
     assert not running()
-    parent.stdout.close()
 
 
 def test_several_devices_work_inside_a_kernel(tmp_path: Path) -> None:
