@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lib import ROOT
 
+# for kernels and commands, what pyproject.toml tells pytest: Lightning has a word to say wherever SLURM is installed
+os.environ.setdefault("PYTHONWARNINGS", "ignore:The `srun` command is available on your system")
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-first-run"]

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from lib import BadInput, theory, training
 from lib.alarm import ENDLESS, PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
@@ -80,7 +81,8 @@ def heard(
     )
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, logger=False, callbacks=[alarm, stopping], enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, **({"max_epochs": 1} | settings),
+        enable_progress_bar=False, enable_model_summary=False, plugins=LightningEnvironment(),  # no word of srun
+        **({"max_epochs": 1} | settings),
     )
     trainer.fit(Told(mu), Ones(steps))
     return alarm.alarms

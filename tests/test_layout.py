@@ -14,7 +14,8 @@ import yaml
 from lib import ROOT
 
 LINKS = {"book/_config.yml": "_config.yml", "book/_toc.yml": "_toc.yml"}
-YAML = ["_config.yml", "_toc.yml", "environment.yml", "runs/quick.yml", "runs/report.yml", "runs/full.yml"]
+YAML = ["_config.yml", "_toc.yml", "environment.yml", "runs/quick.yml", "runs/report.yml", "runs/full.yml",
+        "profiles/slurm/config.yaml", "profiles/kubernetes/config.yaml"]
 
 
 def tracked(*patterns: str) -> list[str]:

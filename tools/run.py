@@ -1,5 +1,7 @@
 """Run the graph: `python tools/run.py quick`, `report` or `full`; further words go to Snakemake as they are.
 
+With `--profile profiles/slurm` it runs on a cluster, and the profile says on how many cores.
+
 A lock of the operating system keeps two runs of one checkout apart, and vanishes with a run that was killed: the next
 one goes on where it stopped. What a run to its end took is one more line of `artifacts/<run>/took.jsonl`.
 """
@@ -31,14 +33,19 @@ def main(run: str, *more: str) -> int:
     if not page.exists():
         (artifacts.root() / run / "book.done").unlink(missing_ok=True)
     # every output moves into place whole, so what a killed run left is good
-    command = [sys.executable, "-m", "snakemake", "--nolock", "--ignore-incomplete", "--quiet", "rules"]
-    command += ["--config", f"run={run}", "--cores", os.environ.get("JOBS", "all"), *more]
+    command = [sys.executable, "-m", "snakemake", "--quiet", "rules", "--config", f"run={run}"]
+    command += ["--nolock", "--ignore-incomplete"]
+    if not any(word.startswith("--profile") for word in more):  # a profile says it itself
+        command += ["--cores", os.environ.get("JOBS", "all")]
+    command += more
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # papermill, jupyter-book of this Python
+    quiet = "ignore:The `srun` command is available"  # what Lightning tells each page wherever SLURM is installed
+    environment = {"PYTHONWARNINGS": quiet} | os.environ | {"PATH": path}
     fresh = not any(artifacts.root().glob("*/*/card.json"))
     start, clock = time.time(), time.perf_counter()
     try:
         with FileLock(artifacts.root() / ".run.lock", timeout=0):
-            code = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": path}).returncode
+            code = subprocess.run(command, cwd=ROOT, env=environment).returncode
     except Timeout:
         print(f"another run is under way in {ROOT}: wait for it, or stop it", file=sys.stderr)
         return 2
