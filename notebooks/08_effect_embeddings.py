@@ -245,6 +245,8 @@ print("Prints and a decoder told the dry clip beat every log-mel embedding on vo
 # The decoder then knows the voice, not the words. `z` has to carry those as well: KL rises, and accuracy lies between that of the VAE
 # told nothing and ours.
 # ````
+#
+# ## Provenance
 
 # %% tags=["nbval-ignore-output"]
 story.provenance(parameters)

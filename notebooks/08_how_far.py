@@ -170,6 +170,8 @@ print("Ours is ahead of the mean and deviation spectrum on every set; fixed sett
 # Both repeat the clip after itself. An encoder that met neither still has to describe the flanger's single echo, so expect both to stay
 # apart from overdrive and multiband, and to mix with each other and with the flanger.
 # ````
+#
+# ## Provenance
 
 # %% tags=["nbval-ignore-output"]
 story.provenance(parameters)

@@ -239,5 +239,7 @@ print("asserted: on voices and songs never heard, z tells what the effect did, a
 # pictures. The decoder cares for the change of the clip; who does not hear the dry clip has to guess it, and takes a dark voice for a muffled one.
 # ```
 #
+# ## Provenance
+
 # %% tags=["nbval-ignore-output"]
 story.provenance(parameters)
