@@ -229,8 +229,7 @@ print("Prints and a decoder told the dry clip beat every log-mel embedding on vo
 #
 # ````{admonition} Exercise
 # :class: tip
-# The decoder is told the dry clip of the *same* clip. Would any clip of the same person do? Shuffle the dry rows of the training prints
-# within each group, train again, and compare KL and accuracy. What do you expect z to hold now?
+# The decoder is told the dry clip of the *same* clip. Would any clip of the same person do? Shuffle the dry rows of the training prints within each group, train again, and compare KL and accuracy. What do you expect z to hold now?
 # ````
 #
 # ````{admonition} Solution
@@ -242,8 +241,7 @@ print("Prints and a decoder told the dry clip beat every log-mel embedding on vo
 #     rows = np.flatnonzero(data["speech"].groups == group)
 #     shuffled[rows, prints.DRY] = shuffled[rng.permutation(rows), prints.DRY]
 # ```
-# The decoder then knows the voice, not the words. `z` has to carry those as well: KL rises, and accuracy lies between that of the VAE
-# told nothing and ours.
+# The decoder then knows the voice, not the words. `z` has to carry those as well: KL rises, and accuracy lies between that of the VAE told nothing and ours.
 # ````
 #
 # ## Provenance

@@ -20,7 +20,7 @@ PAGE = """\
 
 Written by `tools/status.py` when the pages were laid out. A page is **fresh** when its story, the code that it imports
 and its parameters are those of the checkout. It is **stale** when something changed: its numbers are of other code.
-
+{behind}
 | page | state | time | peak memory | commit |
 |---|---|---|---|---|
 {rows}
@@ -37,6 +37,10 @@ Every number that a page recorded, rounded to six digits; {{download}}`results.j
 | number | value | page |
 |---|---|---|
 {numbers}
+"""
+BEHIND = """
+**{stale} of {count} pages are stale**: lib or the stories have moved on since they were computed, at the commit in the
+last column. `make report publish` computes them again.
 """
 FOLDED = """
 ```{{admonition}} {title}
@@ -85,7 +89,9 @@ def text(chapters: list[Path]) -> str:
         folded.append(FOLDED.format_map(found | {"title": head, "values": "\n".join(values)}))
         for key, value in pages.records(notebook).items():
             numbers.append(f"| `{key}` | {value:.6g} | [{name.replace('_', WHOLE)}]({link}) |")
-    return PAGE.format(rows="\n".join(rows), folded="".join(folded), numbers="\n".join(sorted(numbers)))
+    stale = sum("| stale |" in row for row in rows)
+    behind = BEHIND.format(stale=stale, count=len(rows)) if stale else ""
+    return PAGE.format(behind=behind, rows="\n".join(rows), folded="".join(folded), numbers="\n".join(sorted(numbers)))
 
 
 if __name__ == "__main__":
