@@ -53,17 +53,20 @@ class Part:
     small: dict[str, Any]
     lines: Callable[[Found], list[dict[str, Any]]]
     turns: int = 3
+    warm: bool = True  # each contender does the small work first
 
 
 class Worker:
     """A running contender, which waits for its turns."""
 
-    def __init__(self, part: Part, contender: Contender, size: dict[str, Any], scratch: Path):
+    def __init__(self, part: Part, contender: Contender, small: bool, scratch: Path):
         self.log = tempfile.TemporaryFile("w+", dir=scratch)
         path = [str(ROOT), *([str(PEERS)] if contender.peers else [])]
         own = {"PYTHONPATH": os.pathsep.join(path), "ARTIFACTS_DIR": str(scratch)}
         own |= dict.fromkeys(THREADS, "1") if contender.pinned else {}
-        command = [sys.executable, "benchmarks/worker.py", part.module, contender.call, json.dumps(size)]
+        full, tiny = part.full | contender.full, part.small | contender.small
+        sizes = [tiny] if small else [full, tiny] if part.warm else [full]
+        command = [sys.executable, "benchmarks/worker.py", part.module, contender.call, *map(json.dumps, sizes)]
         self.name, self.process = f"{part.module} {contender.call}", subprocess.Popen(
             command, cwd=ROOT, env=os.environ | own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
             text=True)
@@ -89,9 +92,8 @@ class Worker:
 
 def measure(part: Part, small: bool, scratch: Path) -> Found:
     """The turns of every contender of a part."""
-    kind, turns = ("small", min(2, part.turns)) if small else ("full", part.turns)
-    workers = {each.name: Worker(part, each, getattr(part, kind) | getattr(each, kind), scratch)
-               for each in part.contenders}
+    turns = min(2, part.turns) if small else part.turns
+    workers = {each.name: Worker(part, each, small, scratch) for each in part.contenders}
     try:
         for worker in workers.values():
             worker.answer()  # it is ready
@@ -193,7 +195,7 @@ LOOPS = tuple(Contender(name, call, peers) for name, call, peers in (
     ("pythae's trainer", "pythae", True), ("Lightning, DataLoader", "lightning", False)))
 BOTH, SHARE = ["speech", "music"], 5
 PARTS = {
-    "mlp": Part("trainings", LOOPS, {"preset": "mlp", "images": 40_000}, {"preset": "mlp", "images": 640}, _mnist(
+    "mlp": Part("trainings", LOOPS, {"preset": "mlp", "images": 40_000}, {"preset": "mlp", "images": 2560}, _mnist(
         "MLP", {"a bare loop": 0.9, "the ToTensor loader": 2.5, "pythae's trainer": 1.5,
                 "Lightning, DataLoader": None})),
     "conv": Part("trainings", LOOPS, {"preset": "small", "images": 12_800}, {"preset": "small", "images": 640}, _mnist(
@@ -202,7 +204,7 @@ PARTS = {
     "grid": Part("graph", (
         Contender("ours", "grid_ours"), Contender("one process, defaults", "grid_defaults", peers=True, pinned=False)),
         {"betas": 15, "seeds": 4, "images": 3000, "share": SHARE}, {"betas": 2, "seeds": 2, "images": 64, "share": 2},
-        _grid, 1),
+        _grid, 1, warm=False),
     "clips": Part("sound", (
         Contender("ours", "ours"), Contender("the bare calls", "bare"),
         Contender("the report's way, resampy", "resampy", True),
@@ -218,22 +220,22 @@ PARTS = {
     "predict": Part("spectrum", (Contender("ours", "ours"), Contender("numpy SVD", "numpy")), {"images": 60_000},
                     {"images": 1000}, _spectrum, 2),
     "large": Part("spectrum", (Contender("ours", "large"),), {"examples": 5000, "bins": 2049, "frames": 65},
-                  {"examples": 40, "bins": 65, "frames": 65}, _large, 1),
+                  {"examples": 40, "bins": 65, "frames": 65}, _large, 1, warm=False),
     "rerun": Part("graph", (Contender("ours", "rerun"),), {
         "stories": ["01_dataset_preparation", "02_audio_effects", "03_mnist_sanity_check"],
         "changed": "02_audio_effects", "parameter": "seed", "value": 1}, {
         "stories": ["01_dataset_preparation", "02_audio_effects"],
-        "changed": "02_audio_effects", "parameter": "seed", "value": 1}, _rerun, 1),
+        "changed": "02_audio_effects", "parameter": "seed", "value": 1}, _rerun, 1, warm=False),
     "growth": Part("sound", tuple(Contender(f"{n}", "growth", full={"clips": n}, small={"clips": n // 100})
                                    for n in (1000, 4000, 16_000)),
-                   {"workers": 2}, {"workers": 1}, _growth, 1),
+                   {"workers": 2}, {"workers": 1}, _growth, 1, warm=False),
     "vae": Part("trainings", (Contender("ours", "spectrogram_vae"),), {"clips": 512}, {"clips": 64},
                 lambda found: [], 2),
     "planned": Part("graph", tuple(Contender(f"{n}", "schedule", full={"jobs": n}, small={"jobs": n // 100})
                                    for n in (300, 1000, 3000)), {"executed": False}, {"executed": False},
-                    lambda found: [], 1),
+                    lambda found: [], 1, warm=False),
     "started": Part("graph", (Contender("ours", "schedule"),), {"jobs": 100, "executed": True},
-                    {"jobs": 5, "executed": True}, lambda found: [], 1),
+                    {"jobs": 5, "executed": True}, lambda found: [], 1, warm=False),
 }
 
 
