@@ -14,11 +14,11 @@ from lib import ROOT
 SPEED = """\
 # Is it fast?
 
-Written by `tools/speed.py` from `speed.json`, which `make bench` measures: everything in one run, the contenders of
-a row in turn, A B A B, each in a process of its own. A ratio says how many times as much ours does in the same
-time. It is the median over the turns, with the lowest and the highest in brackets, since the machine is shared.
-Time is CPU-seconds on one thread, wall seconds where the row says so. **What does not reach its goal is printed as
-such.**
+Written by `tools/speed.py` from {{download}}`speed.json`, which `make bench` measures: everything in one run, the
+contenders of a row in turn, A B A B, each in a process of its own. A ratio says how many times as much ours does in
+the same time. It is the median over the turns, with the lowest and the highest in brackets, since the machine is
+shared. Time is CPU-seconds on one thread, wall seconds where the row says so. **What does not reach its goal is
+printed as such.**
 
 Measured on {machine}. {summary}
 
@@ -39,8 +39,8 @@ Measured on {machine}. {summary}
   pedalboard, scipy and torch on the stretches and settings that ours had drawn. The report's way opens, resamples,
   applies and transforms an item at a time with librosa, without levels.
 - **STFT**: clips of 5.46 s, one at a time. Ours is `torch.stft` in float64, because beside a pure tone float32 is a
-  third of a dB off in quiet bins; the others are in float32. In float32 `torch.stft` is what we would use, and
-  torchaudio calls it.
+  third of a dB off in quiet bins; librosa and torchaudio take float32 as they come, and float64 for comparison.
+  torchaudio calls `torch.stft`, and so do we.
 - **UMAP**: the book maps a corpus a job, reduces to 50 components, finds neighbours exactly and seeds everything.
   `umap.UMAP().fit` gets flattened spectrograms, no seed, all threads.
 - **lib.predict**: reading the data included. numpy decomposes all 784 directions. The second set, made for the
