@@ -103,6 +103,14 @@ def test_a_contender_that_fails_stops_the_benchmark_with_its_reason(tmp_path) ->
         bench.measure(part, True, tmp_path)
 
 
+@pytest.mark.parametrize("words", [["--small"], ["--only", "stft"]])
+def test_the_book_gets_no_partial_numbers(words: list[str], monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(bench, "PEERS", tmp_path)
+    with pytest.raises(SystemExit):
+        bench.main(words)
+    assert "give --to FOLDER" in capsys.readouterr().err
+
+
 def test_contenders_take_turns_and_a_ratio_is_that_of_a_turn() -> None:
     found = {"ours": [{"done": 8, "cpu_s": 1.0}, {"done": 8, "cpu_s": 4.0}, {"done": 8, "cpu_s": 2.0}],
              "theirs": [{"done": 4, "cpu_s": 1.0}, {"done": 4, "cpu_s": 2.0}, {"done": 4, "cpu_s": 4.0}]}

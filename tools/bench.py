@@ -3,7 +3,7 @@
 Every contender is a process of its own (benchmarks/worker.py) with one thread, unless its row is about cores. The
 contenders of a row take turns, A B A B, since other work on the machine comes and goes; a ratio is that of one turn,
 and the table has the median over the turns. `--small` measures nothing worth knowing, but runs every part in minutes;
-`--only PART ...` some of them; `--to FOLDER` writes there and not into book/.
+`--only PART ...` some of them; both need `--to FOLDER`, which writes there and not into book/.
 """
 
 import argparse
@@ -294,6 +294,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if not PEERS.is_dir():
         parser.error(f"{PEERS} is missing: run `make bench`, which installs requirements-bench.txt there")
+    if given.to == ROOT / "book" and (given.small or given.only != list(PARTS)):
+        parser.error("the book shows every part at full size: give --to FOLDER with --small or --only")
     result = run(given.only, given.small)
     artifacts.write_json(given.to / "speed.json", result)
     speed.write(given.to)
