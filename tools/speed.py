@@ -6,6 +6,7 @@ from `book/speed.json`.
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,11 @@ a few times; its memory does not grow with them.
 Rendering has no width of its own: an audio-hour a job gives {vctk} jobs side by side for VCTK, 100,000 for the
 other, and one that gathers. Three things end the gain from more cores.
 
-- **The scheduler.** Snakemake planned graphs of that shape in {planned}. The time of a job grows by a factor of
-  {growth:.1f} from the smallest to the largest. Jobs that do nothing it started and ended at {started:.1f} a second
-  on this machine. A job of one audio-hour takes {render:.0f} s, so from about **{cores:.0f} cores** on they wait
-  for Snakemake, not for each other. Longer shards move that: the number of cores grows with the hours of a shard.
+- **The scheduler.** A dry run of our graph, one story scattered over so many jobs, took {planned}; a job more costs
+  {plan_first:.1f} ms between the first two, {plan_last:.1f} ms between the last two. Jobs that do nothing Snakemake
+  started and ended at {started:.1f} a second on this machine. A job of one audio-hour takes {render:.0f} s, so from
+  about **{cores:.0f} cores** on they wait for Snakemake, not for each other. Longer shards move that: the number of
+  cores grows with the hours of a shard.
 - **The disk.** A core reads {read:.1f} MB/s of 16-bit sound at 48 kHz and writes {written:.2f} MB/s. A shared disk
   of 1 GB/s feeds about {disk:.0f} cores.
 - **Training.** One epoch takes {share:.1f} times the CPU of rendering once, and on CPUs it has the width of one
@@ -162,7 +164,8 @@ def costs(found: dict[str, Any]) -> dict[str, float]:
     """What the page on cost multiplies: an audio-hour's CPU-seconds, bytes and FLOP, and the scheduler's pace."""
     parts = found["found"]
     ours, bare, vae = parts["clips"]["ours"], parts["clips"]["the bare calls"]["facts"], parts["vae"]["ours"]
-    planned = {int(jobs): turn["wall_s"] / int(turn["done"]) for jobs, turn in parts["planned"].items()}
+    plans = sorted((turn["done"], turn["cpu_s"]) for turn in parts["planned"].values())
+    more = [(s - s_before) / (jobs - before) for (before, s_before), (jobs, s) in pairwise(plans)]  # of one job more
     started = parts["started"]["ours"]
     seconds = vae["facts"]["clip_s"]
     return {
@@ -170,7 +173,7 @@ def costs(found: dict[str, Any]) -> dict[str, float]:
         "render": 3600 * ours["cpu_s"] / ours["done"], "storage": 3600 * ours["facts"]["bytes_per_audio_s"],
         "train": 3600 / seconds * vae["cpu_s"] / vae["done"], "flop": 3600 / seconds * vae["facts"]["flop"],
         "started": started["done"] / started["wall_s"],
-        "growth": planned[max(planned)] / planned[min(planned)],
+        "plan_first": more[0], "plan_last": more[-1],
     }
 
 
@@ -205,7 +208,8 @@ def cost_page(found: dict[str, Any]) -> str:
     return COST.format(
         processor=found["machine"]["processor"], vctk=VCTK_HOURS, epochs=EPOCHS, stages="\n".join(stages),
         render=c["render"], train=c["train"], storage=c["storage"] / 1e6, pflop=c["flop"] / 1e15,
-        gpu=c["flop"] / TFLOPS, table="\n".join(table), planned=", ".join(planned), growth=c["growth"],
+        gpu=c["flop"] / TFLOPS, table="\n".join(table), planned=", ".join(planned),
+        plan_first=1000 * c["plan_first"], plan_last=1000 * c["plan_last"],
         started=c["started"], cores=cores, disk=disk, read=48_000 * 2 * 3600 / c["render"] / 1e6,
         written=c["storage"] / c["render"] / 1e6, share=c["train"] / c["render"], first=first,
         shard=math.ceil(HOURS / largest), jobs=HOURS / math.ceil(HOURS / largest))
