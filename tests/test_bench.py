@@ -135,6 +135,25 @@ def test_what_misses_its_goal_is_printed_as_such() -> None:
     assert "| toying | others | 2.5 | at least 2 | reached |" in speed.speed_page(result(2.5))
 
 
+@pytest.mark.parametrize(("started", "first"), [(0.5, "the scheduler saturates"), (500.0, "the disk saturates")])
+def test_the_bill_is_a_multiplication(started: float, first: str) -> None:
+    """Rendering at 100 audio-seconds a CPU-second, 10 bytes stored of each; training at 4 clips of 2 s a CPU-second."""
+    def turn(done: float, cpu_s: float, **facts: float) -> dict:
+        return {"done": done, "cpu_s": cpu_s, "wall_s": cpu_s, "peak_mb": 100.0, "facts": facts}
+
+    found = result(1.0) | {"found": {
+        "clips": {"ours": turn(1000, 10.0, bytes_per_audio_s=10.0), "the bare calls": turn(1000, 8.0, decode=0.002)},
+        "vae": {"ours": turn(8, 2.0, clip_s=2.0, flop=1e9)},
+        "planned": {"300": turn(300, 5.0), "1000": turn(1000, 12.0), "3000": turn(3000, 52.0)},
+        "started": {"ours": turn(started, 1.0)}}}
+    assert speed.costs(found) == pytest.approx({
+        "stage.decode": 7.2, "render": 36.0, "storage": 36_000.0, "train": 450.0, "flop": 1.8e12, "started": started,
+        "plan_first": 0.01, "plan_last": 0.02})
+    text = speed.cost_page(found)
+    assert f"So {first} first." in text and "| rendering | 0.44 core-hours | 1,000 core-hours |" in text
+    assert "| spectrograms | 0.00158 GB | 3.6 GB |" in text and f"about {started * 36:.0f} cores" in text
+
+
 def test_pages_are_those_of_the_numbers() -> None:
     """book/speed.md and book/cost.md say what book/speed.json holds, measured at full size."""
     found = json.loads((ROOT / "book/speed.json").read_text(encoding="utf-8"))

@@ -92,20 +92,21 @@ a few times; its memory does not grow with them.
 
 ## What saturates first
 
-Rendering has no width of its own: an audio-hour a job gives {vctk} jobs side by side for VCTK, 100,000 for the
-other, and one that gathers. Three things end the gain from more cores.
+A clip is a function of its number alone, so rendering may be cut anywhere: at an audio-hour a job the graph is
+{vctk} jobs wide for VCTK, {hours:,} for the other, and one job gathers. Three things end the gain from more cores.
 
-- **The scheduler.** A dry run of our graph, one story scattered over so many jobs, took {planned}; a job more costs
-  {plan_first:.1f} ms between the first two, {plan_last:.1f} ms between the last two. Jobs that do nothing Snakemake
-  started and ended at {started:.1f} a second on this machine. A job of one audio-hour takes {render:.0f} s, so from
-  about **{cores:.0f} cores** on they wait for Snakemake, not for each other. Longer shards move that: the number of
-  cores grows with the hours of a shard.
+- **The scheduler.** A dry run of our graph, one story scattered over so many jobs, took {planned}. A job more costs
+  {plan_first:.1f} ms between the first two, {plan_last:.1f} ms between the last two. Snakemake started and ended
+  jobs that do nothing at {started:.1f} a second on this machine. A job of an audio-hour takes {render:.0f} s, so
+  from about {cores:.0f} cores on they wait for Snakemake. Longer shards move that: the number of cores grows with
+  the hours of a shard.
 - **The disk.** A core reads {read:.1f} MB/s of 16-bit sound at 48 kHz and writes {written:.2f} MB/s. A shared disk
-  of 1 GB/s feeds about {disk:.0f} cores.
-- **Training.** One epoch takes {share:.1f} times the CPU of rendering once, and on CPUs it has the width of one
-  machine. At {epochs} epochs it is the largest part of the bill, and the one that a GPU takes away.
+  of 1 GB/s, an assumption, feeds about {disk:.0f} cores.
+- **Training.** An epoch takes {share:.2g} times the CPU of rendering once, {epochs} epochs {bill:.0f} times. Its
+  steps follow one another: more machines make each step shorter, by DDP, and not fewer of them.
 
-So {first} first. For 100,000 hours shards of {shard:.0f} hours keep the plan at {jobs:,.0f} jobs.
+So {first} first. For {hours:,} hours shards of {shard:.0f} hours keep the graph at {jobs:,.0f} jobs, the most that
+was planned here.
 """
 VCTK_HOURS, HOURS, EPOCHS, TFLOPS, CLUSTER = 44, 100_000, 20, 5e12, 1000
 
@@ -212,6 +213,7 @@ def cost_page(found: dict[str, Any]) -> str:
         plan_first=1000 * c["plan_first"], plan_last=1000 * c["plan_last"],
         started=c["started"], cores=cores, disk=disk, read=48_000 * 2 * 3600 / c["render"] / 1e6,
         written=c["storage"] / c["render"] / 1e6, share=c["train"] / c["render"], first=first,
+        bill=EPOCHS * c["train"] / c["render"], hours=HOURS,
         shard=math.ceil(HOURS / largest), jobs=HOURS / math.ceil(HOURS / largest))
 
 
