@@ -8,6 +8,7 @@ again when its story, its parameters, the lib modules it imports, the data or th
 """
 
 import base64
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -34,6 +35,7 @@ mv "$tried" {output:q}
 """
 
 
+@cache  # asked for every job
 def points(story):
     """Parameters of each element of a scattered story: name of the element -> parameters."""
     names = run.get("scatter", {}).get(story, [])
@@ -61,6 +63,7 @@ def encoded(parameters):
     return base64.b64encode(yaml.safe_dump(parameters).encode()).decode()
 
 
+@cache
 def code(story):
     """What a page depends on: the story (its .py: outputs in the .ipynb do not count), lib, data, lock."""
     source = f"notebooks/{story}.py"

@@ -25,9 +25,16 @@ def _panels(corpus: str, clips: list[int]) -> Iterator[tuple[np.ndarray, np.ndar
         parts = []
         for place, effect in enumerate(REPORT_ORDER[:number]):
             source = ClipConfig(corpus=corpus, split="all", seed=SEED + 1000 * place)
-            parts.append(render(RenderConfig(clips=source, effects=(effect,), clips_per_effect=max(clips))))
+            most = max(clips[max(0, place - 1) :])  # what the largest panel with this effect needs
+            parts.append(render(RenderConfig(clips=source, effects=(effect,), clips_per_effect=most)))
         x = np.concatenate([part.spectrograms[:count] for part in parts])
         yield x, pd.concat([part.table[:count] for part in parts])["effect"].to_numpy()
+
+
+def _rendered(corpus: str, clips: list[int]) -> None:
+    """Makes the renderings, which are stages, and maps a few clips, so that numba compiles."""
+    for x, _ in _panels(corpus, clips):
+        embeddings.umap_2d(x[:40], SEED)
 
 
 def _ours(corpus: str, clips: list[int]) -> list[float]:
@@ -36,9 +43,7 @@ def _ours(corpus: str, clips: list[int]) -> list[float]:
 
 def ours(corpora: list[str], clips: list[int]) -> Work:
     pool = joblib.Parallel(len(corpora))
-    pool(joblib.delayed(_ours)(corpus, [20, 20]) for corpus in corpora)  # numba compiles
-    for corpus in corpora:
-        list(_panels(corpus, clips))
+    pool(joblib.delayed(_rendered)(corpus, clips) for corpus in corpora)
 
     def work() -> tuple[float, dict[str, float]]:
         found = pool(joblib.delayed(_ours)(corpus, clips) for corpus in corpora)

@@ -1,9 +1,10 @@
 """One contender of a benchmark in a process of its own, so that threads, CPU-seconds and peak memory are its own.
 
-`python benchmarks/worker.py PART CONTENDER SIZE`, started by tools/bench.py. PART is a module beside this one; its
-CONTENDERS are functions of the size, a JSON object, that prepare and return the work: a function that does it once and
-returns how much was done, and facts about the result. Every line on stdin asks for the work once; the answer is a line
-of JSON. What libraries print goes to stderr.
+`python benchmarks/worker.py PART CONTENDER SIZE [SIZE]`, started by tools/bench.py. PART is a module beside this one;
+its CONTENDERS are functions of the size, a JSON object, that prepare and return the work: a function that does it once
+and returns how much was done, and facts about the result. With a second size the work is done in that one first, for
+what a process does once: late imports, compilation. Every line on stdin asks for the work once; the answer is a line of
+JSON. What libraries print goes to stderr.
 """
 
 import importlib
@@ -30,10 +31,13 @@ def peak_mb() -> float:
     return max(*peaks, *(child.memory_info().rss / 1e6 for child in psutil.Process().children(recursive=True)))
 
 
-def main(part: str, contender: str, size: str) -> None:
+def main(part: str, contender: str, size: str, before: str = "") -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # libraries that print do not disturb the answers
-    work = importlib.import_module(part).CONTENDERS[contender](**json.loads(size))
+    prepare = importlib.import_module(part).CONTENDERS[contender]
+    if before:
+        prepare(**json.loads(before))()
+    work = prepare(**json.loads(size))
     answers.write(json.dumps({"ready": contender}) + "\n")
     for _ in sys.stdin:
         start, cpu = time.perf_counter(), cpu_s()

@@ -3,7 +3,7 @@
 Every contender is a process of its own (benchmarks/worker.py) with one thread, unless its row is about cores. The
 contenders of a row take turns, A B A B, since other work on the machine comes and goes; a ratio is that of one turn,
 and the table has the median over the turns. `--small` measures nothing worth knowing, but runs every part in minutes;
-`--only PART ...` some of them; `--to FOLDER` writes there and not into book/.
+`--only PART ...` some of them; both need `--to FOLDER`, which writes there and not into book/.
 """
 
 import argparse
@@ -53,17 +53,20 @@ class Part:
     small: dict[str, Any]
     lines: Callable[[Found], list[dict[str, Any]]]
     turns: int = 3
+    warm: bool = True  # each contender does the small work first
 
 
 class Worker:
     """A running contender, which waits for its turns."""
 
-    def __init__(self, part: Part, contender: Contender, size: dict[str, Any], scratch: Path):
+    def __init__(self, part: Part, contender: Contender, small: bool, scratch: Path):
         self.log = tempfile.TemporaryFile("w+", dir=scratch)
         path = [str(ROOT), *([str(PEERS)] if contender.peers else [])]
         own = {"PYTHONPATH": os.pathsep.join(path), "ARTIFACTS_DIR": str(scratch)}
         own |= dict.fromkeys(THREADS, "1") if contender.pinned else {}
-        command = [sys.executable, "benchmarks/worker.py", part.module, contender.call, json.dumps(size)]
+        full, tiny = part.full | contender.full, part.small | contender.small
+        sizes = [tiny] if small else [full, tiny] if part.warm else [full]
+        command = [sys.executable, "benchmarks/worker.py", part.module, contender.call, *map(json.dumps, sizes)]
         self.name, self.process = f"{part.module} {contender.call}", subprocess.Popen(
             command, cwd=ROOT, env=os.environ | own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
             text=True)
@@ -89,9 +92,8 @@ class Worker:
 
 def measure(part: Part, small: bool, scratch: Path) -> Found:
     """The turns of every contender of a part."""
-    kind, turns = ("small", min(2, part.turns)) if small else ("full", part.turns)
-    workers = {each.name: Worker(part, each, getattr(part, kind) | getattr(each, kind), scratch)
-               for each in part.contenders}
+    turns = min(2, part.turns) if small else part.turns
+    workers = {each.name: Worker(part, each, small, scratch) for each in part.contenders}
     try:
         for worker in workers.values():
             worker.answer()  # it is ready
@@ -133,7 +135,8 @@ def _mnist(preset: str, goals: dict[str, float | None]) -> Callable[[Found], lis
 
 
 def _stft(found: Found) -> list[dict[str, Any]]:
-    goals = {"librosa": 2.0, "torchaudio": 1.4, "torch.stft, float32": None}
+    goals = {"librosa": 2.0, "torchaudio": 1.4, "librosa in float64": None, "torchaudio in float64": None,
+             "torch.stft in float32": None}
     lines = against(found, "STFT 4096/2048, ours in float64", goals)
     error = max(turn["facts"]["error"] for turn in found["ours"])
     return [*lines, line("STFT 4096/2048, largest error", "numpy in float64", [error], "at most", 1e-4)]
@@ -193,7 +196,7 @@ LOOPS = tuple(Contender(name, call, peers) for name, call, peers in (
     ("pythae's trainer", "pythae", True), ("Lightning, DataLoader", "lightning", False)))
 BOTH, SHARE = ["speech", "music"], 5
 PARTS = {
-    "mlp": Part("trainings", LOOPS, {"preset": "mlp", "images": 40_000}, {"preset": "mlp", "images": 640}, _mnist(
+    "mlp": Part("trainings", LOOPS, {"preset": "mlp", "images": 40_000}, {"preset": "mlp", "images": 2560}, _mnist(
         "MLP", {"a bare loop": 0.9, "the ToTensor loader": 2.5, "pythae's trainer": 1.5,
                 "Lightning, DataLoader": None})),
     "conv": Part("trainings", LOOPS, {"preset": "small", "images": 12_800}, {"preset": "small", "images": 640}, _mnist(
@@ -201,8 +204,8 @@ PARTS = {
                          "Lightning, DataLoader": None})),
     "grid": Part("graph", (
         Contender("ours", "grid_ours"), Contender("one process, defaults", "grid_defaults", peers=True, pinned=False)),
-        {"betas": 15, "seeds": 4, "images": 3000, "share": SHARE}, {"betas": 2, "seeds": 2, "images": 64, "share": 2},
-        _grid, 1),
+        {"betas": 15, "seeds": 4, "images": 3000, "share": SHARE}, {"betas": 2, "seeds": 2, "images": 1000, "share": 2},
+        _grid, 1, warm=False),
     "clips": Part("sound", (
         Contender("ours", "ours"), Contender("the bare calls", "bare"),
         Contender("the report's way, resampy", "resampy", True),
@@ -210,30 +213,30 @@ PARTS = {
         {"corpora_": BOTH, "clips": 12}, {"corpora_": ["speech"], "clips": 1}, _clips),
     "stft": Part("sound", (
         Contender("ours", "stft_ours"), Contender("librosa", "stft_librosa"),
-        Contender("torchaudio", "stft_torchaudio"), Contender("torch.stft, float32", "stft_torch")),
+        Contender("torchaudio", "stft_torchaudio"), Contender("torch.stft in float32", "stft_torch"),
+        Contender("librosa in float64", "stft_librosa_64"), Contender("torchaudio in float64", "stft_torchaudio_64")),
         {"clips": 200}, {"clips": 4}, _stft, 5),
     "panels": Part("panels", (Contender("ours", "ours"), Contender("umap.UMAP().fit", "defaults", pinned=False)),
-                   {"corpora": BOTH, "clips": [500, 500, 400, 200]}, {"corpora": ["speech"], "clips": [40]}, _panels,
+                   {"corpora": BOTH, "clips": [400, 400, 300, 200]}, {"corpora": ["speech"], "clips": [40]}, _panels,
                    2),
     "predict": Part("spectrum", (Contender("ours", "ours"), Contender("numpy SVD", "numpy")), {"images": 60_000},
                     {"images": 1000}, _spectrum, 2),
     "large": Part("spectrum", (Contender("ours", "large"),), {"examples": 5000, "bins": 2049, "frames": 65},
-                  {"examples": 40, "bins": 65, "frames": 65}, _large, 1),
+                  {"examples": 40, "bins": 65, "frames": 65}, _large, 1, warm=False),
     "rerun": Part("graph", (Contender("ours", "rerun"),), {
         "stories": ["01_dataset_preparation", "02_audio_effects", "03_mnist_sanity_check"],
         "changed": "02_audio_effects", "parameter": "seed", "value": 1}, {
         "stories": ["01_dataset_preparation", "02_audio_effects"],
-        "changed": "02_audio_effects", "parameter": "seed", "value": 1}, _rerun, 1),
+        "changed": "02_audio_effects", "parameter": "seed", "value": 1}, _rerun, 1, warm=False),
     "growth": Part("sound", tuple(Contender(f"{n}", "growth", full={"clips": n}, small={"clips": n // 100})
                                    for n in (1000, 4000, 16_000)),
-                   {"workers": 2}, {"workers": 1}, _growth, 1),
+                   {"workers": 2}, {"workers": 1}, _growth, 1, warm=False),
     "vae": Part("trainings", (Contender("ours", "spectrogram_vae"),), {"clips": 512}, {"clips": 64},
                 lambda found: [], 2),
-    "planned": Part("graph", tuple(Contender(f"{n}", "schedule", full={"jobs": n}, small={"jobs": n // 100})
-                                   for n in (300, 1000, 3000)), {"executed": False}, {"executed": False},
-                    lambda found: [], 1),
-    "started": Part("graph", (Contender("ours", "schedule"),), {"jobs": 100, "executed": True},
-                    {"jobs": 5, "executed": True}, lambda found: [], 1),
+    "planned": Part("graph", tuple(Contender(f"{n}", "planned", full={"jobs": n}, small={"jobs": n // 100})
+                                   for n in (300, 1000, 3000)), {}, {}, lambda found: [], 1, warm=False),
+    "started": Part("graph", (Contender("ours", "started"),), {"jobs": 100}, {"jobs": 5}, lambda found: [], 1,
+                    warm=False),
 }
 
 
@@ -291,6 +294,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if not PEERS.is_dir():
         parser.error(f"{PEERS} is missing: run `make bench`, which installs requirements-bench.txt there")
+    if given.to == ROOT / "book" and (given.small or given.only != list(PARTS)):
+        parser.error("the book shows every part at full size: give --to FOLDER with --small or --only")
     result = run(given.only, given.small)
     artifacts.write_json(given.to / "speed.json", result)
     speed.write(given.to)

@@ -6,6 +6,7 @@ from `book/speed.json`.
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from lib import ROOT
 SPEED = """\
 # Is it fast?
 
-Written by `tools/speed.py` from `speed.json`, which `make bench` measures: everything in one run, the contenders of
-a row in turn, A B A B, each in a process of its own. A ratio says how many times as much ours does in the same
-time. It is the median over the turns, with the lowest and the highest in brackets, since the machine is shared.
-Time is CPU-seconds on one thread, wall seconds where the row says so. **What does not reach its goal is printed as
-such.**
+Written by `tools/speed.py` from {{download}}`speed.json`, which `make bench` measures: everything in one run, the
+contenders of a row in turn, A B A B, each in a process of its own. A ratio says how many times as much ours does in
+the same time. It is the median over the turns, with the lowest and the highest in brackets, since the machine is
+shared. Time is CPU-seconds on one thread, wall seconds where the row says so. **What does not reach its goal is
+printed as such.**
 
 Measured on {machine}. {summary}
 
@@ -39,8 +40,8 @@ Measured on {machine}. {summary}
   pedalboard, scipy and torch on the stretches and settings that ours had drawn. The report's way opens, resamples,
   applies and transforms an item at a time with librosa, without levels.
 - **STFT**: clips of 5.46 s, one at a time. Ours is `torch.stft` in float64, because beside a pure tone float32 is a
-  third of a dB off in quiet bins; the others are in float32. In float32 `torch.stft` is what we would use, and
-  torchaudio calls it.
+  third of a dB off in quiet bins; librosa and torchaudio take float32 as they come, and float64 for comparison.
+  torchaudio calls `torch.stft`, and so do we.
 - **UMAP**: the book maps a corpus a job, reduces to 50 components, finds neighbours exactly and seeds everything.
   `umap.UMAP().fit` gets flattened spectrograms, no seed, all threads.
 - **lib.predict**: reading the data included. numpy decomposes all 784 directions. The second set, made for the
@@ -91,19 +92,21 @@ a few times; its memory does not grow with them.
 
 ## What saturates first
 
-Rendering has no width of its own: an audio-hour a job gives {vctk} jobs side by side for VCTK, 100,000 for the
-other, and one that gathers. Three things end the gain from more cores.
+A clip is a function of its number alone, so rendering may be cut anywhere: at an audio-hour a job the graph is
+{vctk} jobs wide for VCTK, {hours:,} for the other, and one job gathers. Three things end the gain from more cores.
 
-- **The scheduler.** Snakemake planned graphs of that shape in {planned}. The time of a job grows by a factor of
-  {growth:.1f} from the smallest to the largest. Jobs that do nothing it started and ended at {started:.1f} a second
-  on this machine. A job of one audio-hour takes {render:.0f} s, so from about **{cores:.0f} cores** on they wait
-  for Snakemake, not for each other. Longer shards move that: the number of cores grows with the hours of a shard.
+- **The scheduler.** A dry run of our graph, one story scattered over so many jobs, took {planned}. A job more costs
+  {plan_first:.1f} ms between the first two, {plan_last:.1f} ms between the last two. Snakemake started and ended
+  jobs that do nothing at {started:.1f} a second on this machine. A job of an audio-hour takes {render:.0f} s, so
+  from about {cores:.0f} cores on they wait for Snakemake. Longer shards move that: the number of cores grows with
+  the hours of a shard.
 - **The disk.** A core reads {read:.1f} MB/s of 16-bit sound at 48 kHz and writes {written:.2f} MB/s. A shared disk
-  of 1 GB/s feeds about {disk:.0f} cores.
-- **Training.** One epoch takes {share:.1f} times the CPU of rendering once, and on CPUs it has the width of one
-  machine. At {epochs} epochs it is the largest part of the bill, and the one that a GPU takes away.
+  of 1 GB/s, an assumption, feeds about {disk:.0f} cores.
+- **Training.** An epoch takes {share:.2g} times the CPU of rendering once, {epochs} epochs {bill:.0f} times. Its
+  steps follow one another: more machines make each step shorter, by DDP, and not fewer of them.
 
-So {first} first. For 100,000 hours shards of {shard:.0f} hours keep the plan at {jobs:,.0f} jobs.
+So {first} first. For {hours:,} hours shards of {shard:.0f} hours keep the graph at {jobs:,.0f} jobs, the most that
+was planned here.
 """
 VCTK_HOURS, HOURS, EPOCHS, TFLOPS, CLUSTER = 44, 100_000, 20, 5e12, 1000
 
@@ -162,7 +165,8 @@ def costs(found: dict[str, Any]) -> dict[str, float]:
     """What the page on cost multiplies: an audio-hour's CPU-seconds, bytes and FLOP, and the scheduler's pace."""
     parts = found["found"]
     ours, bare, vae = parts["clips"]["ours"], parts["clips"]["the bare calls"]["facts"], parts["vae"]["ours"]
-    planned = {int(jobs): turn["wall_s"] / int(turn["done"]) for jobs, turn in parts["planned"].items()}
+    plans = sorted((turn["done"], turn["cpu_s"]) for turn in parts["planned"].values())
+    more = [(s - s_before) / (jobs - before) for (before, s_before), (jobs, s) in pairwise(plans)]  # of one job more
     started = parts["started"]["ours"]
     seconds = vae["facts"]["clip_s"]
     return {
@@ -170,7 +174,7 @@ def costs(found: dict[str, Any]) -> dict[str, float]:
         "render": 3600 * ours["cpu_s"] / ours["done"], "storage": 3600 * ours["facts"]["bytes_per_audio_s"],
         "train": 3600 / seconds * vae["cpu_s"] / vae["done"], "flop": 3600 / seconds * vae["facts"]["flop"],
         "started": started["done"] / started["wall_s"],
-        "growth": planned[max(planned)] / planned[min(planned)],
+        "plan_first": more[0], "plan_last": more[-1],
     }
 
 
@@ -205,9 +209,11 @@ def cost_page(found: dict[str, Any]) -> str:
     return COST.format(
         processor=found["machine"]["processor"], vctk=VCTK_HOURS, epochs=EPOCHS, stages="\n".join(stages),
         render=c["render"], train=c["train"], storage=c["storage"] / 1e6, pflop=c["flop"] / 1e15,
-        gpu=c["flop"] / TFLOPS, table="\n".join(table), planned=", ".join(planned), growth=c["growth"],
+        gpu=c["flop"] / TFLOPS, table="\n".join(table), planned=", ".join(planned),
+        plan_first=1000 * c["plan_first"], plan_last=1000 * c["plan_last"],
         started=c["started"], cores=cores, disk=disk, read=48_000 * 2 * 3600 / c["render"] / 1e6,
         written=c["storage"] / c["render"] / 1e6, share=c["train"] / c["render"], first=first,
+        bill=EPOCHS * c["train"] / c["render"], hours=HOURS,
         shard=math.ceil(HOURS / largest), jobs=HOURS / math.ceil(HOURS / largest))
 
 

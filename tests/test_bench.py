@@ -1,0 +1,163 @@
+"""The benchmark: every part runs at a tiny size, contenders do the same work, the pages say what was measured."""
+
+import json
+import math
+from pathlib import Path
+
+import bench
+import pytest
+import speed
+
+from lib import ROOT
+
+LOSES, WINS = 0.1, 0.035  # squared error of a net that has learned a little, and below what none reaches here
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Measures a part at its tiny size."""
+    if not bench.PEERS.is_dir():
+        pytest.skip("what the benchmark compares with is not here: `make bench` installs it")
+    return lambda name: bench.measure(bench.PARTS[name], True, tmp_path)
+
+
+def check(found: bench.Found, part: bench.Part) -> dict[str, dict]:
+    """All took their turns, in time and memory; the lines by what they compare and with whom."""
+    assert list(found) == [each.name for each in part.contenders]
+    for turns in found.values():
+        for turn in turns:
+            assert turn["done"] > 0 and turn["cpu_s"] > 0 and turn["wall_s"] > 0 and turn["peak_mb"] > 10
+    lines = {(each["what"], each["against"]): each for each in part.lines(found)}
+    assert all(math.isfinite(each["value"]) and each["low"] <= each["value"] <= each["high"] for each in lines.values())
+    return lines
+
+
+def test_every_loop_trains_the_same_net(measured) -> None:
+    found = measured("mlp")
+    lines = check(found, bench.PARTS["mlp"])
+    assert {name for _, name in lines} == found.keys() - {"ours"}
+    for name, turns in found.items():
+        assert all(WINS < turn["facts"]["mse"] < LOSES for turn in turns), (name, turns)
+
+
+def test_every_way_makes_spectrograms_of_the_same_stretches(measured) -> None:
+    found = measured("clips")
+    check(found, bench.PARTS["clips"])
+    assert len({turn["done"] for turns in found.values() for turn in turns}) == 1, "not the same audio-seconds"
+    assert all(turns[-1]["facts"].get("finite", 1.0) == 1.0 for turns in found.values())
+    bare = found["the bare calls"][-1]
+    spent = bare["done"] * sum(value for name, value in bare["facts"].items() if name != "finite")
+    assert 0.7 * bare["cpu_s"] < spent <= bare["cpu_s"], "a stage is not counted, or twice"
+
+
+def test_every_stft_is_the_same(measured) -> None:
+    found = measured("stft")
+    check(found, bench.PARTS["stft"])
+    assert all(0 < turn["facts"]["error"] <= 1e-4 for turns in found.values() for turn in turns), found
+
+
+def test_both_kinds_of_maps_separate_effects(measured) -> None:
+    found = measured("panels")
+    check(found, bench.PARTS["panels"])
+    assert all(0.6 < turn["facts"]["knn5"] <= 1 for turns in found.values() for turn in turns), found  # chance: 0.5
+
+
+def test_the_prediction_has_the_eigenvalues_of_numpy(measured) -> None:
+    lines = check(measured("predict"), bench.PARTS["predict"])
+    assert lines["lib.predict, eigenvalues apart", "numpy SVD"]["value"] <= 1e-6
+
+
+def test_a_large_set_is_read_in_pieces(measured) -> None:
+    found = measured("large")
+    check(found, bench.PARTS["large"])
+    assert found["ours"][0]["done"] == 40 and 0.9 < found["ours"][0]["facts"]["share"] <= 1
+
+
+def test_a_rendering_of_more_clips_takes_no_more_memory(measured) -> None:
+    lines = check(measured("growth"), bench.PARTS["growth"])
+    memory = lines["growth of a rendering, peak memory, largest / smallest", ""]
+    assert memory["reached"], memory  # 16 times the clips
+
+
+def test_a_change_makes_again_only_what_depends_on_it(measured) -> None:
+    found = measured("rerun")
+    check(found, bench.PARTS["rerun"])
+    assert found["ours"][0]["facts"]["only_what_depends"] == 1.0, found
+
+
+def test_the_grid_of_both_sides_is_trained(measured) -> None:
+    found = measured("grid")
+    check(found, bench.PARTS["grid"])
+    assert found["ours"][0]["done"] == 4 and found["one process, defaults"][0]["done"] == 2
+
+
+@pytest.mark.parametrize("name", ["planned", "started"])
+def test_the_scheduler_is_asked(name: str, measured) -> None:
+    check(measured(name), bench.PARTS[name])
+
+
+def test_a_contender_that_fails_stops_the_benchmark_with_its_reason(tmp_path) -> None:
+    part = bench.Part("sound", (bench.Contender("ours", "growth"),), {}, {"clips": 0, "workers": 1}, list)
+    with pytest.raises(SystemExit, match="(?s)benchmark sound growth failed:.*clips_per_effect = 0"):
+        bench.measure(part, True, tmp_path)
+
+
+@pytest.mark.parametrize("words", [["--small"], ["--only", "stft"]])
+def test_the_book_gets_no_partial_numbers(words: list[str], monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(bench, "PEERS", tmp_path)
+    with pytest.raises(SystemExit):
+        bench.main(words)
+    assert "give --to FOLDER" in capsys.readouterr().err
+
+
+def test_contenders_take_turns_and_a_ratio_is_that_of_a_turn() -> None:
+    found = {"ours": [{"done": 8, "cpu_s": 1.0}, {"done": 8, "cpu_s": 4.0}, {"done": 8, "cpu_s": 2.0}],
+             "theirs": [{"done": 4, "cpu_s": 1.0}, {"done": 4, "cpu_s": 2.0}, {"done": 4, "cpu_s": 4.0}]}
+    row, = bench.against(found, "work", {"theirs": 2.0})
+    assert (row["low"], row["value"], row["high"], row["reached"]) == (1.0, 2.0, 4.0, True)
+
+
+def result(value: float) -> dict:
+    """Numbers as speed.json has them, of one part."""
+    turns = {"ours": [{"done": 1, "cpu_s": 1.0, "wall_s": 1.0, "peak_mb": 1.0, "facts": {}}]}
+    rows = [{"part": "toy", **bench.line("toying", "others", [value], "at least", 2.0, "x")},
+            {"part": "toy", **bench.line("error", "", [value], "at most", 2.0)},
+            {"part": "toy", **bench.line("no goal", "", [value])}]
+    return {"machine": bench.machine(), "share": 5, "lines": rows, "found": {"toy": bench._rates(turns)}, "report": {}}
+
+
+def test_what_misses_its_goal_is_printed_as_such() -> None:
+    text = speed.speed_page(result(1.5))
+    assert "| toying | others | 1.5 | at least 2 | **not reached** |" in text
+    assert "| error |  | 1.5 | at most 2 | reached |" in text and "| no goal |  | 1.5 |  |  |" in text
+    assert "Of 2 goals 1 are reached." in text
+    assert "| toying | others | 2.5 | at least 2 | reached |" in speed.speed_page(result(2.5))
+
+
+@pytest.mark.parametrize(("started", "first"), [(0.5, "the scheduler saturates"), (500.0, "the disk saturates")])
+def test_the_bill_is_a_multiplication(started: float, first: str) -> None:
+    """Rendering at 100 audio-seconds a CPU-second, 10 bytes stored of each; training at 4 clips of 2 s a CPU-second."""
+    def turn(done: float, cpu_s: float, **facts: float) -> dict:
+        return {"done": done, "cpu_s": cpu_s, "wall_s": cpu_s, "peak_mb": 100.0, "facts": facts}
+
+    found = result(1.0) | {"found": {
+        "clips": {"ours": turn(1000, 10.0, bytes_per_audio_s=10.0), "the bare calls": turn(1000, 8.0, decode=0.002)},
+        "vae": {"ours": turn(8, 2.0, clip_s=2.0, flop=1e9)},
+        "planned": {"300": turn(300, 5.0), "1000": turn(1000, 12.0), "3000": turn(3000, 52.0)},
+        "started": {"ours": turn(started, 1.0)}}}
+    assert speed.costs(found) == pytest.approx({
+        "stage.decode": 7.2, "render": 36.0, "storage": 36_000.0, "train": 450.0, "flop": 1.8e12, "started": started,
+        "plan_first": 0.01, "plan_last": 0.02})
+    text = speed.cost_page(found)
+    assert f"So {first} first." in text and "| rendering | 0.44 core-hours | 1,000 core-hours |" in text
+    assert "| spectrograms | 0.00158 GB | 3.6 GB |" in text and f"about {started * 36:.0f} cores" in text
+
+
+def test_pages_are_those_of_the_numbers() -> None:
+    """book/speed.md and book/cost.md say what book/speed.json holds, measured at full size."""
+    if not (ROOT / "book/speed.json").exists():
+        pytest.skip("the book has no pages on speed yet: `make bench` measures them")
+    found = json.loads((ROOT / "book/speed.json").read_text(encoding="utf-8"))
+    assert not found["small"] and found["found"].keys() == bench.PARTS.keys()
+    assert Path(ROOT / "book/speed.md").read_text(encoding="utf-8") == speed.speed_page(found)
+    assert Path(ROOT / "book/cost.md").read_text(encoding="utf-8") == speed.cost_page(found)
