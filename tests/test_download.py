@@ -490,7 +490,7 @@ def test_on_a_terminal_it_asks_and_shows_progress(server, tmp_path, answer, code
     except OSError:  # the other end is closed
         os.close(ours)
     assert process.wait(60) == code, shown
-    assert (b"download: 100%" in shown and b"Tiny-3/wav48" in shown) == (code == 0) == (tmp_path / "Tiny-3").exists()
+    assert (b"download: 100%" in shown and b"vctk:" in shown) == (code == 0) == (tmp_path / "Tiny-3").exists()
     assert len(server.asked) == (code == 0) and (b"nothing was downloaded" in shown) == (code == 1)
 
 
