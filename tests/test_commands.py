@@ -182,7 +182,7 @@ def test_one_setting_gives_buttons_to_binder_and_colab(tmp_path) -> None:
     assert "https://github.com/someone/average/issues" in page
     download = re.search(r'href="([^":]+\.ipynb)"', page)[1]
     found = pages.read(tmp_path / "book/_build/html/chapters" / download)
-    assert pages.sources(found) == pages.sources(pages.read(ROOT / f"notebooks/{STORY}.ipynb"))
+    assert pages.sources(found) == pages.sources(pages.read(ROOT / place))
     assert (ROOT / "environment.yml").exists(), "Binder installs this"
 
 
