@@ -24,7 +24,12 @@ STORIES = run["stories"]
 FIRST = run.get("first", [])
 NEEDS = {"mem_mb": 4000, "runtime": 120, "gpu": 0}  # of a job, beside one core: MB, minutes, devices
 STRICT = "-n -W --keep-going" if RUN in ("quick", "report") else "-n"  # other corpora: the introduction quotes ours
-shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false; ")
+# huge pages, and freed memory kept: a step on pictures of 96 x 96 takes a tenth less time, for the faults it does not meet
+MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"
+shell.prefix(
+    "set -euo pipefail; export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false "
+    f"GLIBC_TUNABLES={MALLOC}; "
+)
 
 # one thread a job; papermill's bar says which story it counts; the output moves into place when every cell has run
 PAPERMILL = """

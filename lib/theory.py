@@ -92,14 +92,17 @@ def pca(x: np.ndarray, count: int, prepare: Prepare | None = None) -> Pca:
     with np.errstate(over="ignore", invalid="ignore"):  # found below
         (_, first), = _chunks(x[:1], prepare)  # counted from it: equal examples have a variance of 0, not of rounding
         mean = first[0] + sum(chunk.sum(0) for _, chunk in _chunks(x, prepare, first[0])) / n
-        total = float(sum(np.square(chunk).sum() for _, chunk in _chunks(x, prepare, mean)) / n)
+        if n_values <= EXACT:
+            products = np.zeros((n_values, n_values))
+            for _, chunk in _chunks(x, prepare, mean):
+                products += chunk.T @ chunk
+            total = float(np.trace(products)) / n
+        else:
+            total = float(sum(np.square(chunk).sum() for _, chunk in _chunks(x, prepare, mean)) / n)
     if not np.isfinite(total):
         raise BadInput("the examples hold NaN or infinite values, or too large ones; a spectrum needs finite squares")
     if n_values <= EXACT:
-        covariance = np.zeros((n_values, n_values))
-        for _, chunk in _chunks(x, prepare, mean):
-            covariance += chunk.T @ chunk
-        values, components = _top(covariance / n, count)
+        values, components = _top(products / n, count)
         components = components.T
     elif n <= EXACT:  # fewer examples than values: the same eigenvalues from the n x n products of the examples
         gram, wide = np.zeros((n, n)), 4 * CHUNK // (8 * n_values)  # four chunks against one: fewer passes

@@ -158,6 +158,7 @@ def _train(
 ) -> None:
     """Run Lightning in a folder, from its last.ckpt where there is one."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # what dead ReLU units leave in Adam's moments makes a step three times slower
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(config.seed, 2))
         model = _built(config, train.shape)

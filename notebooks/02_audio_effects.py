@@ -13,7 +13,7 @@
 # away.
 
 # %% tags=["parameters"]
-corpus: str = "speech"  # speech, music, or folder:<path>
+corpus: str = "speech"  # speech, music, folder:<path>, vctk:<path> or musdb18:<path>
 clip_s: float = 2.03  # length of a clip, seconds
 settings: str = "fixed"  # fixed: every control at 0.5; random: uniform over its range
 seed: int = 0  # of the clips and of random settings

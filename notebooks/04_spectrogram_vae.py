@@ -14,7 +14,7 @@
 # the second the calibrated one.
 
 # %% tags=["parameters"]
-corpus: str = "speech"  # speech, music, or folder:<path>
+corpus: str = "speech"  # speech, music, folder:<path>, vctk:<path> or musdb18:<path>
 preset: str = "small"  # architecture: small, final (14.3 M parameters), week4 (227.5 M)
 latent: int = 64  # number of latent units
 beta: float = 1.0  # weight of the KL term in the report's loss
