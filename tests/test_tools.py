@@ -131,7 +131,7 @@ def complete(tmp_path, monkeypatch) -> Path:
 
 def test_a_complete_run_is_published_whole(complete: Path) -> None:
     publish.publish(complete / "run", {NAME: VALUES}, complete / "book")
-    assert files(complete / "book") == [f"chapters/{NAME}.ipynb", "results.json", "status.md"]
+    assert files(complete / "book") == [f"chapters/{NAME}.ipynb", "results.json", "small_run.json", "status.md"]
     assert (complete / "book/results.json").read_text() == '{\n "toy.mse": 0.25\n}\n'
 
 
@@ -261,6 +261,26 @@ def test_status_tells_what_the_page_tells_of_itself(complete: Path) -> None:
         notebook.cells[2].source += f"\n{source}"
         nbformat.write(notebook, path)
         assert "| stale |" in status.text([path]), source
+
+
+def test_a_page_of_older_lib_is_confirmed_by_the_numbers_of_its_small_run(tmp_path, monkeypatch) -> None:
+    chapter = pages.read(ROOT / "notebooks" / f"{NAME}.ipynb")
+    numbers = pages.records(chapter)
+    for output in pages.outputs(chapter):
+        if "average_spectrogram" in output.get("metadata", {}):
+            output.metadata["average_spectrogram"]["hash"] = "of older code"
+    monkeypatch.setattr(status, "SMALL", tmp_path / "small_run.json")
+    assert status.state(NAME, chapter) == "stale", "nothing is known of the small run"
+    name = next(iter(numbers))
+    near, far = numbers[name] * (1 + 1e-12), numbers[name] * (1 + 1e-6)
+    cases = {"confirmed": [{}, {name: near}], "stale": [{name: far}, {"another": 1.0}]}
+    for state, changes in cases.items():
+        for change in changes:
+            artifacts.write_json(status.SMALL, {NAME: numbers | change})
+            assert status.state(NAME, chapter) == state, change
+    artifacts.write_json(status.SMALL, {NAME: numbers})
+    chapter.cells[-1].source += "  # another story"
+    assert status.state(NAME, chapter) == "stale"
 
 
 def test_outputs_come_from_the_page_without_the_injected_cell(tmp_path) -> None:

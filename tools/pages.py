@@ -13,7 +13,7 @@ import yaml
 from lib import ROOT, BadInput, artifacts
 
 STORIES = "[0-9][0-9]_*"  # file names of stories, without suffix
-COMPUTED = ("chapters", "results.json", "status.md")  # what a run writes at the top of a book
+COMPUTED = ("chapters", "results.json", "small_run.json", "status.md")  # what a run writes at the top of a book
 SOUND = re.compile(r'(?<=src=")data:audio/mpeg;base64,([A-Za-z0-9+/=]+)(?=")')  # as lib.players writes it
 
 

@@ -47,8 +47,16 @@ def picture(chapters: Path) -> bytes:
     raise BadInput(f"{story}: no figure {name}, which README.md shows")
 
 
+def small_numbers(name: str) -> dict[str, float]:
+    """What the small run of a story records with the code that is published; BadInput when its outputs are of another."""
+    tracked, current = status.small(name)
+    if not current:
+        raise BadInput(f"notebooks/{name}.ipynb: outputs of other code than the checkout's; run `make sync` first")
+    return pages.records(tracked)
+
+
 def computed(book: Path) -> set[Path]:
-    """What a run wrote into a book: chapters, numbers, status, and every folder in `_static/`."""
+    """What a publication wrote into a book: chapters, numbers, status, and every folder in `_static/`."""
     found = [*(book / name for name in pages.COMPUTED), *(book / "_static").glob("*/")]
     return {path.relative_to(book) for path in found if path.exists()}
 
@@ -60,6 +68,7 @@ def publish(run: Path, stories: dict[str, dict], book: Path) -> None:
     try:
         artifacts.write_json(new / "results.json", results.collect(found))
         stage_book.write(new / "status.md", status.text(found).encode())
+        artifacts.write_json(new / status.SMALL.name, {name: small_numbers(name) for name in stories})
         for page in found:
             for name, source in pages.as_chapter(page).items():
                 stage_book.write(new / name, source)

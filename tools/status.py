@@ -5,21 +5,25 @@ again from the published chapters.
 """
 
 import json
+import math
 from pathlib import Path
 
 import nbformat
 import pages
 
 from lib import ROOT, BadInput
-from lib.parameters import resolve
+from lib.parameters import read_run, resolve
 from lib.story import page_hash
 
+SMALL = ROOT / "book" / "small_run.json"  # numbers of the small run at publication, by story
+SAME = 1e-9  # relative, of two numbers that count as one; recorded times do not count
 WHOLE = "\u00a0"  # a space where no line breaks
 PAGE = """\
 # The state of this book
 
 Written by `tools/status.py` when the pages were laid out. A page is **fresh** when its story, the code that it imports
-and its parameters are those of the checkout. It is **stale** when something changed: its numbers are of other code.
+and its parameters are those of the checkout. It is **confirmed** when lib has changed since, but the story's small run,
+of `make book`, still gives every number that it gave at publication. Else it is **stale**: its numbers are of other code.
 {behind}
 | page | state | time | peak memory | commit |
 |---|---|---|---|---|
@@ -65,13 +69,34 @@ def title(notebook: nbformat.NotebookNode) -> str:
     return next(line.removeprefix("# ") for line in lines if line.startswith("# "))
 
 
+def small(name: str) -> tuple[nbformat.NotebookNode, bool]:
+    """A story with the outputs of its small run, and whether these are of the checkout's code."""
+    tracked = pages.read(ROOT / "notebooks" / f"{name}.ipynb")
+    values = read_run(ROOT / "runs" / "quick.yml")["stories"][name]
+    return tracked, pages.mark(tracked).get("hash") == page_hash(name, resolve(name, values))
+
+
+def confirmed(name: str, notebook: nbformat.NotebookNode) -> bool:
+    """Whether the story is still the page's, and its small run gives the numbers that it gave at publication."""
+    (tracked, current), numbers = small(name), {}
+    if SMALL.exists():
+        numbers = json.loads(SMALL.read_text(encoding="utf-8")).get(name, {})
+    now = pages.records(tracked)
+    return bool(
+        current and numbers and numbers.keys() == now.keys() and pages.sources(tracked) == pages.sources(notebook)
+        and all(math.isclose(now[key], numbers[key], rel_tol=SAME) for key in now if not key.endswith("_seconds"))
+    )
+
+
 def state(name: str, notebook: nbformat.NotebookNode) -> str:
-    """Whether the checkout would give the page the hash that it carries."""
+    """Whether the checkout would give the page the hash that it carries, or at least the numbers of its small run."""
     try:
         now = page_hash(name, resolve(name, pages.parameters(notebook)))
     except BadInput:  # a parameter has gone, or its values are others
         return "stale"
-    return "fresh" if pages.mark(notebook).get("hash") == now else "stale"
+    if pages.mark(notebook).get("hash") == now:
+        return "fresh"
+    return "confirmed" if confirmed(name, notebook) else "stale"
 
 
 def text(chapters: list[Path]) -> str:
