@@ -174,13 +174,14 @@ def test_tracked_outputs_are_of_this_code(script: Path) -> None:
 def test_chapter_is_the_story_with_the_parameters_of_the_report(script: Path) -> None:
     chapter, values = pages.read(ROOT / "book" / "chapters" / f"{script.stem}.ipynb"), REPORT[script.stem]
     assert {name: pages.parameters(chapter)[name] for name in values} == values, "make report publish"
-    assert pages.sources(chapter) == pages.sources(pages.read(script.with_suffix(".ipynb"))), "make report publish"
+    if status.state(script.stem, chapter) == "fresh":
+        assert pages.sources(chapter) == pages.sources(pages.read(script.with_suffix(".ipynb"))), "make report publish"
     assert len(chapter.cells) == len(pages.own_cells(chapter)) + 1
 
 
 @stories
 def test_chapter_is_not_stale(script: Path) -> None:
-    """Its code is the checkout's; or lib has changed, and the small run's numbers are what they were with that code."""
+    """Its code is the checkout's; or code has changed, and the small run's numbers are what they were before."""
     chapter = pages.read(ROOT / "book" / "chapters" / f"{script.stem}.ipynb")
     assert pages.mark(chapter)["story"] == script.stem
     assert status.state(script.stem, chapter) in ("fresh", "confirmed"), "make report publish"

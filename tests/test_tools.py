@@ -278,8 +278,8 @@ def test_a_page_of_older_lib_is_confirmed_by_the_numbers_of_its_small_run(tmp_pa
         for change in changes:
             artifacts.write_json(status.SMALL, {NAME: numbers | change})
             assert status.state(NAME, chapter) == state, change
+    monkeypatch.setattr(status, "page_hash", lambda *_: "of code that is newer than the outputs")
     artifacts.write_json(status.SMALL, {NAME: numbers})
-    chapter.cells[-1].source += "  # another story"
     assert status.state(NAME, chapter) == "stale"
 
 

@@ -22,8 +22,8 @@ PAGE = """\
 # The state of this book
 
 Written by `tools/status.py` when the pages were laid out. A page is **fresh** when its story, the code that it imports
-and its parameters are those of the checkout. It is **confirmed** when lib has changed since, but the story's small run,
-of `make book`, still gives every number that it gave at publication. Else it is **stale**: its numbers are of other code.
+and its parameters are those of the checkout. It is **confirmed** when code has changed since, but the story's small run, of
+`make book`, still gives every number that it gave at publication. Else it is **stale**: its numbers are of other code.
 {behind}
 | page | state | time | peak memory | commit |
 |---|---|---|---|---|
@@ -76,14 +76,14 @@ def small(name: str) -> tuple[nbformat.NotebookNode, bool]:
     return tracked, pages.mark(tracked).get("hash") == page_hash(name, resolve(name, values))
 
 
-def confirmed(name: str, notebook: nbformat.NotebookNode) -> bool:
-    """Whether the story is still the page's, and its small run gives the numbers that it gave at publication."""
+def confirmed(name: str) -> bool:
+    """Whether a story's small run, with the checkout's code, gives the numbers that it gave at publication."""
     (tracked, current), numbers = small(name), {}
     if SMALL.exists():
         numbers = json.loads(SMALL.read_text(encoding="utf-8")).get(name, {})
     now = pages.records(tracked)
     return bool(
-        current and numbers and numbers.keys() == now.keys() and pages.sources(tracked) == pages.sources(notebook)
+        current and numbers and numbers.keys() == now.keys()
         and all(math.isclose(now[key], numbers[key], rel_tol=SAME) for key in now if not key.endswith("_seconds"))
     )
 
@@ -96,7 +96,7 @@ def state(name: str, notebook: nbformat.NotebookNode) -> str:
         return "stale"
     if pages.mark(notebook).get("hash") == now:
         return "fresh"
-    return "confirmed" if confirmed(name, notebook) else "stale"
+    return "confirmed" if confirmed(name) else "stale"
 
 
 def text(chapters: list[Path]) -> str:
