@@ -177,9 +177,9 @@ class Clips:
         config, rng = self.config, np.random.default_rng([self.config.seed, index])
         shifted, stretched, height, pace = np.random.default_rng([config.seed, index, 1]).random(4)
         pitch = 4 * height - 2 if config.augment and shifted < 0.5 else 0.0
-        failed, silent = set(), 0  # kept for this clip alone: what other clips met does not change it
+        failed, silent, group = set(), 0, ""  # kept for this clip alone: what other clips met does not change it
         while silent < DRAWS:
-            recording = self._choose(rng, failed)
+            recording = self._choose(rng, failed, group)
             fastest = min(1.2, recording.seconds / config.clip_s)
             tempo = 0.8 + (fastest - 0.8) * pace if config.augment and stretched < 0.5 else 1.0
             start_s = rng.random() * (recording.seconds - config.clip_s * tempo)
@@ -188,13 +188,13 @@ class Clips:
                 if audio is None and self._is_silent(recording):
                     raise BadInput("silent")
             except BadInput as error:
-                failed.add(recording.name)
+                failed, group = failed | {recording.name}, recording.group  # whose share a bad file leaves as it is
                 self._skip({recording.name: str(error)}, fatal=len(failed) == len(self._long))
                 continue
             if audio is not None:
                 info = {"recording": recording.name, "group": recording.group, "start_s": start_s}
                 return audio, info | {"pitch_semitones": pitch, "tempo": tempo}
-            silent += 1
+            silent, group = silent + 1, ""
         raise BadInput(f"{self._where}: clip {index} has a silent half at each of {DRAWS} positions; give clips "
                        f"shorter than {config.clip_s} s, or recordings with fewer pauses")
 
@@ -203,10 +203,10 @@ class Clips:
         groups = groupby((r for r in self._long if r.name not in failed), key=lambda r: r.group)
         return [(inside, np.cumsum([r.seconds for r in inside])) for inside in (list(found) for _, found in groups)]
 
-    def _choose(self, rng: np.random.Generator, failed: set[str]) -> Recording:
-        """A group, each with equal chance, then a recording in it with chance by its seconds."""
+    def _choose(self, rng: np.random.Generator, failed: set[str], group: str) -> Recording:
+        """This group if anything is left of it, else one with equal chance; a recording in it by its seconds."""
         groups = self._groups(failed) if failed else self._all  # so that a clip of a large corpus costs no more
-        inside, ends = groups[rng.integers(len(groups))]
+        inside, ends = next((g for g in groups if g[0][0].group == group), None) or groups[rng.integers(len(groups))]
         return inside[min(np.searchsorted(ends, rng.random() * ends[-1], side="right"), len(inside) - 1)]
 
     def _cut(self, recording: Recording, start_s: float, pitch: float, tempo: float) -> np.ndarray | None:
