@@ -135,9 +135,9 @@ def read_card(folder: Path) -> dict:
     path, remedy = folder / "card.json", f"delete {folder} and run again"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a readable artifact card ({error}); {remedy}") from None
-    found = card.get("format") if isinstance(card, dict) else None
+    found = card.get("format") if isinstance(card, dict) and isinstance(card.get("files"), dict) else None
     if found != FORMAT:
         raise BadInput(f"{path}: written in card format {found}, this version reads {FORMAT}; {remedy}")
     for name, size in card["files"].items():
