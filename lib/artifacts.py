@@ -142,7 +142,7 @@ def read_card(folder: Path) -> dict:
         raise BadInput(f"{path}: written in card format {found}, this version reads {FORMAT}; {remedy}")
     for name, size in card["files"].items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != size:
+        if not os.path.isfile(file) or file.stat().st_size != size:
             raise BadInput(f"{file}: missing or not the {size} bytes that its card tells; {remedy}")
     return card
 

@@ -49,8 +49,10 @@ def png(figure: Figure) -> bytes:
 
     Texts are taken as they are, a "$" in a song's name for itself: mathematics is only what a log axis writes.
     """
+    for ax in figure.axes:
+        ax.get_xticklabels(), ax.get_yticklabels()  # which are written now, else when they are drawn
     for text in figure.findobj(mpl.text.Text):
-        text.set_parse_math(r"\mathdefault" in text.get_text())
+        text.set_parse_math("$" not in (words := text.get_text()) or r"\mathdefault" in words)
     full = Image.open(io.BytesIO(print_figure(figure, "png", dpi=DPI))).convert("RGB")
     small = io.BytesIO()
     full.quantize(256).save(small, "png", optimize=True)

@@ -46,8 +46,8 @@ def find(kind: str, argument: str, choices: dict[str, tuple[str, ...]]) -> tuple
             raise BadInput(f"{kind}:{argument}: setting {words!r} is not known; write {known}")
     try:
         entries = sorted(os.listdir(top))
-    except OSError as error:
-        raise BadInput(f"{kind} {top}: {error.strerror}; {_remedy(top, kind)}") from None
+    except (OSError, ValueError) as error:  # ValueError: no path holds a zero byte or half a character
+        raise BadInput(f"{kind} {top}: {getattr(error, 'strerror', error)}; {_remedy(top, kind)}") from None
     name = recognise(top)
     if name and SIGNS[name][0] == kind:
         return top, name, settings
