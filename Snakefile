@@ -8,6 +8,7 @@ again when its story, its parameters, the lib modules it imports, the data or th
 """
 
 import base64
+import re
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -33,7 +34,7 @@ shell.prefix(
 
 # one thread a job; papermill's bar says which story it counts; the output moves into place when every cell has run
 PAPERMILL = """
-mkdir -p "{OUT}/tried" && tried="{OUT}/tried/{params.name}.ipynb"
+mkdir -p {OUT:q}/tried && tried={OUT:q}/tried/{params.name}.ipynb
 TQDM_NCOLS=100 TQDM_BAR_FORMAT='{params.name} cell {{n_fmt}}/{{total_fmt}} |{{bar}}| {{elapsed}} (to go {{remaining}})' \
 papermill {params.notebook} "$tried" -k python3 --cwd notebooks -b {params.encoded}
 mv "$tried" {output:q}
@@ -46,7 +47,8 @@ def points(story):
     names = run.get("scatter", {}).get(story, [])
     found = {}
     for values in product(*(STORIES[story][name] for name in names)) if names else []:
-        found["-".join(map(str, values)).replace("/", "_")] = STORIES[story] | {n: [v] for n, v in zip(names, values)}
+        element = re.sub(r"[^\w.+-]", "_", "-".join(map(str, values)))[-150:]  # for files and the shell
+        found[element] = STORIES[story] | {n: [v] for n, v in zip(names, values)}
     return found
 
 

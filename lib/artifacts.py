@@ -135,14 +135,14 @@ def read_card(folder: Path) -> dict:
     path, remedy = folder / "card.json", f"delete {folder} and run again"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a readable artifact card ({error}); {remedy}") from None
-    found = card.get("format") if isinstance(card, dict) else None
+    found = card.get("format") if isinstance(card, dict) and isinstance(card.get("files"), dict) else None
     if found != FORMAT:
         raise BadInput(f"{path}: written in card format {found}, this version reads {FORMAT}; {remedy}")
     for name, size in card["files"].items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != size:
+        if not os.path.isfile(file) or file.stat().st_size != size:
             raise BadInput(f"{file}: missing or not the {size} bytes that its card tells; {remedy}")
     return card
 

@@ -11,6 +11,7 @@ import math
 import os
 import struct
 import warnings
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -72,9 +73,10 @@ def manifest() -> list[dict[str, str]]:
 def _idx(path: Path, dimensions: int) -> np.ndarray:
     """A gzipped IDX file of bytes: magic number, sizes, content; http://yann.lecun.com/exdb/mnist, "File formats"."""
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read(2**26)  # the largest of the four has 47 MB
         magic, *shape = struct.unpack_from(f">{1 + dimensions}I", content)
-    except (OSError, EOFError, struct.error) as error:
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise BadInput(f"{path}: not a readable IDX file ({error}); restore it with `git checkout data`") from None
     if magic != 0x0800 + dimensions or len(content) - 4 * (1 + dimensions) != math.prod(shape):
         what = f"magic number {magic} with sizes {shape} does not fit {len(content)} bytes"
@@ -104,11 +106,12 @@ def _embedded(corpus: str) -> list[Recording]:
 
 def _folder(argument: str) -> list[Recording]:
     """Every wav, flac, ogg and mp3 file below a folder; the sub-folder of the first level is the group, "." the top."""
-    top = Path(argument).expanduser()
+    top = Path(os.path.expanduser(argument))
     try:
         os.listdir(top)
-    except OSError as error:
-        raise BadInput(f"folder {top}: {error.strerror}; give the path of a folder that you may read") from None
+    except (OSError, ValueError) as error:  # ValueError: no path holds a zero byte or half a character
+        reason = getattr(error, "strerror", error)
+        raise BadInput(f"folder {top}: {reason}; give the path of a folder that you may read") from None
     recordings, bad = [], []
     for path, problem in _walk(top):
         name = path.relative_to(top).as_posix()
@@ -117,7 +120,7 @@ def _folder(argument: str) -> list[Recording]:
                 raise BadInput(problem)
             rate_hz, seconds = header(path)
         except BadInput as error:
-            bad.append(f"{name} ({error})")
+            bad.append(f"{name if name.isprintable() else repr(name)} ({error})")
         else:
             group = name.partition("/")[0] if "/" in name else "."
             recordings.append(Recording(f"folder:{argument}", group, (path,), rate_hz, seconds, name))
@@ -141,7 +144,7 @@ def _walk(top: Path) -> list[tuple[Path, str]]:
     for folder, _, names in os.walk(top, onerror=unreadable):
         for path in (Path(folder, name) for name in names):
             if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."):
-                leaves = path.is_symlink() and not path.resolve().is_relative_to(inside)
+                leaves = path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside)
                 found.append((path, "a link that leaves the folder" if leaves else ""))
     return sorted(found)
 

@@ -18,7 +18,7 @@ def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
 
 def _sound(corpus: str) -> str:
     kind, _, path = corpus.partition(":")
-    if corpus in CORPORA or (kind in FOLDERS and path):
+    if corpus in CORPORA or (kind in FOLDERS and path and "\0" not in path):
         return corpus
     raise ValueError(f'{did_you_mean(corpus, CORPORA)} (or {", ".join(f"{each}:PATH" for each in FOLDERS)})')
 

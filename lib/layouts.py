@@ -37,17 +37,17 @@ def find(kind: str, argument: str, choices: dict[str, tuple[str, ...]]) -> tuple
     folder, not readable, not unpacked, another corpus, a folder above or below it; an unknown setting or value.
     """
     path, mark, words = argument.rpartition("?")
-    if not (mark and re.fullmatch(r"\w*=[^/]*", words)) or Path(argument).expanduser().exists():
+    if not (mark and re.fullmatch(r"\w*=[^/]*", words)) or os.path.exists(os.path.expanduser(argument)):
         path, words = argument, ""
-    top, settings = Path(path).expanduser(), dict([words.split("=", 1)] if words else [])
+    top, settings = Path(os.path.expanduser(path)), dict([words.split("=", 1)] if words else [])
     for key, value in settings.items():
         if value not in choices.get(key, ()):
             known = " or ".join(f"?{name}= with one of {', '.join(values)}" for name, values in choices.items())
             raise BadInput(f"{kind}:{argument}: setting {words!r} is not known; write {known}")
     try:
         entries = sorted(os.listdir(top))
-    except OSError as error:
-        raise BadInput(f"{kind} {top}: {error.strerror}; {_remedy(top, kind)}") from None
+    except (OSError, ValueError) as error:  # ValueError: no path holds a zero byte or half a character
+        raise BadInput(f"{kind} {top}: {getattr(error, 'strerror', error)}; {_remedy(top, kind)}") from None
     name = recognise(top)
     if name and SIGNS[name][0] == kind:
         return top, name, settings
@@ -66,7 +66,8 @@ def find(kind: str, argument: str, choices: dict[str, tuple[str, ...]]) -> tuple
 def tell(where: str, what: str, missing: dict[str, str], total: int, unnamed: int = 0) -> None:
     """Warn of what a corpus should hold and does not give: names with reasons, and how many more nothing names."""
     if missing or unnamed:
-        named = [f"{name} ({reason})" for name, reason in list(missing.items())[:SHOWN]]
+        few = list(missing.items())[:SHOWN]
+        named = [f"{name if name.isprintable() else repr(name)} ({reason})" for name, reason in few]
         named += ["..."] * (len(missing) > SHOWN) + [f"{unnamed} that are not there"] * (unnamed > 0)
         warnings.warn(f"{where}: skipped {len(missing) + unnamed} of {total} {what}: {', '.join(named)}", stacklevel=4)
 

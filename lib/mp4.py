@@ -21,7 +21,7 @@ class AudioStream:
 
     def __init__(self, path: Path, number: int) -> None:
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(f"file:{path}", format="mp4", metadata_errors="replace")  # never a playlist
         except av.FFmpegError as error:
             raise OSError(f"{path}: {error.strerror}") from None
         streams = self._container.streams.audio
@@ -62,8 +62,8 @@ class AudioStream:
                 parts.append(audio[:, max(0, first - at) : max(0, end - at)].T.astype(np.float32))
                 if at + frame.samples >= end:
                     break
-        except av.FFmpegError as error:
-            raise OSError(f"{self._container.name}: {error.strerror}") from None
+        except (av.FFmpegError, ValueError) as error:
+            raise OSError(f"{self._container.name}: {getattr(error, 'strerror', error)}") from None
         return np.concatenate(parts)
 
     def _samples(self, ticks: int) -> int:

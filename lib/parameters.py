@@ -21,7 +21,7 @@ def _parsed(kind: Any, value: Any) -> Any:
         return value
     try:
         return ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
-    except (ValueError, SyntaxError):
+    except Exception:  # of a text that is none, or nested too deeply
         return value
 
 
@@ -59,15 +59,18 @@ def read_run(path: Path) -> dict[str, Any]:
     """A run file, `runs/<run>.yml`, with every story's parameters checked; BadInput names the file."""
     import yaml
 
-    if not path.exists():
+    if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.yml"))
         raise BadInput(f"{path}: no such run; {did_you_mean(path.stem, known)}")
     try:
-        run = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        run = yaml.safe_load(text)
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # a few lines can spell gigabytes
+            raise BadInput("names a value by an alias (*name); write the value out")
         for story, values in run["stories"].items():
             resolve(story, values)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path}: not a run file ({error}); see runs/quick.yml for what one looks like") from None
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
+    except Exception as error:  # of yaml, of values that are no run, of a text nested too deeply
+        raise BadInput(f"{path}: not a run file ({error}); see runs/quick.yml for what one looks like") from None
     return run

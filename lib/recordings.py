@@ -19,6 +19,8 @@ from lib import BadInput
 MARGIN_S = 0.05  # decoded on both sides of a stretch, so that the resampler's edges fall outside it
 MP3_MARGIN_S = 1.0  # the same for MP3, whose decoder is wrong for up to 0.3 s after a seek
 MP3_SLACK_S = 0.1  # an MP3 may end that much before its header says, which is an estimate
+EXPANSION = 8192  # samples of a channel in a byte: no frame of FLAC, Vorbis, Opus, MP3 or AAC holds so much silence
+VALUES_HZ = 2**23  # channels times rate: more would take gigabytes for half a minute
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,11 @@ def header(path: Path, stream: int = 0) -> tuple[int, float]:
         status = path.stat()
         if status.st_size == 0:
             raise BadInput("zero bytes")
+        str(path).encode()  # tables and cards hold names as UTF-8
         return _header(path, stream, status.st_size, status.st_mtime_ns)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise BadInput(f"not decodable: {str(error).rpartition(': ')[2]}") from None
+    except Exception as error:  # whatever a decoder makes of a hostile file
+        what = BadInput(f"not decodable: {str(error).rpartition(': ')[2] or type(error).__name__}")
+        raise error if isinstance(error, BadInput) else what from None
 
 
 @cache  # a corpus is listed several times in a process, and may have 90,000 files
@@ -74,9 +78,10 @@ def _header(path: Path, stream: int, size: int, modified: int) -> tuple[int, flo
     with _opened(path, stream) as file:
         if _cut(path, size, file):
             raise BadInput("truncated")
-        if file.channels < 1 or file.frames < 2:
-            raise BadInput(f"{file.channels} channels, {file.frames} samples")
-        return file.samplerate, file.frames / file.samplerate
+        rate_hz, sound = file.samplerate, 2 <= file.frames <= EXPANSION * size
+        if not (sound and rate_hz >= 1000 and 1 <= file.channels <= VALUES_HZ / rate_hz):
+            raise BadInput(f"{file.channels} channels, {file.frames} samples, {rate_hz} Hz in {size} bytes")
+        return rate_hz, file.frames / rate_hz
 
 
 def _opened(path: Path, stream: int) -> Any:
@@ -124,7 +129,7 @@ def _stretch(path: Path, stream: int, start: int, count: int, sample_rate_hz: in
             file.seek(min(first, file.frames))
             audio = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)  # (sample,)
             rate_hz, lacking = file.samplerate, wanted - len(audio)
-    except (OSError, soundfile.SoundFileError) as error:
+    except Exception as error:  # whatever a decoder makes of a hostile file
         raise BadInput(f"{path}: cannot be decoded ({error}); replace or remove the file") from None
     if lacking > mp3 * MP3_SLACK_S * rate_hz:
         raise BadInput(f"{path}: truncated, {lacking} samples of {wanted} are missing; replace or remove the file")

@@ -50,7 +50,7 @@ def _watch(result: Any) -> None:
         changed = [f"`{name}` was {before[name]!r}, now {now[name]!r}" for name in before if now[name] != before[name]]
         text = f"**The page below is stale**: {'; '.join(changed)}. Run all of it, and this note goes."
         if changed:
-            _running["note"] = display(Markdown(text), display_id=True)
+            _running["note"] = display(Markdown(html.escape(text, quote=False)), display_id=True)
 
 
 def _settle() -> dict[str, str]:
@@ -92,7 +92,7 @@ def begin(name: str, namespace: dict[str, Any]) -> Parameters:
 
 def record(name: str, value: float | int) -> None:
     """Glue a number under a flat dotted name ("mnist.beta1.mse"), for prose and for results.json."""
-    if not name or not all(part and part.replace("_", "").isalnum() for part in name.split(".")):
+    if not re.fullmatch(r"\w+(\.\w+)*", name):
         raise BadInput(f"record name {name!r}: use letters, digits and _ between dots, as in mnist.beta1.mse")
     number = value.item() if hasattr(value, "item") else value  # numpy and torch scalars
     if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number:

@@ -61,7 +61,8 @@ def _persons(top: Path, version: str) -> set[str]:
     """Names of the folders of sound and of texts, and of the rows of speaker-info.txt, which 0.80 writes without p."""
     found = {name for part in (SOUNDS[version], "txt") for name in _names(top / part) if (top / part / name).is_dir()}
     try:
-        rows = (top / "speaker-info.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        info = top / "speaker-info.txt"
+        rows = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
     except OSError:
         return found
     return found | {f"{row[1] or 'p'}{row[2]}" for row in (re.match(r"([ps]?)(\d+)\s", line) for line in rows) if row}

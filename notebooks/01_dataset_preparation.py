@@ -48,7 +48,7 @@ known = pd.DataFrame(manifest()).drop_duplicates("group").set_index("group")[["a
 table = table.groupby(["corpus", "group"]).agg(
     recordings=("name", "count"), minutes=("seconds", lambda s: s.sum() / 60), rate_hz=("rate_hz", "first")
 ).join(known, on="group")
-table.style.format({"minutes": "{:.1f}", "rate_hz": "{:,}"}, na_rep="-").set_uuid("corpora")
+table.style.format({"minutes": "{:.1f}", "rate_hz": "{:,}"}, na_rep="-").format_index(escape="html").set_uuid("corpora")
 
 # %% tags=["nbval-ignore-output"]
 for corpus, rows in table.groupby("corpus"):

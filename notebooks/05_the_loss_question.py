@@ -157,7 +157,7 @@ plt.show()
 # %% tags=["nbval-ignore-output", "hide-input"]
 for corpus in found:
     story.record(f"theory.{story.slug(corpus)}.linear_max_rel_error", exact[exact["corpus"] == corpus]["error"].max())
-exact.drop(columns="error").rename(columns={"relative": "beta / edge"}).style.set_uuid("exact").hide(axis="index").format(precision=4)
+exact.drop(columns="error").rename(columns={"relative": "beta / edge"}).style.set_uuid("exact").hide(axis="index").format(precision=4, escape="html")
 
 # %% [markdown]
 # **What we see.** The largest relative difference is {glue:text}`theory.digits.linear_max_rel_error:.1e` on digits,

@@ -115,7 +115,7 @@ for corpus, mine in points.groupby("corpus"):
     story.record(f"ablation.{story.slug(corpus)}.largest_beta_alive", mine[~empty[mine.index]]["beta"].max())
     story.record(f"ablation.{story.slug(corpus)}.smallest_beta_empty", mine.groupby("beta")["kl"].max().loc[lambda kl: kl < EMPTY_NATS].index.min())
 columns = ["kl", "mse_mu", "relative_mse", "active_units", "before", "during"]
-points.groupby(["corpus", "beta"], sort=False)[columns].mean().style.set_uuid("ablation").format(precision=3).format_index("{:g}", level="beta").set_caption(
+points.groupby(["corpus", "beta"], sort=False)[columns].mean().style.set_uuid("ablation").format(precision=3).format_index("{:g}", level="beta").format_index(escape="html", level="corpus").set_caption(
     "Means over the seeds, on the test set; before and during: the share of runs in which the alarm spoke before the first step, and later."
 )
 

@@ -117,7 +117,7 @@ for corpus, p in predicted.items():
     spread = found[corpus].std() if len(found[corpus]) > 1 else 0.0
     story.record(f"{name}.edge_measured_std", spread)
     table[corpus] = {"predicted": p["edge"], "measured": found[corpus].mean(), "std over seeds": spread, "ratio": found[corpus].mean() / p["edge"]}
-pd.DataFrame(table).T.style.set_uuid("edges").format("{:.4g}").set_caption("Edge of collapse, as a weight beta of the report's loss.")
+pd.DataFrame(table).T.style.set_uuid("edges").format("{:.4g}").format_index(escape="html").set_caption("Edge of collapse, as a weight beta of the report's loss.")
 
 # %% [markdown]
 # **What we see.** The measured edge is {glue:text}`theory.digits.edge_ratio:.2f` of the predicted one on digits,

@@ -172,7 +172,7 @@ for corpus in parameters.corpora:
     story.record(f"{name}.linear_start_mse", best[corpus]["separable PCA of equalised clips"])
     if len(parameters.seeds) > 1:
         story.record(f"{name}.mse_std", mine.loc["refined VAE", ("mse_mu", "std")])
-unheard.groupby(["corpus", "model"], sort=False)[["mse_mu", "mse_sampled", "kl", "cpu_s"]].agg(["mean", "std"]).dropna(axis="columns", how="all").style.set_uuid("unheard").format(precision=4, na_rep="").set_caption(
+unheard.groupby(["corpus", "model"], sort=False)[["mse_mu", "mse_sampled", "kl", "cpu_s"]].agg(["mean", "std"]).dropna(axis="columns", how="all").style.set_uuid("unheard").format(precision=4, na_rep="").format_index(escape="html").set_caption(
     "Voices and songs never heard; error in units of the training set's variance, mean and standard deviation over seeds; kl in nats a clip."
 )
 

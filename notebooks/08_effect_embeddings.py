@@ -132,7 +132,7 @@ def table(corpus: str) -> object:
             cells |= {"KL / nats": f"{row['kl', 'mean']:.3g}", "active": f"{row['active_units', 'mean']:.0f}"}
         lines[LABELS[method]] = {"knows": KNOWS[method], **cells, "CPU s": f"{row['cpu_s', 'mean']:.0f}"}
     cells = pd.DataFrame(lines).T.fillna("").rename(columns={"cnn": "its own answer"})
-    return cells.style.set_caption(corpus).set_uuid(f"embed_{names[corpus]}")
+    return cells.style.set_caption(names[corpus]).set_uuid(f"embed_{names[corpus]}")
 
 
 for corpus in parameters.corpora:

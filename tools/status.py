@@ -109,7 +109,8 @@ def text(chapters: list[Path]) -> str:
         told = dict.fromkeys(names, "unknown") | pages.provenance(notebook)
         time, memory = (told[key].split(" (")[0].replace(" ", WHOLE) for key in ("time", "peak memory"))
         rows.append(f"| [{cell(head)}]({link}) | {state(name, notebook)} | {time} | {memory} | `{told['commit']}` |")
-        values = [f"| `{key}` | `{cell(json.dumps(value))}` |" for key, value in pages.parameters(notebook).items()]
+        spelt = {key: json.dumps(value).replace("`", r"\u0060") for key, value in pages.parameters(notebook).items()}
+        values = [f"| `{key}` | `{cell(value)}` |" for key, value in spelt.items()]
         found = {"hash": "unknown"} | told | pages.mark(notebook)
         folded.append(FOLDED.format_map(found | {"title": head, "values": "\n".join(values)}))
         for key, value in pages.records(notebook).items():
