@@ -1,10 +1,11 @@
 """The graph of a run: stories (papermill) -> results.json -> book. `make book` runs it through tools/run.py.
 
 A run is a file in runs/: `stories:` holds each story's parameters, `scatter:` names list parameters whose elements are
-first computed one by one, in parallel; the story itself then finds every artifact and gathers; `first:` names the
-stories that take longest, which start first; `resources:` says what a story's jobs need, beyond NEEDS. A page is made
-again when its story, its parameters, the lib modules it imports, the data or the lock change. On a cluster: add
-`--profile profiles/slurm` (or another executor plugin's), the graph stays as it is.
+first computed one by one, in parallel; the story itself then finds every artifact and gathers; `shards:` says in how
+many jobs a story's clips are rendered before that; `first:` names the stories that take longest, which start first;
+`resources:` says what a story's jobs need, beyond NEEDS. A page is made again when its story, its parameters, the lib
+modules it imports, the data or the lock change. On a cluster: add `--profile profiles/slurm` (or another executor
+plugin's), the graph stays as it is.
 """
 
 import base64
@@ -52,15 +53,20 @@ def points(story):
     return found
 
 
+def shares(story):
+    """What the jobs leave that render a story's clips, each its share."""
+    return [f"{OUT}/shards/{story}/{share}" for share in range(run.get("shards", {}).get(story, 0))]
+
+
 def urgency(story):
     return len(FIRST) - FIRST.index(story) if story in FIRST else 0
 
 
-def need(name):
-    """What a job of a story may take; a job that died for too little may take more."""
+def need(name, page=True):
+    """What a job of a story may take, or one that renders for it; a job that died for too little may take more."""
 
     def most(wildcards, attempt):
-        asked = run.get("resources", {}).get(wildcards.story, {}).get(name, NEEDS[name])
+        asked = run.get("resources", {}).get(page and wildcards.story, {}).get(name, NEEDS[name])
         return asked if name == "gpu" else asked * attempt
 
     return most
@@ -85,6 +91,7 @@ localrules:
 
 wildcard_constraints:
     story=r"\d\d_\w+",
+    share=r"\d+",
 
 
 rule book:
@@ -115,6 +122,7 @@ rule results:
 rule story:
     input:
         lambda w: code(w.story),
+        lambda w: shares(w.story),
         lambda w: expand(f"{OUT}/scatter/{w.story}/{{point}}.ipynb", point=points(w.story)),
     output:
         f"{OUT}/pages/{{story}}.ipynb",
@@ -134,6 +142,7 @@ rule story:
 rule point:
     input:
         lambda w: code(w.story),
+        lambda w: shares(w.story),
     output:
         f"{OUT}/scatter/{{story}}/{{point}}.ipynb",
     params:
@@ -147,3 +156,21 @@ rule point:
         gpu=need("gpu"),
     shell:
         PAPERMILL
+
+
+rule shard:
+    input:
+        lambda w: code(w.story),
+        "tools/shards.py",
+    output:
+        touch(f"{OUT}/shards/{{story}}/{{share}}"),
+    params:
+        of=lambda w: len(shares(w.story)),
+        encoded=lambda w: encoded(STORIES[w.story]),  # read from the run's file: other parameters, other clips
+    priority: lambda w: urgency(w.story)
+    resources:
+        mem_mb=need("mem_mb", page=False),
+        runtime=need("runtime", page=False),
+        gpu=need("gpu", page=False),
+    shell:
+        "python tools/shards.py {RUN} {wildcards.story} {wildcards.share} {params.of}"

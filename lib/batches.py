@@ -14,6 +14,8 @@ from torch import Tensor
 
 from lib import BadInput
 
+TERMS = 6  # cosines of an equaliser's curve, the k-th at 1 / k
+
 
 class Standardising(Protocol):
     """Anything that standardises spectrograms, for instance `lib.spectrograms.Standardiser`."""
@@ -60,17 +62,32 @@ def stream(seed: int, *path: int) -> int:
     return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0])
 
 
-def equalised(x: Tensor, amount: float, generator: torch.Generator, terms: int = 6) -> Tensor:
+def equalised(x: Tensor, amount: float, noise: torch.Generator | Tensor) -> Tensor:
     """Each example (batch, 1, bin, frame) plus a smooth random curve over its bins, of standard deviation `amount`.
 
-    On dB spectrograms a random equaliser: another microphone, room or voice. terms: cosines, the k-th at 1 / k.
+    On dB spectrograms a random equaliser: another microphone, room or voice. noise: or what it drew, (batch, TERMS).
     """
-    bins, k = x.shape[-2], torch.arange(terms)
+    bins, k = x.shape[-2], torch.arange(TERMS)
     size = (1 + k).float().reciprocal()
     place = (torch.arange(bins) + 0.5)[:, None] / bins  # (bin, 1)
     curves = torch.cos(math.pi * place * k) * torch.where(k > 0, math.sqrt(2), 1.0) * size / size.norm()  # (bin, term)
-    drawn = torch.randn(len(x), terms, generator=generator) @ curves.T
-    return x + amount * drawn[:, None, :, None].to(x.device)
+    drawn = noise if isinstance(noise, Tensor) else torch.randn(len(x), TERMS, generator=noise)
+    return x + amount * (drawn @ curves.T)[:, None, :, None].to(x.device)
+
+
+class Equalised:
+    """The examples of a data set `equalised`, each in its own way: an array (n, bin, frame) float32, read by slices."""
+
+    def __init__(self, data: ArrayDataset, amount: float, noise: torch.Generator):
+        self.data, self.amount, self.drawn = data, amount, torch.randn(len(data), TERMS, generator=noise)
+        self.shape = (len(data), *data.shape)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        x = self.data.prepare(self.data.array[part]).unsqueeze(1)
+        return equalised(x, self.amount, self.drawn[part])[:, 0].numpy()
 
 
 class Batches:

@@ -7,6 +7,7 @@ The split unit, a person or a song, is `Recording.group`. A new corpus is one mo
 import csv
 import difflib
 import gzip
+import hashlib
 import math
 import os
 import struct
@@ -21,7 +22,7 @@ import numpy as np
 from lib import ROOT, BadInput, musdb18, vctk
 from lib.recordings import Recording, header, read
 
-__all__ = ["Recording", "digits", "load", "manifest", "read"]
+__all__ = ["Recording", "digits", "fingerprint", "load", "manifest", "read"]
 
 DATA = ROOT / "data"
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
@@ -46,6 +47,19 @@ def load(corpus: str) -> list[Recording]:
     if embedded and colon:
         raise BadInput(f"corpus {corpus!r}: {kind!r} takes nothing after a colon; write {kind!r}")
     return sorted(LOADERS[kind](argument), key=lambda recording: recording.name)
+
+
+def fingerprint(corpus: str) -> str:
+    """Hash of the recordings of a corpus: names, groups, and size and time of every file, as make looks at them.
+
+    The embedded files carry hashes of their own, and a checkout gives them new times: their sizes are enough.
+    """
+    digest = hashlib.sha256()
+    for recording in load(corpus):
+        embedded = recording.corpus in ("speech", "music")
+        files = [(path.stat().st_size, 0 if embedded else path.stat().st_mtime_ns) for path in recording.paths]
+        digest.update(repr((recording.name, recording.group, recording.split, files)).encode())
+    return digest.hexdigest()[:16]
 
 
 def digits(split: str) -> tuple[np.ndarray, np.ndarray]:

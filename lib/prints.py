@@ -91,6 +91,7 @@ def effect_print(wet: np.ndarray, dry: np.ndarray) -> np.ndarray:
     return np.stack([_summary(of_wet), _summary(of_dry), _summary(of_wet - of_dry)])
 
 
+@lru_cache(maxsize=8)
 def shape(samples: int) -> tuple[int, int]:
     """(row, value) of the print of a clip of so many samples."""
     noise = np.random.default_rng(0).standard_normal(samples).astype(np.float32)

@@ -2,12 +2,14 @@
 
 A rendering is a stage: `spectrograms.npy`, float16 (clip, bin, frame), read at random through a memory map, and
 `table.parquet`, one row a clip. Both are written as a stream, so memory does not grow with the number of clips, and
-every clip is a pure function of (config, index), so the bytes do not depend on the number of workers.
+every clip is a pure function of (config, index), so the bytes do not depend on the number of workers. A large rendering
+is gathered from shards, stages too: any process or machine may make them, and a killed run goes on with what it has.
 """
 
-import hashlib
+import json
+import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,11 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from lib import BadInput, artifacts, corpora, effects, prints
+from lib import BadInput, artifacts, corpora, effects, layouts, prints
 from lib.clips import ClipConfig, Clips
 from lib.spectrograms import SpectrogramConfig, shape, spectrogram
 
 BLOCK = 32  # clips that a worker computes at a time
+SHARD = 512  # clips of a shard; a rendering of more is made of several
 ROW_GROUP = 4096  # rows of the table that are held before they are written
 
 
@@ -121,28 +124,26 @@ def render(
     """
     if workers < 1:
         raise BadInput(f"workers = {workers}: give 1 or more")
-    fingerprint, skipped = _fingerprint(config.clips.corpus), {}
-    known = set(_clips(config.clips, fingerprint).skipped)  # too short: told; too few groups: refused
+    fingerprint, skipped, made = corpora.fingerprint(config.clips.corpus), {}, []
+    clips = _clips(config.clips, fingerprint)
+    known = set(clips.skipped)  # too short: told; too few groups: refused
 
     def build(folder: Path) -> None:
-        starts = range(0, config.count, BLOCK)
-        blocks = _blocks(config, starts, fingerprint, workers)
+        make, parts = (shard, shards(config, SHARD)) if config.count > SHARD else (_block, shards(config, BLOCK))
+        parallel = joblib.Parallel(workers, return_as="generator", pre_dispatch="2 * n_jobs", batch_size=1)
+        blocks = parallel(joblib.delayed(make)(config, part, fingerprint) for part in parts)
         if progress:
-            blocks = progress(blocks, len(starts), f"render {config.clips.corpus} {config.clips.split}")
-        schema, rows = _schema(config), []
-        bins, frames = shape(config.spectrogram, round(config.clips.clip_s * config.clips.sample_rate_hz))
-        arrays = {"spectrograms": ("<f2", (bins, frames))}
-        if config.dry:
-            arrays["dry"] = arrays["spectrograms"]
-        if config.prints:
-            arrays["prints"] = ("<f4", prints.shape(round(config.clips.clip_s * config.clips.sample_rate_hz)))
+            blocks = progress(blocks, len(parts), f"render {config.clips.corpus} {config.clips.split}")
+        schema, arrays, rows = _schema(config), _arrays(config), []
         # plain files and no map: a full disk is then an error and no bus error, and written pages are not held
         with ExitStack() as stack, pq.ParquetWriter(folder / "table.parquet", schema) as table:
             files = {name: stack.enter_context(open(folder / f"{name}.npy", "wb")) for name in arrays}
             for name, (kind, size) in arrays.items():
                 header = {"descr": kind, "fortran_order": False, "shape": (config.count, *size)}
                 np.lib.format.write_array_header_1_0(files[name], header)
-            for found, new_rows, new_skipped in blocks:
+            for block in blocks:
+                made.extend([block] * (make is shard))
+                found, new_rows, new_skipped = _stored(block) if make is shard else block
                 for name, file in files.items():
                     file.write(found[name].data)
                 skipped.update(new_skipped)
@@ -155,25 +156,38 @@ def render(
 
     whole = {"render": config.model_dump(mode="json"), "recordings": fingerprint}
     folder = artifacts.stage("render", whole, build, __name__)
+    for part in made:  # not earlier: until the rendering is whole, a killed run goes on with them
+        shutil.rmtree(part, ignore_errors=True)
     new = {name: why for name, why in skipped.items() if name not in known}
-    if new:
-        named = "; ".join(f"{name}: {why}" for name, why in sorted(new.items())[:5])
-        more = f"; and {len(new) - 5} more" if len(new) > 5 else ""
-        warnings.warn(f"corpus {config.clips.corpus!r}: {len(new)} recordings skipped: {named}{more}", stacklevel=2)
+    layouts.tell(f"corpus {config.clips.corpus!r}", "recordings", new, len(clips.recordings))
     return Rendered(folder, config, fingerprint)
 
 
-def _fingerprint(corpus: str) -> str:
-    """Hash of the recordings of a corpus: names, groups, and size and time of every file, as make looks at them.
+def shards(config: RenderConfig, size: int) -> list[range]:
+    """The rows of a rendering, `size` at a time."""
+    return [range(config.count)[start : start + size] for start in range(0, config.count, size)]
 
-    The embedded files carry hashes of their own, and a checkout gives them new times: their sizes are enough.
+
+def shard(config: RenderConfig, rows: range, recordings: str) -> Path:
+    """The folder of one of `shards`: a stage "shard", computed unless it is there; `render` gathers and removes it.
+
+    recordings: hash of those of the corpus, `Rendered.recordings`. BadInput: as for `render`.
     """
-    digest = hashlib.sha256()
-    for recording in corpora.load(corpus):
-        embedded = recording.corpus in ("speech", "music")
-        files = [(path.stat().st_size, 0 if embedded else path.stat().st_mtime_ns) for path in recording.paths]
-        digest.update(repr((recording.name, recording.group, recording.split, files)).encode())
-    return digest.hexdigest()[:16]
+
+    def build(folder: Path) -> None:
+        arrays, *rest = _block(config, rows, recordings)
+        for name, array in arrays.items():
+            (folder / f"{name}.bytes").write_bytes(array.data)  # of a full disk, np.save makes an error without number
+        artifacts.write_json(folder / "rows.json", rest)
+
+    part = {"render": config.model_dump(mode="json"), "recordings": recordings, "rows": [rows.start, rows.stop]}
+    return artifacts.stage("shard", part, build, __name__)
+
+
+def _stored(folder: Path) -> tuple:
+    """What `_block` returned for a finished shard, its arrays as bytes that stay on disk."""
+    arrays = {path.stem: np.memmap(path, mode="r") for path in folder.glob("*.bytes")}
+    return arrays, *json.loads((folder / "rows.json").read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=8)
@@ -194,40 +208,37 @@ def _clip(config: RenderConfig, index: int, fingerprint: str) -> tuple[np.ndarra
     return dry, wet, row | {f"{effect}.{name}": value for name, value in unit.items()}
 
 
-def _blocks(config: RenderConfig, starts: range, fingerprint: str, workers: int) -> Iterator[tuple]:
-    """Blocks of clips in order, a few ahead of the one that is taken."""
-    if workers == 1:
-        return (_block(config, start, fingerprint) for start in starts)
-    parallel = joblib.Parallel(workers, return_as="generator", pre_dispatch="2 * n_jobs", batch_size=1)
-    return parallel(joblib.delayed(_block)(config, start, fingerprint) for start in starts)
-
-
-def _block(
-    config: RenderConfig, start: int, fingerprint: str
-) -> tuple[dict[str, np.ndarray], list[dict], dict[str, str]]:
-    """What is kept of each clip from start on, by file, rows, and recordings that were left out."""
-    threads, rows, kept = torch.get_num_threads(), [], {}
+def _block(config: RenderConfig, rows: range, fingerprint: str) -> tuple[dict[str, np.ndarray], list[dict], dict]:
+    """What is kept of each of these clips, by file, their rows of the table, and recordings that were left out."""
+    threads, told = torch.get_num_threads(), []
+    block = {name: np.empty((len(rows), *size), kind) for name, (kind, size) in _arrays(config).items()}
+    pictures = [name for name in block if name != "prints"]
     torch.set_num_threads(1)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
             warnings.filterwarnings("ignore", "corpus .*skipped")  # gathered: one warning for all workers
-            for index in range(start, min(start + BLOCK, config.count)):
+            for place, index in enumerate(rows):
                 dry, wet, row = _clip(config, index, fingerprint)
-                for name, audio in {"spectrograms": wet, **({"dry": dry} if config.dry else {})}.items():
-                    picture = spectrogram(audio, config.spectrogram).numpy()  # one at a time: a batch leaves the cache
-                    with np.errstate(over="ignore"):
-                        kept.setdefault(name, []).append(picture.astype("<f2", order="C"))
+                for name in pictures:  # one at a time: a batch leaves the cache
+                    block[name][place] = spectrogram(dry if name == "dry" else wet, config.spectrogram).numpy()
                 if config.prints:
-                    kept.setdefault("prints", []).append(prints.effect_print(wet, dry))
-                rows.append(row)
+                    block["prints"][place] = prints.effect_print(wet, dry)
+                told.append(row)
             skipped = dict(_clips(config.clips, fingerprint).skipped)
     finally:
         torch.set_num_threads(threads)
-    block = {name: np.stack(parts) for name, parts in kept.items()}
-    if not all(np.isfinite(block[name]).all() for name in block if name != "prints"):
+    if not all(np.isfinite([block[name].min(), block[name].max()]).all() for name in pictures):
         power = config.spectrogram.power
         raise BadInput(f"spectrogram.power = {power}: values above 65504 do not fit into float16; give a smaller one")
-    return block, rows, skipped
+    return block, told, skipped
+
+
+def _arrays(config: RenderConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of what is kept of a clip, by file."""
+    samples = round(config.clips.clip_s * config.clips.sample_rate_hz)
+    names = ["spectrograms", *(["dry"] if config.dry else [])]
+    arrays = {name: ("<f2", shape(config.spectrogram, samples)) for name in names}
+    return arrays | ({"prints": ("<f4", prints.shape(samples))} if config.prints else {})
 
 
 def _schema(config: RenderConfig) -> pa.Schema:

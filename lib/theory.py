@@ -120,24 +120,24 @@ def pca(x: np.ndarray, count: int, prepare: Prepare | None = None) -> Pca:
 
 
 def separable_pca(x: np.ndarray, count: int) -> Pca:
-    """PCA of x (n, bin, frame) with components that are products of a spectrum and a course in time.
+    """PCA of x (n, bin, frame), read by slices, with components that are products of a spectrum and a course in time.
 
     The eigenvectors of the covariances of bins and of frames, and of all their products the count with most variance:
     (bin^2 + frame^2) / 2 numbers to learn in place of count * N, so it fits unheard examples better where n is small.
     """
     _check(x, count, math.prod(x.shape[1:]))
-    mean = x.mean(0, dtype=np.float64)
-    bins, frames, n = np.zeros((x.shape[1],) * 2), np.zeros((x.shape[2],) * 2), len(x)
-    rows = max(1, CHUNK // (8 * mean.size))
-    centred = [slice(start, start + rows) for start in range(0, n, rows)]
-    for part in centred:
-        bins += np.einsum("nbt,nct->bc", x[part] - mean, x[part] - mean, optimize=True)
-        frames += np.einsum("nbt,nbs->ts", x[part] - mean, x[part] - mean, optimize=True)
+    (n, *shape), mean = x.shape, sum(chunk.sum(0) for _, chunk in _chunks(x, None)) / len(x)
+    bins, frames = (np.zeros((size, size)) for size in shape)
+    for _, chunk in _chunks(x, None, mean):
+        part = chunk.reshape(-1, *shape)
+        bins += np.einsum("nbt,nct->bc", part, part, optimize=True)
+        frames += np.einsum("nbt,nbs->ts", part, part, optimize=True)
     bins, frames = np.linalg.eigh(bins)[1].T, np.linalg.eigh(frames)[1].T
-    variance = sum(np.square(bins @ (x[part] - mean) @ frames.T).sum(0) for part in centred).ravel() / n
+    centred = (chunk.reshape(-1, *shape) for _, chunk in _chunks(x, None, mean))
+    variance = sum(np.square(bins @ part @ frames.T).sum(0) for part in centred).ravel() / n
     best = np.argsort(variance)[::-1][:count]
     components = bins[best // len(frames)][:, :, None] * frames[best % len(frames)][:, None, :]
-    return Pca(mean.ravel(), components.reshape(count, -1), variance[best], float(variance.sum()))
+    return Pca(mean, components.reshape(count, -1), variance[best], float(variance.sum()))
 
 
 def _check(x: np.ndarray, count: int, most: int) -> None:

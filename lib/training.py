@@ -6,6 +6,7 @@ epoch. Everything here gives the same bytes for the same seed on one CPU.
 
 import json
 import logging
+import math
 import shutil
 import signal
 import warnings
@@ -22,7 +23,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from lib import BadInput, artifacts, ranks, theory
 from lib.alarm import CollapseAlarm
-from lib.batches import ArrayDataset, Batches, equalised, stream
+from lib.batches import ArrayDataset, Batches, Equalised, stream
 from lib.measures import evaluate
 from lib.task import Keep, Task, TrainingConfig, logger_of
 from lib.vae import VAE, RefinedVAE, build
@@ -166,9 +167,8 @@ def _train(
     if config.start:
         model.load_state_dict(_earlier(config, model))
     elif isinstance(model, RefinedVAE):
-        x = train.__getitems__(np.arange(len(train)))
-        heard = equalised(x, config.equalise, torch.Generator().manual_seed(stream(config.seed, 3)))
-        model.start_from(theory.separable_pca(heard[:, 0].numpy(), min(model.latent, heard[0].numel())))
+        heard = Equalised(train, config.equalise, torch.Generator().manual_seed(stream(config.seed, 3)))
+        model.start_from(theory.separable_pca(heard, min(model.latent, math.prod(model.shape))))
     some = np.random.default_rng(config.seed).permutation(len(validation))[: config.validation_examples]
     batches = Batches(train, np.arange(len(train)), config.batch_size, config.seed, config.ranks)
     watched = Batches(validation, np.sort(some), 512, ranks=config.ranks)

@@ -1,9 +1,12 @@
 """Renderings of a small folder of sound: pure, the same by any worker, flat in memory, whole or not there."""
 
+import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -12,9 +15,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import ROOT, BadInput, artifacts, effects
+import lib.render
+from lib import ROOT, BadInput, artifacts, corpora, effects
 from lib.clips import ClipConfig, Clips, level
-from lib.render import BLOCK, RenderConfig, render
+from lib.render import BLOCK, ROW_GROUP, SHARD, RenderConfig, render, shard, shards
 from lib.spectrograms import SpectrogramConfig, spectrogram
 
 RATE_HZ = 8000
@@ -151,25 +155,188 @@ def test_progress_sees_every_block_and_only_when_something_is_computed(sounds):
     assert len(seen) == 1 and seen[0][0] == 2 and "train" in seen[0][1]
 
 
-def test_memory_does_not_grow_with_the_number_of_clips(sounds, tmp_path):
-    code = """
+def _child(code: str, *words: object, root=None) -> subprocess.Popen:
+    """A process that runs code with these words and prints."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"ARTIFACTS_DIR": str(root)} if root else {}
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def _said(child: subprocess.Popen) -> str:
+    out, err = child.communicate(timeout=300)
+    assert child.returncode == 0, err
+    return out
+
+
+GROWTH = """
 import resource, sys
+import lib.render
 from lib.clips import ClipConfig
 from lib.render import RenderConfig, render
 from lib.spectrograms import SpectrogramConfig
-clips = ClipConfig(corpus=f"folder:{sys.argv[1]}", split="train", clip_s=0.5, sample_rate_hz=8000)
+lib.render.SHARD = int(sys.argv[1])
 picture = SpectrogramConfig(kind="stft", sample_rate_hz=8000, n_fft=2048, hop_length=64)  # 129 kB a clip
 peaks = []
-for count in (50, 500):
-    render(RenderConfig(clips=clips, spectrogram=picture, clips_per_effect=count))
+for place, count in ((sys.argv[2], sys.argv[4]), (sys.argv[3], sys.argv[5])):
+    clips = ClipConfig(corpus=f"folder:{place}", split="train", clip_s=0.5, sample_rate_hz=8000)
+    render(RenderConfig(clips=clips, spectrogram=picture, clips_per_effect=int(count)))
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 print(peaks[1] - peaks[0])
 """
-    environment = os.environ | {"ARTIFACTS_DIR": str(tmp_path / "child"), "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(sounds)], env=environment, capture_output=True, text=True, check=True
-    )
-    assert float(run.stdout) < 30  # MB; 450 clips more are 58 MB
+
+
+@pytest.mark.parametrize("size", [10_000, 64])
+def test_memory_does_not_grow_with_the_number_of_clips(sounds, size):
+    """Ten times as many, as one rendering and in shards."""
+    assert float(_said(_child(GROWTH, size, sounds, sounds, 65, 650))) < 30  # MB; 585 clips more are 75 MB
+
+
+def test_memory_hardly_grows_with_the_number_of_recordings(sounds, tmp_path):
+    """Their names are kept and none of their sound; ten times as many, which are one file under many names."""
+    for folder, count in (("few", 50), ("many", 500)):
+        for group in range(4):
+            (tmp_path / folder / f"person{group}").mkdir(parents=True)
+            for number in range(count):
+                os.link(sounds / f"person{group}" / "a.wav", tmp_path / folder / f"person{group}" / f"{number}.wav")
+    grown = float(_said(_child(GROWTH, 64, tmp_path / "few", tmp_path / "many", 200, 200)))
+    assert grown < 18  # MB, 10 kB a recording; as float32 the sound of 1,800 is 230 MB
+
+
+def _in_shards(monkeypatch, root, config, workers=1):
+    """A rendering in shards of 32 clips, in an artifact folder of its own."""
+    monkeypatch.setenv("ARTIFACTS_DIR", str(root))
+    monkeypatch.setattr(lib.render, "SHARD", 32)
+    return render(config, workers=workers)
+
+
+def _files(done) -> dict[str, bytes]:
+    """Everything but the card, which tells times."""
+    return {path.name: path.read_bytes() for path in done.folder.iterdir() if path.name != "card.json"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_shards_change_no_byte_and_do_not_stay(sounds, monkeypatch, tmp_path, workers):
+    monkeypatch.setattr(lib.render, "ROW_GROUP", 64)
+    config = _config(sounds, 35, dry=True)
+    whole = _files(render(config))
+    done = _in_shards(monkeypatch, tmp_path / "shards", config, workers)
+    assert _files(done) == whole and set(whole) == {"spectrograms.npy", "dry.npy", "table.parquet"}
+    made = tmp_path / "shards" / "shard"
+    if workers == 1:  # processes that are kept for the next call may have an earlier test's folder
+        assert len(list(made.glob("*.lock"))) == 4
+    assert not [path for path in made.glob("*") if path.is_dir()]
+    assert ROW_GROUP % SHARD == SHARD % BLOCK == 0  # so that groups of rows are the same too
+
+
+def test_prints_come_through_shards(monkeypatch, tmp_path):
+    clips = ClipConfig(corpus="speech", split="all", clip_s=1.5)
+    config = RenderConfig(clips=clips, effects=("delay",), clips_per_effect=40, prints=True)
+    whole = _files(render(config))
+    assert _files(_in_shards(monkeypatch, tmp_path / "shards", config)) == whole and "prints.npy" in whole
+
+
+KILLED = """
+import sys, time
+import lib.render
+from lib.render import RenderConfig, render
+lib.render.SHARD, clip = 32, lib.render._clip
+
+def slow(config, index, fingerprint):
+    if index == 70:
+        print("in the third shard", flush=True)
+        time.sleep(600)
+    return clip(config, index, fingerprint)
+
+lib.render._clip = slow
+render(RenderConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+def test_a_killed_rendering_goes_on_with_its_finished_shards(sounds, monkeypatch, folder, tmp_path):
+    config, computed, block = _config(sounds, 50), [], lib.render._block
+    child = _child(KILLED, config.model_dump_json())
+    try:
+        assert child.stdout.readline() == "in the third shard\n", child.stderr.read()
+    finally:
+        child.kill()
+        child.communicate()
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("shard/*/card.json") if path.parent.name[0] != "."}
+    assert len(kept) == 2 and not list(folder.glob("render/*/card.json"))
+    monkeypatch.setattr(lib.render, "_block", lambda *asked: computed.append(asked[1]) or block(*asked))
+    done = _in_shards(monkeypatch, folder, config)
+    assert computed == [range(64, 96), range(96, 128), range(128, 150)]
+    assert not [path for path in folder.glob("shard/*") if path.is_dir()] and _final(folder) == [done.folder]
+    monkeypatch.undo()
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "whole"))
+    assert _files(render(config)) == _files(done)
+
+
+SHARED = """
+import sys, time
+from pathlib import Path
+from lib.render import RenderConfig, shard
+config = RenderConfig.model_validate_json(sys.argv[1])
+Path(sys.argv[3]).touch()
+while not Path(sys.argv[4]).exists():
+    time.sleep(0.01)
+print(shard(config, range(100, 150), sys.argv[2]))
+"""
+
+
+def test_processes_and_machines_may_render_one_shard_at_once(sounds, monkeypatch, tmp_path):
+    """Two on one disk, one on another: one folder on each, of the same name and with the same bytes."""
+    config, recordings = _config(sounds, 50), corpora.fingerprint(f"folder:{sounds}")
+    roots = [tmp_path / "one", tmp_path / "one", tmp_path / "other"]
+    words = config.model_dump_json(), recordings
+    children = [_child(SHARED, *words, tmp_path / f"ready{place}", tmp_path / "go", root=root)
+                for place, root in enumerate(roots)]
+    while len(list(tmp_path.glob("ready*"))) < 3 and all(child.poll() is None for child in children):
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
+    found = [_said(child).strip() for child in children]
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "here"))
+    expected = shard(config, range(100, 150), recordings)
+    assert {*found} == {str(root / "shard" / expected.name) for root in roots}
+    for root in roots:
+        made, = [path for path in (root / "shard").iterdir() if path.is_dir()]  # nothing half made beside it
+        assert {path.name for path in made.iterdir()} == {"card.json", "rows.json", "spectrograms.bytes"}
+        for name in ("rows.json", "spectrograms.bytes"):
+            assert (made / name).read_bytes() == (expected / name).read_bytes(), name
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "whole"))
+    done = render(config)
+    assert (expected / "spectrograms.bytes").read_bytes() == done.spectrograms[100:150].tobytes()
+    rows, skipped = json.loads((expected / "rows.json").read_text())
+    assert [row["index"] for row in rows] == list(range(100, 150)) and skipped == {}
+
+
+def test_a_rendering_is_made_of_whole_shards_and_a_rest(sounds):
+    assert shards(_config(sounds, 30), 32) == [range(0, 32), range(32, 64), range(64, 90)]
+    assert shards(_config(sounds, 1, ("clean",)), 32) == [range(1)]
+
+
+def test_what_shards_left_out_is_told_once_for_all(tmp_path, monkeypatch):
+    sounds = _folder(tmp_path / "sounds")
+    for group in range(4):
+        soundfile.write(sounds / f"person{group}" / "nan.wav", _sound(group) * np.nan, RATE_HZ, subtype="FLOAT")
+    config = _config(sounds, 70, ("clean",))
+    for rows in shards(config, 32)[:2]:  # by another process, say
+        shard(config, rows, corpora.fingerprint(f"folder:{sounds}"))
+    lib.render._clips.cache_clear()
+    with pytest.warns(UserWarning, match="skipped 2 of 4 recordings") as told:
+        _in_shards(monkeypatch, os.environ["ARTIFACTS_DIR"], config)
+    assert len(told) == 1
+
+
+def test_a_damaged_shard_is_named(sounds, monkeypatch, folder):
+    config = _config(sounds, 30)
+    made = shard(config, range(32, 64), corpora.fingerprint(f"folder:{sounds}"))
+    (made / "spectrograms.bytes").write_bytes(b"short")
+    with pytest.raises(BadInput, match=f"{made}.*spectrograms.bytes: missing or not the 16384 bytes"):
+        _in_shards(monkeypatch, folder, config)
+    assert _final(folder) == []
+    shutil.rmtree(made)
+    assert len(_in_shards(monkeypatch, folder, config).table) == 90
 
 
 def test_a_rendering_that_is_stopped_half_way_leaves_nothing(sounds, folder):
@@ -182,12 +349,15 @@ def test_a_rendering_that_is_stopped_half_way_leaves_nothing(sounds, folder):
     assert _final(folder) == []
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(sounds, folder):
-    config = _config(sounds, 2 * BLOCK)  # 98 kB
+@pytest.mark.parametrize(("size", "stage"), [(10_000, "render"), (160, "shard"), (64, "render")])
+def test_a_full_disk_is_told_and_leaves_nothing(sounds, folder, monkeypatch, size, stage):
+    """Of a rendering of 98 kB: in one piece, in shards of 82 kB, and while shards of 33 kB are gathered."""
+    config = _config(sounds, 2 * BLOCK)
+    monkeypatch.setattr(lib.render, "SHARD", size)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
-        with pytest.raises(BadInput, match="File too large while stage 'render'"):
+        with pytest.raises(BadInput, match=f"File too large while stage '{stage}'"):
             render(config)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -213,7 +383,7 @@ def test_a_broken_file_among_good_ones_is_left_out_with_one_warning(tmp_path):
         done = render(_config(sounds, 16, ("clean",)))
     told = [str(warning.message) for warning in caught]
     assert len(told) == 2 and "empty.wav" in told[0] and "1 of 9" in told[0]  # at listing, then at reading
-    assert "2 recordings skipped" in told[1] and "nan.wav" in told[1]  # two persons are in the training split
+    assert "skipped 2 of 4 recordings" in told[1] and "nan.wav" in told[1]  # two persons are in the training split
     assert np.isfinite(done.spectrograms).all() and set(done.table.recording) <= {f"person{g}/a.wav" for g in range(4)}
 
 

@@ -441,6 +441,33 @@ print(peaks[1] - peaks[0])
     assert float(run.stdout) < 18  # MB; 4,500 clips more are 37 MB
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory by kind is told and limited by Linux only")
+def test_the_start_of_the_refined_net_reads_a_large_set_in_parts(tmp_path: Path) -> None:
+    """After a set of 1,000, one of 20,000 clips is trained on with 60 MB more of memory of its own; it takes 82 MB."""
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from lib.training import ArrayDataset, TrainingConfig, fit
+
+config = TrainingConfig(preset="refined", latent=3, objective="calibrated", equalise=0.2, epochs=1, batch_size=200)
+few = np.random.default_rng(0).normal(size=(1000, 32, 32)).astype(np.float16)
+for count in (1000, 20_000):
+    path = Path(sys.argv[1], f"{count}.npy")
+    array = np.lib.format.open_memmap(path, "w+", np.float16, (count, 32, 32))
+    for start in range(0, count, 1000):
+        array[start : start + 1000] = few
+    del array
+    clips = ArrayDataset(np.load(path, mmap_mode="r"))
+    fit(config, clips, ArrayDataset(few[:8]), {"clips": count})
+    used = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 60_000_000,) * 2)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
 def test_a_run_starts_from_the_weights_of_another() -> None:
     first = training.fit(CONFIG, TRAIN, TEST, KEY)
     config = CONFIG.model_copy(update={"start": first.folder.name, "learning_rate": 1e-9, "epochs": 1, "seed": 7})
