@@ -202,7 +202,9 @@ def stage(name: str, config: dict, build: Callable[[Path], None], module: str | 
                 shutil.rmtree(beside, ignore_errors=True)
                 raise
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped in stage {name!r}; run again: finished stages and epochs are kept") from None
+        told = f"stopped in stage {name!r}; run again: finished stages and epochs are kept"
+        os.write(getattr(sys.stderr, "_original_stdstream_copy", 2), f"\n{told}\n".encode())  # papermill shows no page
+        raise KeyboardInterrupt(told) from None
     except (OSError, MemoryError, RuntimeError) as error:
         if not (remedy := _remedy(error)):
             raise
