@@ -33,11 +33,17 @@ shell.prefix(
     f"GLIBC_TUNABLES={MALLOC}; "
 )
 
-# one thread a job; papermill's bar says which story it counts; the output moves into place when every cell has run
+# one thread a job; papermill's bar says which story it counts; the output moves into place when every cell has run, with
+# a checksum beside it that tools/pages.py looks at
 PAPERMILL = """
 mkdir -p {OUT:q}/tried && tried={OUT:q}/tried/{params.name}.ipynb
 TQDM_NCOLS=100 TQDM_BAR_FORMAT='{params.name} cell {{n_fmt}}/{{total_fmt}} |{{bar}}| {{elapsed}} (to go {{remaining}})' \
-papermill {params.notebook} "$tried" -k python3 --cwd notebooks -b {params.encoded}
+papermill {params.notebook} "$tried" -k python3 --cwd notebooks -b {params.encoded} || {{
+    echo "{params.name} did not end; its page so far: $tried. If its kernel died and nobody stopped it, memory was short:" \
+        "lower batch_size or a number of clips in runs/{RUN}.yml, or set JOBS=1" >&2
+    exit 1
+}}
+python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())' < "$tried" > {output:q}.sha256
 mv "$tried" {output:q}
 """
 
@@ -94,6 +100,7 @@ wildcard_constraints:
     share=r"\d+",
 
 
+# `building` stands while Sphinx writes: after a build that was cut, it would take half a book for a whole one
 rule book:
     input:
         pages=expand(f"{OUT}/pages/{{story}}.ipynb", story=STORIES),
@@ -105,8 +112,11 @@ rule book:
     shell:
         """
         python tools/stage_book.py {OUT:q}
+        [ ! -e {OUT:q}/building ] || rm -rf {OUT:q}/book/_build
+        touch {OUT:q}/building
         jupyter-book build {OUT:q}/book {STRICT}
         test -s {OUT:q}/book/_build/html/index.html
+        rm {OUT:q}/building
         """
 
 

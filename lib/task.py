@@ -6,12 +6,12 @@ Introduced by story 03; `lib.training` runs it. The noise of an epoch follows fr
 import io
 import math
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from pydantic import BaseModel, ConfigDict, Field
@@ -187,7 +187,7 @@ class Task(pl.LightningModule):
 
 
 class Keep(Checkpoint):
-    """After each epoch: the best weights, the log and, last, the state to resume from. Each file is whole or absent.
+    """After each epoch: the best weights and, last, the state to resume from. Each file is whole or absent.
 
     Of several ranks the first one writes.
     """
@@ -211,7 +211,6 @@ class Keep(Checkpoint):
             weights = io.BytesIO()  # by way of memory: a full disk is then an OSError, as everywhere else
             torch.save(task.model.state_dict(), weights)
             _whole(self.folder / "model.pt", lambda path: path.write_bytes(weights.getbuffer()))
-        _whole(self.folder / "log.csv", lambda path: pd.DataFrame(task.history).to_csv(path, index=False))
         _whole(self.folder / "last.ckpt", trainer.save_checkpoint)
 
 
@@ -220,6 +219,14 @@ def _whole(path: Path, write: Callable[[Path], object]) -> None:
     beside = path.with_name(f"{path.name}.part")
     write(beside)
     os.replace(beside, path)
+
+
+def damaged(path: Path) -> bool:
+    """Whether a file of torch.save is there and not readable, or a checksum in it is off: torch.load looks at none."""
+    try:
+        return path.exists() and bool(zipfile.ZipFile(path).testzip() or not torch.load(path, "cpu", weights_only=True))
+    except Exception:  # of a damaged file, many kinds
+        return True
 
 
 def logger_of(name: str, folder: Path) -> Any:

@@ -25,7 +25,7 @@ from lib import BadInput, artifacts, ranks, theory
 from lib.alarm import CollapseAlarm
 from lib.batches import ArrayDataset, Batches, Equalised, stream
 from lib.measures import evaluate
-from lib.task import Keep, Task, TrainingConfig, logger_of
+from lib.task import Keep, Task, TrainingConfig, damaged, logger_of
 from lib.vae import VAE, RefinedVAE, build
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its greetings and tips do not belong on a page
@@ -45,7 +45,7 @@ class Fitted:
         """The net with the best weights on validation, in eval mode, on the CPU."""
         config = self.card["config"]
         model = _built(TrainingConfig(**config["training"]), tuple(config["shape"]))
-        model.load_state_dict(_read(self.folder / "model.pt", self.folder))
+        model.load_state_dict(_load(self.folder / "model.pt"))
         return model.eval()
 
     @property
@@ -58,14 +58,9 @@ class Fitted:
         return pd.read_csv(self.folder / "log.csv")
 
 
-def _read(path: Path, remedy: Path) -> dict[str, Any]:
-    """A file of weights or state, without unpickling objects; BadInput when it is damaged or gone."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle, key and operating system errors: all mean that the file is no use
-        raise BadInput(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); delete {remedy} and run again"
-        ) from None
+def _load(path: Path) -> dict[str, Any]:
+    """A file of weights or state whose checksums hold, without unpickling objects."""
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _built(config: TrainingConfig, shape: tuple[int, int]) -> VAE:
@@ -77,7 +72,7 @@ def _earlier(config: TrainingConfig, model: VAE) -> dict[str, torch.Tensor]:
     fitted = Fitted(artifacts.root() / "train" / config.start)
     if not fitted.folder.is_dir():
         raise BadInput(f"start = {config.start!r}: no finished training in {fitted.folder.parent}; take one there")
-    shape, weights = tuple(fitted.card["config"]["shape"]), _read(fitted.folder / "model.pt", fitted.folder)
+    shape, weights = tuple(fitted.card["config"]["shape"]), _load(fitted.folder / "model.pt")
     sizes, wanted = ({name: value.shape for name, value in each.items()} for each in (weights, model.state_dict()))
     if shape != model.shape or sizes != wanted:
         wanted = f"preset {config.preset!r}, latent {model.latent}, shape {model.shape}"
@@ -134,6 +129,9 @@ def fit(
     partial = artifacts.root() / "train" / f".partial-{artifacts.key(identity, __name__)}"
 
     def compute(folder: Path) -> None:
+        if bad := [name for name in ("last.ckpt", "model.pt") if damaged(partial / name)]:
+            warnings.warn(f"{partial / bad[0]}: damaged, its checksum is another; training starts again", stacklevel=4)
+            shutil.rmtree(partial)
         partial.mkdir(parents=True, exist_ok=True)
         try:
             report = config.objective == "report"  # the other objectives imply no noise variance to compare with
@@ -144,7 +142,7 @@ def fit(
             shutil.rmtree(partial)
             raise BadInput(f"learning_rate = {config.learning_rate:g}: {error}; use a smaller one") from None
         for path in partial.rglob("*"):  # file by file: of a full disk, copytree makes an error without a number
-            if path.is_file() and not path.is_symlink() and path.name != "last.ckpt":
+            if path.is_file() and not path.is_symlink() and not path.name.startswith((".", "last.ckpt")):
                 target = folder / path.relative_to(partial)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
@@ -175,7 +173,7 @@ def _train(
     done, state, steps = 0, None, config.epochs * len(batches)
     if (folder / "last.ckpt").exists():
         state = folder / "last.ckpt"
-        done = _read(state, folder)["global_step"]
+        done = _load(state)["global_step"]
     objective_ = "calibrated" if config.objective == "calibrated" else f"beta {config.beta:g}"
 
     def label() -> str:
@@ -211,6 +209,7 @@ def _train(
             if config.logger.startswith("wandb"):  # else the next training in this kernel writes into this one's log
                 trainer.logger.experiment.finish()
     if trainer.is_global_zero:
+        pd.DataFrame(task.history).to_csv(folder / "log.csv", index=False)
         artifacts.write_json(folder / "alarms.json", alarm.alarms)
 
 

@@ -365,14 +365,6 @@ def test_a_full_disk_is_told_and_leaves_nothing(sounds, folder, monkeypatch, siz
     assert len(render(config).table) == 6 * BLOCK
 
 
-def test_a_rendering_of_another_version_is_refused_by_name(sounds):
-    done = render(_config(sounds, 2))
-    card = done.folder / "card.json"
-    card.write_text(card.read_text().replace(f'"format": {artifacts.FORMAT}', '"format": 99'))
-    with pytest.raises(BadInput, match=f"{done.folder}.*card format 99"):
-        render(_config(sounds, 2))
-
-
 def test_a_broken_file_among_good_ones_is_left_out_with_one_warning(tmp_path):
     sounds = _folder(tmp_path / "sounds")
     for group in range(4):

@@ -14,6 +14,7 @@ import pages
 import results
 import stage_book
 import status
+from filelock import FileLock
 
 from lib import ROOT, BadInput, artifacts, parameters
 from lib.story import page_hash
@@ -62,8 +63,18 @@ def computed(book: Path) -> set[Path]:
 
 
 def publish(run: Path, stories: dict[str, dict], book: Path) -> None:
-    """A run's pages, with what they take along, and its numbers into a book folder, all or nothing."""
-    found = check(run, stories)
+    """A run's pages, with what they take along, and its numbers into a book folder, all or nothing.
+
+    A second publication waits for the first. After one that was killed, run it again: it ends what was begun.
+    """
+    with FileLock(artifacts.root() / ".publish.lock"):
+        for left in (*book.glob(".new.*"), *book.glob(".old.*")):
+            shutil.rmtree(left)
+        replace(check(run, stories), book)
+
+
+def replace(found: list[Path], book: Path) -> None:
+    """The pages found, with all that is of them, in place of what a run wrote into the book before."""
     new, old, moved = book / f".new.{os.getpid()}", book / f".old.{os.getpid()}", []  # laid out as the book is
     try:
         artifacts.write_json(new / "results.json", results.collect(found))
@@ -93,7 +104,7 @@ if __name__ == "__main__":
     try:
         run = parameters.read_run(ROOT / "runs" / "report.yml")
         publish(artifacts.root() / "report", run["stories"], ROOT / "book")
-        (ROOT / "book" / "average.png").write_bytes(picture(ROOT / "book" / "chapters"))
+        stage_book.write(ROOT / "book" / "average.png", picture(ROOT / "book" / "chapters"))
     except BadInput as error:
         sys.exit(str(error))
     print(f"published {len(pages.chapters())} chapters: commit {ROOT / 'book'}")

@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pages
 
+from lib import BadInput
 from lib.artifacts import write_json
 
 
 def collect(paths: list[Path]) -> dict[str, float]:
-    """Recorded numbers of all pages by name; SystemExit when two pages give one name different values."""
+    """Recorded numbers of all pages by name; SystemExit when a page is damaged, or two give a name different values."""
     found: dict[str, float] = {}
     for path in paths:
         try:
             new = pages.records(pages.read(path))
+        except BadInput as error:
+            raise SystemExit(str(error)) from None
         except ValueError as error:
             raise SystemExit(f"{path}: {error}") from None
         for name, value in new.items():

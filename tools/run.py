@@ -8,6 +8,7 @@ one goes on where it stopped. What a run to its end took is one more line of `ar
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from lib.parameters import read_run
 
 
 def main(run: str, *more: str) -> int:
-    """Exit status of Snakemake; 2 when the run file is wrong or another run is under way."""
+    """Exit status of Snakemake; 130 after Ctrl-C; 2 for a wrong run file, another run under way, no right to write."""
     try:
         for story in read_run(ROOT / "runs" / f"{run}.yml")["stories"]:
             sync.check(ROOT / "notebooks" / f"{story}.py")
@@ -29,9 +30,23 @@ def main(run: str, *more: str) -> int:
         print(error, file=sys.stderr)
         return 2
     page = artifacts.root() / run / "book" / "_build" / "html" / "index.html"
-    artifacts.root().mkdir(parents=True, exist_ok=True)
-    if not page.exists():
-        (artifacts.root() / run / "book.done").unlink(missing_ok=True)
+    try:
+        artifacts.root().mkdir(parents=True, exist_ok=True)
+        if not page.exists():
+            (artifacts.root() / run / "book.done").unlink(missing_ok=True)
+        lock = FileLock(artifacts.root() / ".run.lock", timeout=0).acquire()
+    except Timeout:
+        print(f"another run is under way in {artifacts.root()}: wait for it, or stop it", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error}: set the variable ARTIFACTS_DIR to a folder that can be written", file=sys.stderr)
+        return 2
+    with lock:
+        return snakemake(run, page, *more)
+
+
+def snakemake(run: str, page: Path, *more: str) -> int:
+    """Run the graph, wait for its end, also after Ctrl-C, and tell where the book is or how to go on."""
     # every output moves into place whole, so what a killed run left is good
     command = [sys.executable, "-m", "snakemake", "--quiet", "rules", "--config", f"run={run}"]
     command += ["--nolock", "--ignore-incomplete"]
@@ -43,12 +58,12 @@ def main(run: str, *more: str) -> int:
     environment = {"PYTHONWARNINGS": quiet} | os.environ | {"PATH": path}
     fresh = not any(artifacts.root().glob("*/*/card.json"))
     start, clock = time.time(), time.perf_counter()
-    try:
-        with FileLock(artifacts.root() / ".run.lock", timeout=0):
-            code = subprocess.run(command, cwd=ROOT, env=environment).returncode
-    except Timeout:
-        print(f"another run is under way in {ROOT}: wait for it, or stop it", file=sys.stderr)
-        return 2
+    heard: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))  # Snakemake hears it too, and ends its jobs
+    code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    if heard:
+        print("stopped: run the same again; it goes on after the last finished page, stage and epoch", file=sys.stderr)
+        return 130
     if code == 0 and not more:
         made = [path.stat().st_mtime >= start for path in (artifacts.root() / run / "pages").glob("*.ipynb")]
         took = {"seconds": round(time.perf_counter() - clock, 1), "pages": len(made), "made": sum(made), "fresh": fresh}

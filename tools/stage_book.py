@@ -3,6 +3,7 @@
 Files that did not change keep their times, so that Sphinx builds only what did.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,9 @@ def write(target: Path, source: bytes | Path) -> None:
     content = source.read_bytes() if isinstance(source, Path) else source
     if not target.exists() or target.read_bytes() != content:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        beside.write_bytes(content)
+        beside.replace(target)
 
 
 def stage(run: Path) -> None:

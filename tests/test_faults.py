@@ -1,0 +1,700 @@
+"""Faults, each injected: kills, damage, full and read-only disks, wrong clocks, two at once, interrupts, short memory.
+
+Each has a row on the page book/faults.md, and each row its test; more of them stand in the test of the part they hit.
+"""
+
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pages
+import psutil
+import publish
+import pytest
+import results
+import soundfile
+import test_tools
+import torch
+import yaml
+from test_tools import complete
+
+from lib import ROOT, BadInput, artifacts, embeddings, render, training
+from lib.batches import ArrayDataset
+from lib.clips import ClipConfig
+from lib.spectrograms import SpectrogramConfig
+from lib.task import TrainingConfig, damaged
+
+__all__ = ["complete"]  # a fixture
+SEED = 20  # of the moments of the kills, and of the bits that flip
+RATE_HZ = 8000
+CONFIG = TrainingConfig(epochs=5, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3)
+STEPS = 10  # an epoch
+TIMES = ("seconds", "cpu_seconds", "peak_memory_mb", "sum")  # of a card: what differs between equal stages
+
+
+# What is computed here: the same in this process, in one that is killed, and in a notebook
+
+
+def blobs(n: int, seed: int) -> np.ndarray:
+    """Pictures (n, 9, 10) uint8 of one soft spot each."""
+    rng, (bins, frames) = np.random.default_rng(seed), np.mgrid[:9, :10]
+    row, column, level = (rng.uniform(low, high, (n, 1, 1)) for low, high in ((1, 8), (1, 9), (0.3, 1)))
+    return (255 * level * np.exp(-((bins - row) ** 2 + (frames - column) ** 2) / 6)).astype(np.uint8)
+
+
+def told(steps, total, label):
+    """A progress that writes down how many steps were to do, and waits in the third epoch where the test wants it."""
+    with open(artifacts.root() / "steps", "a") as file:
+        file.write(f"{total}\n")
+    for count, step in enumerate(steps):
+        if count == 2 * STEPS + 5 and os.environ.get("WAIT"):
+            Path(os.environ["WAIT"]).write_text(str(os.getpid()))
+            time.sleep(600)
+        yield step
+
+
+def trained(_: Path | None = None, **change: object) -> training.Fitted:
+    train, validation = (ArrayDataset(blobs(count, seed), 1 / 255) for count, seed in ((32 * STEPS, 0), (100, 1)))
+    return training.fit(CONFIG.model_copy(update=change), train, validation, {"data": "blobs"}, told)
+
+
+def rendered(sounds: Path) -> render.Rendered:
+    clips = ClipConfig(corpus=f"folder:{sounds}", split="train", clip_s=0.5, sample_rate_hz=RATE_HZ, seed=0)
+    picture = SpectrogramConfig(sample_rate_hz=RATE_HZ, n_fft=512, hop_length=256, n_mels=16)
+    return render.render(render.RenderConfig(clips=clips, spectrogram=picture, effects=("clean", "delay", "flanger"),
+                                             clips_per_effect=64, prints=True, dry=True))
+
+
+def ablated(_: Path) -> list[training.Run]:
+    """A net for each weight of the KL, and its measures."""
+    train, test = (ArrayDataset(blobs(count, seed), 1 / 255) for count, seed in ((32 * STEPS, 0), (100, 1)))
+    configs = [CONFIG.model_copy(update={"objective": "report", "beta": beta, "epochs": 2}) for beta in (0.01, 0.1, 1)]
+    return [training.run(config, train, test, test, {"data": "blobs"}, told) for config in configs]
+
+
+def mapped(_: Path) -> tuple:
+    def load() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        x = np.random.default_rng(0).normal(size=(60, 20)) + 3 * (np.arange(60) % 3)[:, None]
+        return x, np.arange(60) % 3, np.arange(60) // 20
+
+    return embeddings.umap_panel(load, {"data": "normal"}, 0, n_neighbors=5)
+
+
+KINDS: dict[str, Callable] = {"render": rendered, "train": trained, "ablation": ablated, "umap": mapped}
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory) -> Path:
+    """Four persons with a buzz of three seconds each."""
+    folder, t = tmp_path_factory.mktemp("sounds"), np.arange(3 * RATE_HZ) / RATE_HZ
+    for group in range(4):
+        buzz = sum(np.sin(2 * np.pi * (100 + 20 * group) * k * t) / k for k in range(1, 9))
+        (folder / f"person{group}").mkdir()
+        soundfile.write(folder / f"person{group}/a.wav", 0.1 * buzz * (1.2 + np.sin(2 * np.pi * 3 * t)), RATE_HZ)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
+    (tmp_path / "artifacts").mkdir()
+    return tmp_path / "artifacts"
+
+
+def stages(root: Path) -> list[Path]:
+    """Folders under a final name."""
+    return sorted(path.parent for path in root.glob("*/*/") if not path.name.startswith(".")
+                  for path in [path / "card.json"])
+
+
+def contents(root: Path) -> dict[str, object]:
+    """Every file of every finished stage, by name: bytes, but of a card all except the times."""
+    found: dict[str, object] = {}
+    for path in (path for stage in stages(root) for path in stage.rglob("*") if path.is_file()):
+        name = path.relative_to(root).as_posix()
+        found[name] = path.read_bytes()
+        if path.name == "card.json":
+            found[name] = {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMES}
+    return found
+
+
+def times(root: Path) -> dict[Path, int]:
+    return {stage: (stage / "card.json").stat().st_mtime_ns for stage in stages(root)}
+
+
+# Killed
+
+
+PROCESSES = multiprocessing.get_context("forkserver")  # a child has imported everything and computed nothing
+PROCESSES.set_forkserver_preload(["lib.embeddings", "lib.render", "lib.training", "umap", "pytest", "nbformat"])
+
+
+def work(kind: str, root: Path, sounds: Path, begun) -> None:
+    os.environ["ARTIFACTS_DIR"] = str(root)
+    begun.set()
+    KINDS[kind](sounds)
+
+
+def process(kind: str, root: Path, sounds: Path):
+    """A process that has begun to compute."""
+    root.mkdir(exist_ok=True)
+    begun = PROCESSES.Event()
+    child = PROCESSES.Process(target=work, args=(kind, root, sounds, begun))
+    child.start()
+    assert begun.wait(300)
+    return child
+
+
+def whole_or_absent(root: Path) -> None:
+    """Every file under its final name is whole: those of stages by their cards, those of a training by themselves."""
+    for stage in stages(root):
+        artifacts.read_card(stage)
+    for path in root.glob("train/.partial-*/*"):
+        assert path.suffix == ".part" or not damaged(path) or path.suffix not in (".pt", ".ckpt"), path
+
+
+@pytest.mark.parametrize(("kind", "kills"), [("render", 5), ("train", 5), ("ablation", 4), ("umap", 2)])
+def test_killed_at_random_moments_it_ends_as_one_that_was_not(kind: str, kills: int, tmp_path: Path, sounds: Path):
+    """kill -9; the next run does what was cut again, and nothing else."""
+    begun = time.monotonic()
+    child = process(kind, tmp_path / "whole", sounds)
+    begun = time.monotonic()
+    child.join()
+    seconds = time.monotonic() - begun
+    assert child.exitcode == 0
+    expected, rng = contents(tmp_path / "whole"), np.random.default_rng([SEED, kills, len(kind)])
+    for number, moment in enumerate(rng.uniform(0, 0.9, kills)):
+        root = tmp_path / f"killed{number}"
+        child = process(kind, root, sounds)
+        child.join(moment * seconds)
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        whole_or_absent(root)
+        before = times(root)
+        (root / "steps").unlink(missing_ok=True)
+        states = [training._load(path) for path in root.glob("train/.partial-*/last.ckpt")]
+        child = process(kind, root, sounds)
+        child.join()
+        assert child.exitcode == 0
+        assert contents(root) == expected
+        assert {stage: times(root)[stage] for stage in before} == before, "a finished stage was computed again"
+        assert not [path for path in root.glob("*/.*/")], "what the killed run had begun is still there"
+        if (root / "steps").exists():
+            epochs = CONFIG.epochs if kind == "train" else 2
+            left = epochs * STEPS - (states[0]["global_step"] if states else 0)
+            assert int((root / "steps").read_text().split()[0]) == left, "finished epochs were trained again"
+
+
+IMPORT = f"import sys\n\nsys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT / 'tools')!r}]\nimport test_faults\n\n"
+TOY = {
+    "01_dataset_preparation": {"corpora": ["speech", "music"], "clip_s": 2.03, "seed": 0, "split_seed": 0},
+    "02_audio_effects": {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0},
+}
+CODE = {  # of the stories, after their parameters; the first one trains, the second one is short
+    "01_dataset_preparation": f"{IMPORT}log = test_faults.trained().log()\n"
+                              "story.record('toy.mse', float(log['val_mse'].iloc[-1]))",
+    "02_audio_effects": "story.record('toy.seed', parameters.seed)",
+}
+
+
+def story(name: str) -> str:
+    """A story as py:percent: parameters, the work, provenance."""
+    lines = "\n".join(f"{key} = {value!r}" for key, value in TOY[name].items())
+    return (f'# %% [markdown]\n# # {name}\n\n# %% tags=["parameters"]\n{lines}\n\n# %%\nfrom lib import story\n\n'
+            f"parameters = story.begin({name!r}, globals())\n\n# %%\n{CODE[name]}\n\n"
+            "# %%\nstory.provenance(parameters)\n")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of two stories and a book of three pages."""
+    import jupytext
+    import sync
+
+    place = tmp_path / "checkout"
+    for name in ("lib", "tools"):
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", place)
+    files = {
+        "requirements.txt": "", "data/manifest.csv": "", "book/intro.md": "# Toy\n\nA book.\n",
+        "_config.yml": 'title: Toy\nexecute: {execute_notebooks: "off"}\n',
+        "_toc.yml": yaml.safe_dump({"format": "jb-book", "root": "intro", "parts": [
+            {"caption": "x", "chapters": [{"file": f"chapters/{name}"} for name in TOY]}]}),
+        "runs/tiny.yml": yaml.safe_dump({"stories": TOY}),
+        "runs/one.yml": yaml.safe_dump({"stories": dict(list(TOY.items())[:1])}),
+    }
+    for name in TOY:
+        files[f"notebooks/{name}.py"] = story(name)
+        notebook = jupytext.reads(story(name), fmt="py:percent")
+        notebook.metadata = {"kernelspec": sync.KERNEL}
+        files[f"notebooks/{name}.ipynb"] = nbformat.writes(notebook)
+    for name, text in files.items():
+        (place / name).parent.mkdir(exist_ok=True, parents=True)
+        (place / name).write_text(text)
+    return place
+
+
+def environment(place: Path, **more: str) -> dict[str, str]:
+    found = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return found | {"PYTHONPATH": str(place), "PATH": path, "JOBS": "1", "PYTHONWARNINGS": "ignore"} | more
+
+
+def running(checkout: Path, *words: str, **more: str) -> subprocess.Popen:
+    """tools/run.py, in a session of its own, as a terminal starts it."""
+    command = [sys.executable, "tools/run.py", *words]
+    return subprocess.Popen(command, cwd=checkout, env=environment(checkout, **more), text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def ended(run: subprocess.Popen, code: int = 0) -> str:
+    said = run.communicate(timeout=600)[0]
+    assert run.returncode == code, said[-4000:]
+    return said
+
+
+def until(true: Callable[[], object], run: subprocess.Popen | None = None, seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not true() and (run is None or run.poll() is None):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def shown(page: Path) -> list:
+    """What the cells of a page show, but for the table of provenance, which holds times."""
+    return [output for cell in pages.read(page).cells[:-1] for output in cell.get("outputs", [])]
+
+
+def test_a_book_killed_at_random_moments_is_built_as_one_that_was_not(checkout: Path, folder: Path, tmp_path: Path):
+    """Snakemake, papermill and Sphinx are killed at once, twice while pages are made and twice while Sphinx writes."""
+    whole, rng = tmp_path / "whole", np.random.default_rng(SEED)
+    start = time.monotonic()
+    run = running(checkout, "tiny", ARTIFACTS_DIR=str(whole))
+    until((whole / "tiny/building").exists, run)
+    made = time.monotonic() - start
+    ended(run)
+    built = time.monotonic() - start - made
+    for part, moment in zip(("pages", "pages", "book", "book"), rng.uniform(0, 0.9, 4), strict=True):
+        run = running(checkout, "tiny")
+        if part == "book":
+            until((folder / "tiny/building").exists, run)
+        time.sleep(moment * (built if part == "book" else made / 2))
+        assert run.poll() is None, "it ended before it was killed"
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        whole_or_absent(folder)
+        for page in folder.glob("tiny/pages/*.ipynb"):
+            pages.read(page)
+        assert not (folder / "tiny/book.done").exists()
+        kept = {path: path.stat().st_mtime_ns for path in folder.glob("tiny/pages/*.ipynb")}
+    ended(running(checkout, "tiny"))
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept and len(kept) == 2
+    assert (folder / "tiny/results.json").read_bytes() == (whole / "tiny/results.json").read_bytes()
+    assert contents(folder) == contents(whole)
+    for name in TOY:
+        assert shown(folder / f"tiny/pages/{name}.ipynb") == shown(whole / f"tiny/pages/{name}.ipynb")
+    html = {path.name: path.read_bytes() for path in folder.glob("tiny/book/_build/html/**/*.html")}
+    shutil.rmtree(folder / "tiny/book/_build")
+    ended(running(checkout, "tiny"))
+    assert html == {path.name: path.read_bytes() for path in folder.glob("tiny/book/_build/html/**/*.html")}
+
+
+def published_until(book: Path, run: Path, at: int) -> None:
+    """Publishes, and dies by SIGKILL where the file or folder number `at` would be renamed."""
+    pages.chapters, rename, count = (lambda: [test_tools.NAME]), Path.rename, []
+
+    def dying(path: Path, target: Path) -> Path:
+        count.append(path)
+        if len(count) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(path, target)
+
+    Path.rename = dying
+    publish.publish(run, {test_tools.NAME: test_tools.VALUES}, book)
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_a_publication_that_was_killed_is_ended_by_the_next(at: int, complete: Path) -> None:
+    child = PROCESSES.Process(target=published_until, args=(complete / "book", complete / "run", at))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    publish.publish(complete / "run", {test_tools.NAME: test_tools.VALUES}, complete / "book")
+    expected = [f"chapters/{test_tools.NAME}.ipynb", "results.json", "status.md"]
+    assert test_tools.files(complete / "book") == expected and not list((complete / "book").glob(".*"))
+
+
+# Damaged
+
+
+def flipped(path: Path, rng: np.random.Generator) -> None:
+    content = bytearray(path.read_bytes())
+    bit = int(rng.integers(8 * len(content)))
+    content[bit // 8] ^= 1 << bit % 8
+    about = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # as a disk does it: in silence
+
+
+def cut(path: Path, rng: np.random.Generator) -> None:
+    path.write_bytes(path.read_bytes()[: int(rng.integers(path.stat().st_size))])
+
+
+def gone(path: Path, rng: np.random.Generator) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(("kind", "most"), [("render", 5), ("train", 4), ("ablation", 1), ("umap", 1)])
+def test_a_damaged_stage_is_named_and_computed_again(kind: str, most: int, folder: Path, sounds: Path) -> None:
+    """Files of a stage in turn, cards and Parquet tables included: a bit flips, the end is missing, all is missing."""
+    KINDS[kind](sounds)
+    expected, rng = contents(folder), np.random.default_rng(SEED)
+    stage = {"ablation": "evaluate"}.get(kind, kind)
+    names = sorted((name for name in expected if name.startswith(stage)), key=lambda name: name.endswith("card.json"))
+    for name, damage in zip(names[:most], (flipped, cut, gone, flipped, flipped), strict=False):
+        damage(folder / name, rng)
+        artifacts.digest.cache_clear()  # what another process knows
+        with pytest.warns(UserWarning, match=f"{re.escape(name)}: (damaged|missing|written).* is computed again"):
+            KINDS[kind](sounds)
+        assert contents(folder) == expected, name
+    assert {Path(name).name for name in names[:most]} >= {
+        "render": {"spectrograms.npy", "table.parquet", "card.json"}, "train": {"model.pt", "card.json"},
+        "ablation": {"metrics.parquet"}, "umap": {"numbers.parquet"}}[kind]
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "model.pt"])
+@pytest.mark.parametrize("damage", [flipped, cut])
+def test_a_damaged_checkpoint_is_named_and_training_starts_again(
+    name: str, damage: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.load looks at no checksum: most flipped bits are other weights, without a word."""
+    expected, rng = (trained(epochs=2).folder / "model.pt").read_bytes(), np.random.default_rng(SEED)
+    for number in range(3):
+        monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / f"cut{number}"))
+        artifacts.root().mkdir()
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped for the test"):
+            patch.setattr(training.shutil, "copy2", stopped)
+            trained(epochs=2)
+        (path,) = artifacts.root().glob(f"train/.partial-*/{name}")
+        damage(path, rng)
+        with pytest.warns(UserWarning, match=f"{name}: damaged, its checksum is another; training starts again"):
+            found = trained(epochs=2)
+        assert (found.folder / "model.pt").read_bytes() == expected
+        assert (artifacts.root() / "steps").read_text().split() == ["20", "20"]
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_found(tmp_path: Path) -> None:
+    """And of the bits that torch.load takes without a word, most are other numbers."""
+    path, rng, silent = tmp_path / "last.ckpt", np.random.default_rng(SEED), 0
+    state = {"weights": torch.randn(4000, generator=torch.Generator().manual_seed(0)), "steps": 3}
+    torch.save(state, path)
+    whole = path.read_bytes()
+    assert not damaged(path) and not damaged(tmp_path / "absent")
+    for _ in range(200):
+        flipped(path, rng)
+        assert damaged(path)
+        try:
+            found = torch.load(path, weights_only=True)
+            silent += not (torch.equal(found["weights"], state["weights"]) and found["steps"] == 3)
+        except Exception:  # of many kinds
+            pass
+        path.write_bytes(whole)
+    assert silent > 100
+
+
+def stopped(*_, **__) -> None:
+    raise RuntimeError("stopped for the test")
+
+
+def test_a_damaged_page_is_refused_by_name(complete: Path) -> None:
+    import hashlib
+
+    page = complete / f"run/pages/{test_tools.NAME}.ipynb"
+    page.with_name(f"{page.name}.sha256").write_text(f"{hashlib.sha256(page.read_bytes()).hexdigest()}\n")
+    assert results.collect([page]) == {"toy.mse": 0.25}
+    page.write_text(page.read_text().replace("0.25", "0.35"))
+    with pytest.raises(SystemExit, match=f"{page}: damaged, its checksum is another; delete it and run again"):
+        results.collect([page])
+    with pytest.raises(BadInput, match=f"{page}: damaged"):
+        publish.publish(complete / "run", {test_tools.NAME: test_tools.VALUES}, complete / "book")
+    assert (complete / "book/chapters/old.ipynb").exists()
+
+
+# No room, no right to write
+
+
+HERE = f"""
+import sys
+sys.path[:0] = [{str(ROOT / "tests")!r}, {str(ROOT / "tools")!r}]
+import os
+import subprocess
+from pathlib import Path
+import test_faults
+from lib import BadInput, artifacts
+root, sounds = artifacts.root(), Path(sys.argv[1])
+def refused(kind):
+    try:
+        test_faults.KINDS[kind](sounds)
+    except BadInput as error:
+        return print("refused:", error)
+    raise SystemExit(f"{{kind}}: not refused")
+"""
+
+
+def python(code: str, *words: str, before: tuple[str, ...] = ()) -> str:
+    """What a program of its own prints, started by the words before it."""
+    done = subprocess.run([*before, sys.executable, "-c", HERE + code, *words], env=environment(ROOT), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def mounts() -> bool:
+    """Whether this process may mount, out of sight of others."""
+    return shutil.which("unshare") is not None and subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp"], capture_output=True).returncode == 0
+
+
+def test_a_full_disk_is_told_and_more_room_is_all_that_is_needed(folder: Path, sounds: Path) -> None:
+    """A disk of 200 kB, where a rendering has 300: a net of 100 still fits, and what was half written is gone."""
+    if not mounts():
+        pytest.skip("no right to mount here: limits of a file's size stand for a full disk in other tests")
+    said = python("""
+def disk(options):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", root], check=True)
+disk("size=200k")
+refused("render")
+left = [path for path in root.rglob("*") if path.is_file() and path.stat().st_size]
+assert not left, left
+disk("remount,size=8m")
+assert len(test_faults.rendered(sounds).table) == 192
+""", str(sounds), before=("unshare", "-m"))
+    assert f"refused: {folder}: No space left on device while stage 'render' was written; free some space" in said
+
+
+@pytest.mark.parametrize("way", ["permissions", "mount"])
+def test_where_nothing_can_be_written_stages_are_found_and_new_ones_refused(
+    way: str, folder: Path, sounds: Path, checkout: Path
+) -> None:
+    rendered(sounds)
+    if way == "mount":
+        if not mounts():
+            pytest.skip("no right to mount here")
+        before = ("unshare", "-m", "sh", "-c", f"mount --bind -o ro {folder} {folder} && exec \"$@\"", "sh")
+    else:
+        root = os.getuid() == 0  # whom permissions do not stop
+        before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if root else ()
+        if root and shutil.which("setpriv") is None:
+            pytest.skip("root may write everywhere here")
+        for path in (folder, *folder.glob("*")):
+            path.chmod(0o555)
+    try:
+        said = python(f"""
+print(len(test_faults.rendered(sounds).table))
+refused("umap")
+subprocess.run([sys.executable, "tools/run.py", "tiny"], cwd={str(checkout)!r},
+               env=test_faults.environment({str(checkout)!r}))
+""", str(sounds), before=before)
+    finally:
+        for path in (folder, *folder.glob("*")):
+            path.chmod(0o755)
+    assert said.startswith("192\n")
+    why = "Read-only file system" if way == "mount" else "Permission denied"
+    assert re.search(f"refused: {folder}: .* while stage 'umap' was written; set the variable ARTIFACTS_DIR", said)
+    assert re.search(f"{why}.*: set the variable ARTIFACTS_DIR to a folder that can be written\n", said), said
+
+
+# The clock
+
+
+def test_times_in_the_future_and_in_the_past_change_nothing(folder: Path, sounds: Path) -> None:
+    """A clock that jumps: stages of tomorrow, and a damaged file older than all."""
+    done, future = rendered(sounds), time.time() + 86_400
+    for path in (done.folder, *done.folder.iterdir()):
+        os.utime(path, (future, future))
+    before, expected = times(folder), contents(folder)
+    rendered(sounds)
+    assert times(folder) == before
+    flipped(done.folder / "table.parquet", np.random.default_rng(SEED))
+    os.utime(done.folder / "table.parquet", (0, 0))
+    with pytest.warns(UserWarning, match="table.parquet: damaged.* is computed again"):
+        rendered(sounds)
+    assert contents(folder) == expected
+
+
+# Two at once
+
+
+def test_of_two_runs_in_one_checkout_and_two_machines_on_one_folder_one_computes(
+    checkout: Path, folder: Path, tmp_path: Path
+) -> None:
+    """The second run of a checkout is refused, and so is that of another checkout with the same artifacts."""
+    other = tmp_path / "other"
+    shutil.copytree(checkout, other)
+    wait = tmp_path / "wait"
+    first = running(checkout, "one", "results", WAIT=str(wait))
+    until(wait.exists, first)
+    for place in (checkout, other):
+        assert f"another run is under way in {folder}" in ended(running(place, "one", "results"), 2)
+    os.kill(int(wait.read_text()), signal.SIGKILL)  # as the system does to a kernel that takes too much memory
+    said = ended(first, 1)
+    assert "01_dataset_preparation did not end; its page so far: " in said
+    assert "memory was short: lower batch_size or a number of clips in runs/one.yml, or set JOBS=1" in said
+    assert not (folder / "one/results.json").exists() and not list(folder.glob("one/pages/*.ipynb"))
+    (folder / "steps").unlink()
+    ended(running(other, "one", "results"))
+    assert (folder / "steps").read_text() == f"{(CONFIG.epochs - 2) * STEPS}\n"
+
+
+def test_two_that_want_one_stage_compute_it_once(folder: Path, sounds: Path) -> None:
+    """As two machines with one artifact folder: processes that know nothing of one another."""
+    both = [process("train", folder, sounds) for _ in range(2)]
+    for child in both:
+        child.join()
+    assert [child.exitcode for child in both] == [0, 0]
+    assert (folder / "steps").read_text() == f"{CONFIG.epochs * STEPS}\n" and len(stages(folder)) == 1
+    whole_or_absent(folder)
+
+
+def test_two_publications_at_once_leave_one_of_them_whole(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, rename = [complete / "run", complete / "other"], Path.rename
+    shutil.copytree(*runs)
+    page = runs[1] / f"pages/{test_tools.NAME}.ipynb"
+    page.write_text(page.read_text().replace("0.25", "0.5"))
+
+    def slow(path: Path, target: Path) -> Path:
+        time.sleep(0.01)  # so that each meets the other
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", slow)
+    for _ in range(3):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda run: publish.publish(run, {test_tools.NAME: test_tools.VALUES}, complete / "book"),
+                          runs))
+        found = pages.records(pages.read(complete / f"book/chapters/{test_tools.NAME}.ipynb"))
+        assert json.loads((complete / "book/results.json").read_text()) == found
+        assert not list((complete / "book").glob(".*"))
+
+
+# Interrupted
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> bytes:
+    """The weights of a training that was not interrupted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARTIFACTS_DIR", str(tmp_path_factory.mktemp("whole")))
+        return (trained().folder / "model.pt").read_bytes()
+
+
+def resumed(folder: Path, expected: bytes) -> None:
+    """After an interrupt in the third epoch: two epochs are kept, and the next run ends with the same weights."""
+    whole_or_absent(folder)
+    assert not stages(folder) and len(list(folder.glob("train/.partial-*/last.ckpt"))) == 1
+    assert (trained().folder / "model.pt").read_bytes() == expected
+    assert (folder / "steps").read_text().split() == [f"{CONFIG.epochs * STEPS}", f"{(CONFIG.epochs - 2) * STEPS}"]
+
+
+STOPPED = "stopped in stage 'train'; run again: finished stages and epochs are kept"
+
+
+def test_an_interrupt_in_jupyter_says_how_to_go_on(folder: Path, expected: bytes, tmp_path: Path) -> None:
+    from jupyter_client.manager import start_new_kernel
+
+    wait = tmp_path / "wait"
+    manager, client = start_new_kernel(env=environment(ROOT, WAIT=str(wait)), kernel_name="python3")
+    try:
+        client.execute(f"{IMPORT}test_faults.trained()")
+        until(wait.exists)
+        manager.interrupt_kernel()
+        answer = client.get_shell_msg(timeout=300)["content"]
+        while answer.get("status") == "ok":  # that of the start
+            answer = client.get_shell_msg(timeout=300)["content"]
+        assert (answer["ename"], answer["evalue"]) == ("KeyboardInterrupt", STOPPED)
+        assert client.execute("2 + 2", reply=True, timeout=300)["content"]["status"] == "ok", "the kernel lives"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    resumed(folder, expected)
+
+
+def test_an_interrupt_of_papermill_says_how_to_go_on(checkout: Path, folder: Path, expected: bytes, tmp_path: Path):
+    wait = tmp_path / "wait"
+    command = ["papermill", f"notebooks/{list(TOY)[0]}.ipynb", "out.ipynb", "-k", "python3"]
+    run = subprocess.Popen(command, cwd=checkout, env=environment(checkout, WAIT=str(wait)), text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    until(wait.exists, run)
+    os.killpg(run.pid, signal.SIGINT)
+    assert STOPPED in ended(run, 1)
+    until(lambda: not psutil.pid_exists(int(wait.read_text())))
+    resumed(folder, expected)
+
+
+def test_an_interrupt_of_a_run_says_how_to_go_on(checkout: Path, folder: Path, expected: bytes, tmp_path: Path):
+    """Ctrl-C in `make book`: Snakemake, papermill and the kernel end, the finished page stays."""
+    wait = tmp_path / "wait"
+    run = running(checkout, "one", "results", WAIT=str(wait))
+    until(wait.exists, run)
+    os.killpg(run.pid, signal.SIGINT)
+    said = ended(run, 130)
+    assert STOPPED in said
+    assert said.endswith("stopped: run the same again; it goes on after the last finished page, stage and epoch\n")
+    until(lambda: not psutil.pid_exists(int(wait.read_text())))
+    assert not list(folder.glob("one/pages/*.ipynb"))
+    resumed(folder, expected)
+
+
+# Short of memory
+
+
+def test_too_little_memory_names_what_to_lower_and_less_of_it_fits(folder: Path, sounds: Path) -> None:
+    """Beside what the libraries take, 400 MB: a batch of 4,096 pictures does not fit, one of 32 does."""
+    said = python("""
+import resource
+import numpy as np
+import torch
+from lib import training
+from lib.batches import ArrayDataset
+data = ArrayDataset(np.zeros((4096, 64, 64), np.uint8) + np.arange(64, dtype=np.uint8), 1 / 255)
+def fit(batch_size):
+    return training.fit(training.TrainingConfig(batch_size=batch_size, latent=2, objective="calibrated", beta=0),
+                        data, ArrayDataset(data.array[:64], 1 / 255), {"data": "ramps"})
+test_faults.trained(epochs=1)  # what loads late has loaded
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 400_000_000,) * 2)
+test_faults.KINDS["fit"] = lambda _: fit(4096)
+refused("fit")
+print(len(fit(32).log()))
+""", str(sounds))
+    assert "Out of memory while stage 'train' was written; lower batch_size or a number of clips (train_clips" in said
+    assert said.endswith("\n1\n")
+
+
+# The page
+
+
+def test_every_fault_has_a_row_on_the_page_and_every_row_a_test() -> None:
+    page = (ROOT / "book" / "faults.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "`test_" in line]
+    named = {(file, name) for line in rows for file, name in re.findall(r"`(test_\w+)::(\w+)`", line)}
+    there = {(path.stem, name) for path in (ROOT / "tests").glob("test_*.py")
+             for name in re.findall(r"^def test_(\w+)\(", path.read_text(encoding="utf-8"), re.M)}
+    assert named <= there, f"no such test: {sorted(named - there)}"
+    own = {(file, name) for file, name in there if file == "test_faults"} - {("test_faults", OWN)}
+    assert own <= named, f"no row on the page: {sorted(own - named)}"
+    assert all(re.search(r"`test_\w+::\w+`", line) for line in rows) and len(rows) > 15
+
+
+OWN = "every_fault_has_a_row_on_the_page_and_every_row_a_test"
