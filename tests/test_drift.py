@@ -193,12 +193,6 @@ def test_a_chapter_behind_its_code_is_called_stale(script: Path) -> None:
     assert f"(chapters/{script.stem}.ipynb) | {state} |" in status, "python tools/status.py"
 
 
-def test_no_page_names_a_folder_of_a_machine() -> None:
-    for path in [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book" / "chapters").glob("*.ipynb")]:
-        text = path.read_text(encoding="utf-8")
-        assert str(ROOT) not in text and "output_path" not in text, path
-
-
 def test_published_numbers_are_those_on_the_chapters() -> None:
     import json
 
