@@ -1,4 +1,4 @@
-"""What tests share: a real browser that opens pages from files, and the published book, built once."""
+"""What tests share: a browser that opens pages from files, the published book, built once, a place without network."""
 
 import os
 import shutil
@@ -20,6 +20,16 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
          "--disable-sync", "--no-first-run"]
 THEME_COMPLAINS = ("Identifier 'THEBE_JS_URL' has already been declared",
                    "Got invalid theme mode: . Resetting to auto.")
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Environment of commands that may not use a network: who tries is refused, and fails the test by name."""
+    log = tmp_path / "asked.log"
+    log.touch()
+    paths = [str(ROOT / "tests/offline"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    yield {"PYTHONPATH": os.pathsep.join(paths), "OFFLINE_LOG": str(log)}
+    assert log.read_text() == ""
 
 
 @pytest.fixture(scope="session")

@@ -187,12 +187,6 @@ def test_chapter_is_not_stale(script: Path) -> None:
     assert status.state(script.stem, chapter) in ("fresh", "confirmed"), "make report publish"
 
 
-def test_no_page_names_a_folder_of_a_machine() -> None:
-    for path in [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book" / "chapters").glob("*.ipynb")]:
-        text = path.read_text(encoding="utf-8")
-        assert str(ROOT) not in text and "output_path" not in text, path
-
-
 def test_published_numbers_are_those_on_the_chapters() -> None:
     import json
 

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import subprocess
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -95,6 +96,21 @@ def test_the_lock_holds_what_the_project_needs() -> None:
     wanted = project["dependencies"] + project["optional-dependencies"]["test"]
     pins = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
     assert set(lock.closure(wanted)) <= pins, "run python tools/lock.py"
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11) or sys.platform != "linux", reason="what is needed differs there")
+def test_the_lock_is_what_the_tool_writes() -> None:
+    """Nothing that nobody needs, in the tool's order."""
+    import lock
+
+    assert (ROOT / "requirements.txt").read_text() == lock.text(), "run python tools/lock.py"
+
+
+def test_the_benchmark_s_packages_are_pinned_and_none_is_in_the_lock() -> None:
+    first, *lines = (ROOT / "requirements-bench.txt").read_text().splitlines()
+    assert first.startswith("#") and lines and all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines), lines
+    locked = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    assert not {line.split("==")[0] for line in lines} & locked
 
 
 @pytest.mark.parametrize("name", ["README.md", "LICENSE"])

@@ -40,11 +40,16 @@ def closure(wanted: list[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-if __name__ == "__main__":
+def text() -> str:
+    """The lock: a comment, then a pin a line."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = project["build-system"]["requires"] + project["project"]["dependencies"]
     wanted += [text for extra in EXTRAS for text in project["project"]["optional-dependencies"][extra]]
     lines = [f"{key}=={value}" + LINUX * key.startswith(CUDA) for key, value in closure(wanted).items()]
-    head = "# The lock, written by tools/lock.py on Linux, where torch brings CUDA; pyproject.toml has loose ranges.\n"
-    (ROOT / "requirements.txt").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
-    print(f"requirements.txt: {len(lines)} packages")
+    head = "# The lock, written by tools/lock.py on Linux, where torch brings CUDA; pyproject.toml has loose ranges."
+    return "\n".join([head, *lines]) + "\n"
+
+
+if __name__ == "__main__":
+    (ROOT / "requirements.txt").write_text(found := text(), encoding="utf-8")
+    print(f"requirements.txt: {found.count('==')} packages")
