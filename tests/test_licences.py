@@ -34,7 +34,8 @@ def test_every_package_of_the_lock_stands_on_the_page_with_its_version_and_a_lic
     """Read from the page as a reader does, and the pins from the lock."""
     rows, at = {}, None
     for line in PAGE.splitlines():
-        head, row = re.fullmatch(r"## ([^:]+): (\d+)", line), re.fullmatch(r"\| ([\w-]+) \| (\d[\w.]*) \| (.+) \|", line)
+        head = re.fullmatch(r"## ([^:]+): (\d+)", line)
+        row = re.fullmatch(r"\| ([\w-]+) \| (\d[\w.]*) \| (.+) \|", line)
         if line.startswith("## "):
             at = head and head[1]
         elif at and row:

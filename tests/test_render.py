@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lib.render
-from lib import ROOT, BadInput, artifacts, corpora, effects
+from lib import ROOT, BadInput, corpora, effects
 from lib.clips import ClipConfig, Clips, level
 from lib.render import BLOCK, ROW_GROUP, SHARD, RenderConfig, render, shard, shards
 from lib.spectrograms import SpectrogramConfig, spectrogram

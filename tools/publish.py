@@ -49,7 +49,7 @@ def picture(chapters: Path) -> bytes:
 
 
 def small_numbers(name: str) -> dict[str, float]:
-    """What the small run of a story records with the code that is published; BadInput when its outputs are of another."""
+    """What the small run of a story records with the code that is published; BadInput: its outputs are of another."""
     tracked, current = status.small(name)
     if not current:
         raise BadInput(f"notebooks/{name}.ipynb: outputs of other code than the checkout's; run `make sync` first")
@@ -79,7 +79,7 @@ def replace(found: list[Path], book: Path) -> None:
     try:
         artifacts.write_json(new / "results.json", results.collect(found))
         stage_book.write(new / "status.md", status.text(found).encode())
-        artifacts.write_json(new / status.SMALL.name, {name: small_numbers(name) for name in stories})
+        artifacts.write_json(new / status.SMALL.name, {page.stem: small_numbers(page.stem) for page in found})
         for page in found:
             for name, source in pages.as_chapter(page).items():
                 stage_book.write(new / name, source)

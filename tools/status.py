@@ -22,8 +22,8 @@ PAGE = """\
 # The state of this book
 
 Written by `tools/status.py` when the pages were laid out. A page is **fresh** when its story, the code that it imports
-and its parameters are those of the checkout. It is **confirmed** when code has changed since, but the story's small run, of
-`make book`, still gives every number that it gave at publication. Else it is **stale**: its numbers are of other code.
+and its parameters are those of the checkout. It is **confirmed** when code has changed since, but the story's small
+run, of `make book`, still gives every number that it gave then. Else it is **stale**: its numbers are of other code.
 {behind}
 | page | state | time | peak memory | commit |
 |---|---|---|---|---|
