@@ -1,6 +1,7 @@
 """The tools between papermill and the book: a killed run goes on, publishing is whole, syncing keeps outputs."""
 
 import base64
+import json
 import os
 import shutil
 import signal
@@ -122,6 +123,7 @@ def test_parameters_of_a_page_are_the_injected_ones() -> None:
 def complete(tmp_path, monkeypatch) -> Path:
     """A complete run of one story, and a published book of yesterday beside it."""
     monkeypatch.setattr(pages, "chapters", lambda: [NAME])
+    monkeypatch.setattr(status, "small", lambda name: (page(0.5), True))
     (tmp_path / "run/pages").mkdir(parents=True)
     (tmp_path / "book/chapters").mkdir(parents=True)
     (tmp_path / "book/chapters/old.ipynb").write_text("yesterday")
@@ -133,19 +135,25 @@ def test_a_complete_run_is_published_whole(complete: Path) -> None:
     publish.publish(complete / "run", {NAME: VALUES}, complete / "book")
     assert files(complete / "book") == [f"chapters/{NAME}.ipynb", "results.json", "small_run.json", "status.md"]
     assert (complete / "book/results.json").read_text() == '{\n "toy.mse": 0.25\n}\n'
+    assert json.loads((complete / "book/small_run.json").read_text()) == {NAME: {"toy.mse": 0.5}}
 
 
 @pytest.mark.parametrize(("fault", "said"), [
     ("missing", "missing; run `make report`"),
     ("stale", "other code or parameters"),
     ("large", "a chapter has at most 1000000"),
+    ("unsynced", "outputs of other code than the checkout's; run `make sync`"),
 ])
-def test_a_run_that_is_not_complete_is_refused_and_the_old_book_stays(fault: str, said: str, complete: Path) -> None:
+def test_a_run_that_is_not_complete_is_refused_and_the_old_book_stays(
+    fault: str, said: str, complete: Path, monkeypatch
+) -> None:
     path, values = complete / f"run/pages/{NAME}.ipynb", VALUES
     if fault == "missing":
         path.unlink()
     elif fault == "stale":
         values = VALUES | {"seed": 1}
+    elif fault == "unsynced":
+        monkeypatch.setattr(status, "small", lambda name: (page(), False))
     else:
         path.write_text(path.read_text() + " " * 1_000_000)
     with pytest.raises(BadInput, match=said):
