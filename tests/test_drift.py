@@ -173,18 +173,21 @@ def test_tracked_outputs_are_of_this_code(script: Path) -> None:
 @stories
 def test_chapter_is_the_story_with_the_parameters_of_the_report(script: Path) -> None:
     chapter, values = pages.read(ROOT / "book" / "chapters" / f"{script.stem}.ipynb"), REPORT[script.stem]
-    assert {name: pages.parameters(chapter)[name] for name in values} == values, "make report publish"
-    if status.state(script.stem, chapter) == "fresh":
+    state = status.state(script.stem, chapter)
+    if state != "stale":
+        assert {name: pages.parameters(chapter)[name] for name in values} == values, "make report publish"
+    if state == "fresh":
         assert pages.sources(chapter) == pages.sources(pages.read(script.with_suffix(".ipynb"))), "make report publish"
-    assert len(chapter.cells) == len(pages.own_cells(chapter)) + 1
+    assert len(chapter.cells) == len(pages.own_cells(chapter)) + 1 and pages.mark(chapter)["story"] == script.stem
 
 
 @stories
-def test_chapter_is_not_stale(script: Path) -> None:
-    """Its code is the checkout's; or code has changed, and the small run's numbers are what they were before."""
-    chapter = pages.read(ROOT / "book" / "chapters" / f"{script.stem}.ipynb")
-    assert pages.mark(chapter)["story"] == script.stem
-    assert status.state(script.stem, chapter) in ("fresh", "confirmed"), "make report publish"
+def test_a_chapter_behind_its_code_is_called_stale(script: Path) -> None:
+    """A change that moves numbers asks for an hour of computing; until then the book says which are of older code."""
+    state = status.state(script.stem, pages.read(ROOT / "book" / "chapters" / f"{script.stem}.ipynb"))
+    told = (ROOT / "book" / "status.md").read_text(encoding="utf-8")
+    assert f"(chapters/{script.stem}.ipynb) | {state} |" in told, "python tools/status.py"
+    assert state != "stale" or "pages are stale**" in told
 
 
 def test_published_numbers_are_those_on_the_chapters() -> None:

@@ -280,7 +280,7 @@ def test_a_page_of_older_lib_is_confirmed_by_the_numbers_of_its_small_run(tmp_pa
     monkeypatch.setattr(status, "SMALL", tmp_path / "small_run.json")
     assert status.state(NAME, chapter) == "stale", "nothing is known of the small run"
     name = next(iter(numbers))
-    near, far = numbers[name] * (1 + 1e-12), numbers[name] * (1 + 1e-6)
+    near, far = numbers[name] * (1 + 1e-8), numbers[name] * (1 + 1e-4)
     cases = {"confirmed": [{}, {name: near}], "stale": [{name: far}, {"another": 1.0}]}
     for state, changes in cases.items():
         for change in changes:

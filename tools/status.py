@@ -16,7 +16,7 @@ from lib.parameters import read_run, resolve
 from lib.story import page_hash
 
 SMALL = ROOT / "book" / "small_run.json"  # numbers of the small run at publication, by story
-SAME = 1e-9  # relative, of two numbers that count as one; recorded times do not count
+SAME = 1e-6  # relative, of two numbers that count as one: what rounding in float32 does; recorded times do not count
 WHOLE = "\u00a0"  # a space where no line breaks
 PAGE = """\
 # The state of this book
