@@ -89,8 +89,7 @@ def numbers(out: Path, sounds: str) -> None:
     labels, groups = done.table["effect"].to_numpy(), done.table["group"].to_numpy()
     _, of_map = embeddings.umap_panel(lambda: (done.spectrograms, labels, groups), {"data": "sound"}, 42)
     values["5-NN on a map of UMAP"] = np.array([of_map["knn5"], of_map["knn5_grouped"]])
-    told, _ = run_story("06_beta_ablation", corpora=["digits", "speech"], betas=[1e-3, 1.0], sound_betas=[1e-2],
-                        train_images=1000, train_clips=40, test_clips=10, epochs=1, sound_epochs=2)
+    told, _ = run_story("06_beta_ablation", corpora=["digits"], betas=[1e-3, 1.0], train_images=1000, epochs=3)
     values["a number that a story records, relative"] = np.array([told[name] for name in sorted(told)])
     hashes = {}
     for path in sorted(path for path in artifacts.root().rglob("*") if path.is_file() and path.suffix != ".lock"):
@@ -106,10 +105,8 @@ def numbers(out: Path, sounds: str) -> None:
 
 
 def seeds(out: Path) -> None:
-    """Which assertion of a story failed with each of twenty seeds, "" for none."""
-    other = len(SEEDS)  # no walk over the edge, which asserts nothing
-    said = [run_story("06_edge_of_collapse", corpora=["digits"], seeds=[seed], sweep_seed=other)[1] for seed in SEEDS]
-    out.write_text(json.dumps(said))
+    """What a story records with each of twenty seeds, all else as published, and which assertion failed."""
+    out.write_text(json.dumps([run_story("02_audio_effects", seed=seed) for seed in SEEDS]))
 
 
 if __name__ == "__main__":
@@ -193,9 +190,11 @@ def test_other_threads_and_another_processor_stay_within_the_tolerances(
 
 
 def test_findings_hold_for_nineteen_seeds_of_twenty(place: Path) -> None:
-    """The finding closest to its bound in the quick run: the edge on digits within 15 % of what PCA predicts."""
-    said = process(place / "seeds", "seeds")["said"]
-    assert len(said) == len(SEEDS) and said.count("") >= ENOUGH, dict(zip(SEEDS, said, strict=True))
+    """Of the story of effects at its published size: what it finds rests on 24 clips, which the seed draws."""
+    found = process(place / "seeds", "seeds")["said"]
+    said = [failed for _, failed in found]
+    assert len({json.dumps(numbers) for numbers, _ in found}) == len(SEEDS)  # each seed drew other clips
+    assert said.count("") >= ENOUGH, dict(zip(SEEDS, said, strict=True))
 
 
 def test_the_page_tells_the_tolerances_that_are_tested() -> None:
