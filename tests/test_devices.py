@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from test_ranks import OBJECTIVES
-from test_training import artifact_folder, blobs
+from test_training import Killed, artifact_folder, blobs
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from lib import measures, training
+from lib import corpora, measures, training
 from lib.alarm import PATIENCE, CollapseAlarm
 from lib.batches import ArrayDataset, Batches
-from lib.task import Task, TrainingConfig
+from lib.task import Keep, Task, TrainingConfig
 
 __all__ = ["artifact_folder"]  # a fixture
 DEVICE = torch.device("lazy:0")  # a kind of device that autograd knows and no machine has
@@ -168,3 +168,45 @@ def test_a_step_in_bfloat16_is_near_the_step_in_float32(chosen: dict) -> None:
         losses[mixed] = out["loss"].item()
     assert losses[True] != losses[False] or config.preset == "refined"  # whose linear part is zero until it is fitted
     assert losses[True] == pytest.approx(losses[False], rel=0.05)
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: its own tests are skipped")
+
+
+def fitted(accelerator: str, key: int = 0, **chosen: Any) -> training.Fitted:
+    fields = {"preset": "small", "latent": 16, "epochs": 2, "batch_size": 128, "learning_rate": 3e-3, "seed": 3}
+    config = TrainingConfig(**(fields | {"accelerator": accelerator} | chosen))
+    pictures = corpora.digits("train")[0]
+    parts = [ArrayDataset(part, scale=1 / 255) for part in (pictures[:4000], pictures[-1000:])]
+    return training.fit(config, *parts, {"digits": key})
+
+
+@needs_cuda
+@pytest.mark.parametrize("chosen", [
+    {"beta": 1e-3}, {"beta": 1.0}, {"objective": "calibrated", "preset": "repair"},
+    {"objective": "delta", "floor": 0.2}, {"objective": "free_bits", "beta": 1e-3, "floor": 0.1},
+    {"objective": "bernoulli", "preset": "mlp"}, {"objective": "bernoulli", "preset": "mlp", "samples": 5},
+    {"objective": "calibrated", "preset": "refined"}, {"objective": "calibrated", "preset": "final"},
+], ids=lambda chosen: "-".join(map(str, chosen.values())))
+def test_a_training_on_cuda_ends_where_one_on_the_cpu_ends(chosen: dict) -> None:
+    """In bf16 mixed precision: 4,000 digits, twice."""
+    here, there = (fitted(accelerator, **chosen).log().iloc[-1] for accelerator in ("cpu", "cuda"))
+    for name in ("val_mse", "val_kl"):
+        assert there[name] == pytest.approx(here[name], rel=0.05), name
+
+
+@needs_cuda
+def test_a_training_on_cuda_that_was_killed_ends_with_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fitted("cuda", 1, epochs=4, beta=1e-3).model().state_dict()
+    keep = Keep.on_train_epoch_end
+
+    def killing(self: Keep, trainer: Any, task: Task) -> None:
+        keep(self, trainer, task)
+        if task.current_epoch == 1:
+            raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Keep, "on_train_epoch_end", killing)
+        fitted("cuda", 2, epochs=4, beta=1e-3)
+    again = fitted("cuda", 2, epochs=4, beta=1e-3).model().state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())

@@ -105,7 +105,8 @@ def test_every_page_has_the_policy_before_anything_that_it_loads(published: Path
             assert [tag.name for tag in head.find_all(True)] == ["meta"] and head.meta["content"] == "0; url=intro.html"
             continue
         policy = head.find("meta", {"http-equiv": "Content-Security-Policy"})
-        assert policy and policy.parent.name == "head" and not policy.find_previous(["script", "link", "style", "base"]), path
+        assert policy and policy.parent.name == "head", path
+        assert not policy.find_previous(["script", "link", "style", "base"]), path
         policies.add(policy["content"])
     policy, = policies
     assert policy.startswith("default-src 'none'; ") and "eval" not in policy and "http" not in policy
