@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf screenshot links test check sync bench clean
+.PHONY: setup book report publish pdf screenshot links test check fuzz sync bench clean
 
 setup: .venv/.done
 
@@ -39,6 +39,9 @@ test: setup  ## everything: unit, drift, commands, then every cell of every stor
 check: setup  ## the fast part: style, layout, drift
 	$(BIN)/ruff check .
 	$(BIN)/pytest -q tests/test_layout.py tests/test_drift.py
+
+fuzz: setup  ## made-up input for our parsers and damaged sound for the decoders: FUZZ_SECONDS=300 make fuzz
+	PYTHONPATH=tests $(BIN)/python tests/fuzz.py
 
 sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
 	$(BIN)/python tools/sync.py pairs
