@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf screenshot links test check lock sync bench clean
+.PHONY: setup book report publish pdf screenshot links test check fuzz lock sync bench clean
 
 setup: .venv/.done
 
@@ -40,11 +40,16 @@ check: setup  ## the fast part: style, layout, drift
 	$(BIN)/ruff check .
 	$(BIN)/pytest -q tests/test_layout.py tests/test_drift.py
 
+<<<<<<< HEAD
 lock:  ## the newest versions that pyproject.toml allows, tried in artifacts/lock -> requirements.txt, book/licences.md
 	$(PYTHON) -m venv --clear artifacts/lock
 	artifacts/lock/bin/python -m pip install --quiet --progress-bar off --upgrade setuptools -e '.[test]'
 	artifacts/lock/bin/python tools/lock.py
 	artifacts/lock/bin/python tools/licences.py
+=======
+fuzz: setup  ## made-up input for our parsers and damaged sound for the decoders: FUZZ_SECONDS=300 make fuzz
+	PYTHONPATH=tests $(BIN)/python tests/fuzz.py
+>>>>>>> hostile
 
 sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
 	$(BIN)/python tools/sync.py pairs
