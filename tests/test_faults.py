@@ -41,7 +41,7 @@ SEED = 20  # of the moments of the kills, and of the bits that flip
 RATE_HZ = 8000
 CONFIG = TrainingConfig(epochs=5, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3)
 STEPS = 10  # an epoch
-TIMES = ("seconds", "cpu_seconds", "peak_memory_mb", "sum")  # of a card: what differs between equal stages
+TOLD = ("seconds", "cpu_seconds", "peak_memory_mb", "commit", "sum")  # by a card, and no part of the result
 
 
 # What is computed here: the same in this process, in one that is killed, and in a notebook
@@ -119,13 +119,13 @@ def stages(root: Path) -> list[Path]:
 
 
 def contents(root: Path) -> dict[str, object]:
-    """Every file of every finished stage, by name: bytes, but of a card all except the times."""
+    """Every file of every finished stage, by name: bytes, but of a card all that is part of the result."""
     found: dict[str, object] = {}
     for path in (path for stage in stages(root) for path in stage.rglob("*") if path.is_file()):
         name = path.relative_to(root).as_posix()
         found[name] = path.read_bytes()
         if path.name == "card.json":
-            found[name] = {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMES}
+            found[name] = {key: value for key, value in json.loads(path.read_text()).items() if key not in TOLD}
     return found
 
 
