@@ -97,9 +97,11 @@ def test_a_book_is_built_without_a_network(offline: dict[str, str], tmp_path: Pa
     shutil.copytree(ROOT / "book", tmp_path / "book", ignore=lambda folder, names: [
         name for name in names if name in ("_build", "chapters", "explorer", "sound") or name.endswith(".md")])
     (tmp_path / "book/_toc.yml").write_text("format: jb-book\nroot: intro\n")
-    (tmp_path / "book/intro.md").write_text("# One\n\n$x$, and [](https://example.org).\n")
+    head = "---\nmyst: {html_meta: {description: About one}}\n---\n"
+    (tmp_path / "book/intro.md").write_text(head + "# One\n\n$x$, and [](https://example.org).\n")
     run(offline, BIN / "jupyter-book", "build", "book", cwd=tmp_path)
-    assert (tmp_path / "book/_build/html/intro.html").stat().st_size > 0
+    html = (tmp_path / "book/_build/html/intro.html").read_text(encoding="utf-8")
+    assert "About one" in html and "Content-Security-Policy" in html, "_templates/layout.html adds to the page's own"
 
 
 def test_curves_go_to_no_service_unless_a_reader_says_so() -> None:
