@@ -83,7 +83,7 @@ def here(checkout: Path, monkeypatch) -> Path:
 
 def run(checkout: Path, *words: object) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(checkout), "ARTIFACTS_DIR": str(checkout / "artifacts"), "JOBS": "2"}
-    return subprocess.run([sys.executable, *map(str, words)], cwd=checkout, env=environment, text=True, timeout=600,
+    return subprocess.run([sys.executable, *map(str, words)], cwd=checkout, env=environment, text=True, timeout=1800,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
