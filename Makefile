@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf screenshot links test check fuzz lock sync bench clean
+.PHONY: setup book report publish pdf screenshot links test check fuzz seeds lock sync bench clean
 
 setup: .venv/.done
 
@@ -50,6 +50,9 @@ lock:  ## the newest versions that pyproject.toml allows, tried in artifacts/loc
 fuzz: setup  ## made-up input for our parsers and damaged sound for the decoders: FUZZ_SECONDS=300 make fuzz
 	PYTHONPATH=tests $(BIN)/python tests/fuzz.py
 >>>>>>> hostile
+
+seeds: setup  ## the same bytes from two processes, other threads and processors, twenty seeds of a story: minutes
+	MINUTES=1 $(BIN)/pytest tests/test_determinism.py
 
 sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
 	$(BIN)/python tools/sync.py pairs
