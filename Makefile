@@ -51,8 +51,8 @@ fuzz: setup  ## made-up input for our parsers and damaged sound for the decoders
 	PYTHONPATH=tests $(BIN)/python tests/fuzz.py
 >>>>>>> hostile
 
-seeds: setup  ## the same bytes from two processes, other threads and processors, twenty seeds of a story: minutes
-	MINUTES=1 $(BIN)/pytest tests/test_determinism.py
+seeds: setup  ## what takes minutes: bytes of two processes, other threads and processors, twenty seeds, two runs at once
+	MINUTES=1 $(BIN)/pytest tests/test_determinism.py tests/test_faults.py
 
 sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
 	$(BIN)/python tools/sync.py pairs

@@ -333,6 +333,7 @@ def test_names_in_another_order_draw_other_clips_and_find_the_same(draws: Draws,
 
 
 @pytest.mark.usefixtures("artifact_folder")
+@minutes
 def test_a_silent_file_is_left_out_and_costs_nobody_a_clip(
     plain: Plain, draws: Draws, sounds: Path, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ from lib.spectrograms import SpectrogramConfig
 from lib.task import TrainingConfig, damaged
 
 __all__ = ["complete"]  # a fixture
+minutes = pytest.mark.skipif("MINUTES" not in os.environ, reason="takes minutes: make seeds")
 SEED = 20  # of the moments of the kills, and of the bits that flip
 RATE_HZ = 8000
 CONFIG = TrainingConfig(epochs=5, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3)
@@ -546,6 +547,7 @@ def test_times_in_the_future_and_in_the_past_change_nothing(folder: Path, sounds
 # Two at once
 
 
+@minutes
 def test_of_two_runs_in_one_checkout_and_two_machines_on_one_folder_one_computes(
     checkout: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -567,6 +569,7 @@ def test_of_two_runs_in_one_checkout_and_two_machines_on_one_folder_one_computes
     assert (folder / "steps").read_text() == f"{(CONFIG.epochs - 2) * STEPS}\n"
 
 
+@minutes
 def test_two_that_want_one_stage_compute_it_once(folder: Path, sounds: Path) -> None:
     """As two machines with one artifact folder: processes that know nothing of one another."""
     both = [process("train", folder, sounds) for _ in range(2)]
@@ -577,6 +580,7 @@ def test_two_that_want_one_stage_compute_it_once(folder: Path, sounds: Path) -> 
     whole_or_absent(folder)
 
 
+@minutes
 def test_two_publications_at_once_leave_one_of_them_whole(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs, rename = [complete / "run", complete / "other"], Path.rename
     shutil.copytree(*runs)
@@ -619,6 +623,7 @@ def resumed(folder: Path, expected: bytes) -> None:
 STOPPED = "stopped in stage 'train'; run again: finished stages and epochs are kept"
 
 
+@minutes
 def test_an_interrupt_in_jupyter_says_how_to_go_on(folder: Path, expected: bytes, tmp_path: Path) -> None:
     from jupyter_client.manager import start_new_kernel
 
@@ -639,6 +644,7 @@ def test_an_interrupt_in_jupyter_says_how_to_go_on(folder: Path, expected: bytes
     resumed(folder, expected)
 
 
+@minutes
 def test_an_interrupt_of_papermill_says_how_to_go_on(checkout: Path, folder: Path, expected: bytes, tmp_path: Path):
     wait = tmp_path / "wait"
     command = ["papermill", f"notebooks/{list(TOY)[0]}.ipynb", "out.ipynb", "-k", "python3"]
@@ -651,6 +657,7 @@ def test_an_interrupt_of_papermill_says_how_to_go_on(checkout: Path, folder: Pat
     resumed(folder, expected)
 
 
+@minutes
 def test_an_interrupt_of_a_run_says_how_to_go_on(checkout: Path, folder: Path, expected: bytes, tmp_path: Path):
     """Ctrl-C in `make book`: Snakemake, papermill and the kernel end, the finished page stays."""
     wait = tmp_path / "wait"
@@ -668,6 +675,7 @@ def test_an_interrupt_of_a_run_says_how_to_go_on(checkout: Path, folder: Path, e
 # Short of memory
 
 
+@minutes
 def test_too_little_memory_names_what_to_lower_and_less_of_it_fits(folder: Path, sounds: Path) -> None:
     """Beside what the libraries take, 400 MB: a batch of 4,096 pictures does not fit, one of 32 does."""
     said = python("""
