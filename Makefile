@@ -40,16 +40,14 @@ check: setup  ## the fast part: style, layout, drift
 	$(BIN)/ruff check .
 	$(BIN)/pytest -q tests/test_layout.py tests/test_drift.py
 
-<<<<<<< HEAD
 lock:  ## the newest versions that pyproject.toml allows, tried in artifacts/lock -> requirements.txt, book/licences.md
 	$(PYTHON) -m venv --clear artifacts/lock
 	artifacts/lock/bin/python -m pip install --quiet --progress-bar off --upgrade setuptools -e '.[test]'
 	artifacts/lock/bin/python tools/lock.py
 	artifacts/lock/bin/python tools/licences.py
-=======
+
 fuzz: setup  ## made-up input for our parsers and damaged sound for the decoders: FUZZ_SECONDS=300 make fuzz
 	PYTHONPATH=tests $(BIN)/python tests/fuzz.py
->>>>>>> hostile
 
 seeds: setup  ## what takes minutes: bytes of two processes, other threads and processors, twenty seeds, two runs at once
 	MINUTES=1 $(BIN)/pytest tests/test_determinism.py tests/test_faults.py
