@@ -35,11 +35,12 @@ minutes = pytest.mark.skipif("MINUTES" not in os.environ, reason="takes minutes:
 # How far a number may be off with other threads or on another processor. `book/use.md` tells the same.
 TOLERANCES = {
     "a value of a spectrogram, dB": 0.07,  # from 64 dB on they are stored in steps of 1/16 dB
-    "an eigenvalue, relative": 1e-6,
-    "error and KL of a short training, relative": 0.02,
-    "5-NN on a map of UMAP": 0.05,
-    "a number that a story records, relative": 0.05,
+    "an eigenvalue, relative": 1e-9,
+    "error and KL of a short training, relative": 0.001,
+    "a number that a story of short trainings records, relative": 0.001,
+    "5-NN on a map of 90 clips by UMAP": 0.15,  # of the last digit of a coordinate it makes another map
 }
+TIMES = {"cpu_seconds", "seconds", "peak_memory_mb", "sum"}  # of a card
 EFFECTS = ("delay", "overdrive", "ambience")
 SEEDS, ENOUGH = range(20), 19
 GROUPS = ("allison-smith", "carlo-flora", "fillets-cs-v", "ivrvoice-ru", "june-wallack", "fillets-nl-v")
@@ -89,14 +90,16 @@ def numbers(out: Path, sounds: str) -> None:
     values["error and KL of a short training, relative"] = np.array(measured)
     labels, groups = done.table["effect"].to_numpy(), done.table["group"].to_numpy()
     _, of_map = embeddings.umap_panel(lambda: (done.spectrograms, labels, groups), {"data": "sound"}, 42)
-    values["5-NN on a map of UMAP"] = np.array([of_map["knn5"], of_map["knn5_grouped"]])
+    values["5-NN on a map of 90 clips by UMAP"] = np.array([of_map["knn5"], of_map["knn5_grouped"]])
     told, _ = run_story("06_beta_ablation", corpora=["digits"], betas=[1e-3, 1.0], train_images=1000, epochs=3)
-    values["a number that a story records, relative"] = np.array([told[name] for name in sorted(told)])
+    recorded = np.array([told[name] for name in sorted(told)])
+    values["a number that a story of short trainings records, relative"] = recorded
     hashes = {}
     for path in sorted(path for path in artifacts.root().rglob("*") if path.is_file() and path.suffix != ".lock"):
         content = path.read_bytes()
-        if path.name == "card.json":  # time and memory are the machine's; so is the place of the sounds
-            content = re.sub(rb'"(cpu_seconds|seconds|peak_memory_mb)": [\d.]+', b"", content)
+        if path.name == "card.json":  # time and memory, and so the sum of the card, are another each time
+            card = json.loads(content)
+            content = repr([card[key] for key in sorted(card.keys() - TIMES)]).encode()
         hashes[path.relative_to(artifacts.root()).as_posix()] = hashlib.sha256(content).hexdigest()
     machine = {"threads": sorted({pool["num_threads"] for pool in pools}), "told": told, "hashes": hashes,
                "blas": sorted({pool.get("architecture", "") for pool in pools} - {""}),
@@ -188,7 +191,7 @@ def test_other_threads_and_another_processor_stay_within_the_tolerances(
         here, there = once["values"][name], other["values"][name]
         scale = np.abs(here) if name.endswith("relative") else 1.0
         off = np.abs(there - here)
-        print(name, (off / np.maximum(scale, 1e-12)).max())
+        print(name, off.max(), (off / np.maximum(scale, 1e-12)).max())
         assert (off <= most * scale + 1e-9).all(), f"{name}: off by up to {(off / np.maximum(scale, 1e-12)).max():.2g}"
 
 
