@@ -40,7 +40,8 @@ parameters = story.begin("06_beta_ablation", globals())
 #
 # Sound is taken as {term}`log-mel spectrograms <Log-mel spectrogram>` of 48 bands and 48 frames, dry, standardised with one mean and one deviation for the whole training set, as in the
 # report. Test voices and songs are not those of training. For a linear VAE the unit of rank $k$ is alive only while $\beta < 2\lambda_k/N$
-# {cite:p}`lucas2019dont`, and the last goes out at $\beta_1 = 2\lambda_1/N$. The prediction needs PCA of the training set and nothing else.
+# {cite:p}`lucas2019dont`, and the last goes out at the edge {eq}`edge`, $\beta_1 = 2\lambda_1/N$. The lines below are {eq}`water`: they need PCA of the
+# training set and nothing else.
 
 # %%
 data, identity, predicted, baselines, shown = {}, {}, {}, {}, {}
