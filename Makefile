@@ -33,7 +33,7 @@ screenshot: setup  ## the picture of README.md, from the published book
 links: setup  ## every address outside of the book, which needs a network; a test checks those inside
 	$(BIN)/jupyter-book build book --builder linkcheck
 
-test: setup  ## unit, drift, commands, then every cell of every story against its tracked output
+test: setup artifacts/peers/.done  ## unit, drift, commands, the benchmark small, every cell of every story against its output
 	$(BIN)/pytest --nbval -m "not minutes"
 
 check: setup  ## the fast part: style, layout, drift
