@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import re
 import tokenize
 from itertools import pairwise
@@ -16,6 +17,7 @@ import status
 import sync
 
 from lib import ROOT
+from lib.encoders import METHODS
 from lib.parameters import STORIES, read_run, resolve
 from lib.story import page_hash
 
@@ -191,12 +193,24 @@ def test_a_chapter_behind_its_code_is_called_stale(script: Path) -> None:
 
 
 def test_published_numbers_are_those_on_the_chapters() -> None:
-    import json
-
     import results
 
     chapters = [ROOT / "book" / "chapters" / f"{script.stem}.ipynb" for script in SCRIPTS]
     assert json.loads((ROOT / "book" / "results.json").read_text()) == results.collect(chapters)
+
+
+@pytest.mark.parametrize("where", ("quick", "published"))
+def test_accuracies_of_embeddings_have_a_deviation(where: str) -> None:
+    """Every run has two folds or more, so each mean over folds and seeds has a spread, whichever the probe."""
+    story = ROOT / "notebooks" / "08_effect_embeddings.ipynb"
+    published = json.loads((ROOT / "book" / "results.json").read_text())
+    found = pages.records(pages.read(story)) if where == "quick" else published
+    named = [re.fullmatch(r"embed\.(speech|music)\.(blind|paired)\.(\w+)\.(\w+)\.mean", name) for name in found]
+    named = [name for name in named if name]
+    for corpus in ("speech", "music"):
+        assert {name[3] for name in named if name[1] == corpus} == {*METHODS, "supervised_cnn"} - {"told_paired"}
+    missing = [name[0] for name in named if not 0 <= found.get(f"{name[0].removesuffix('.mean')}.std", -1) < 0.5]
+    assert not missing, missing
 
 
 def test_the_published_status_is_that_of_the_chapters() -> None:
