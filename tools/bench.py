@@ -227,7 +227,7 @@ def _clips(found: Found) -> list[dict[str, Any]]:
 LOOPS = tuple(Contender(name, call, peers) for name, call, peers in (
     ("ours", "ours", False), ("a bare loop", "bare", False), ("the ToTensor loader", "loader", True),
     ("pythae's trainer", "pythae", True), ("Lightning, DataLoader", "lightning", False)))
-BOTH, SHARE = ["speech", "music"], 5
+BOTH, SHARE = ["speech", "music"], 10
 PARTS = {
     "mlp": Part("trainings", LOOPS, {"preset": "mlp", "images": 40_000}, {"preset": "mlp", "images": 2560}, _mnist(
         "MLP", {"a bare loop": 0.9, "the ToTensor loader": 2.5, "pythae's trainer": 1.5,
@@ -237,7 +237,7 @@ PARTS = {
                          "Lightning, DataLoader": None})),
     "grid": Part("graph", (
         Contender("ours", "grid_ours"), Contender("one process, defaults", "grid_defaults", peers=True, pinned=False)),
-        {"betas": 15, "seeds": 4, "images": 3000, "share": SHARE}, {"betas": 2, "seeds": 2, "images": 1000, "share": 2},
+        {"betas": 15, "seeds": 4, "images": 1000, "share": SHARE}, {"betas": 2, "seeds": 2, "images": 1000, "share": 2},
         _grid, 1, warm=False),
     "clips": Part("sound", (
         Contender("ours", "ours"), Contender("the bare calls", "bare"),
