@@ -153,7 +153,7 @@ with torch.inference_mode():
     kept = model.decode(torch.cat([first, second]), x_clip.expand(2, -1, -1, -1))
 undone, done = error(x_mixes, itself), error(across, itself)
 
-# %% mystnb={"figure": {"name": "fig-clips", "caption": "From one unheard clip to another, both under one delay. Above: the decoder's picture, of five points of the straight line between the two codes and of the cross-fade's dry picture; MSE: mean squared error to the picture below. Below: the delay itself on the cross-fade. One colour scale, standardised dB."}, "image": {"alt": "Two rows of five spectrograms that look alike, the upper ones smoother: single echoes show below only. From left to right the pattern of one voice fades and that of another appears, each with its tail."}}
+# %% mystnb={"figure": {"name": "fig-across", "caption": "From one unheard clip to another, both under one delay. Above: the decoder's picture, of five points of the straight line between the two codes and of the cross-fade's dry picture; MSE: mean squared error to the picture below. Below: the delay itself on the cross-fade. One colour scale, standardised dB."}, "image": {"alt": "Two rows of five spectrograms that look alike, the upper ones smoother: single echoes show below only. From left to right the pattern of one voice fades and that of another appears, each with its tail."}}
 figure, axes = plt.subplots(2, 5, figsize=(11, 4.4), sharex=True, sharey=True)
 steps = weights[:, 0].tolist()
 strip(axes[0], {f"{w:.2f}, MSE {mse:.2f}": x for w, mse, x in zip(steps, done, across, strict=True)}, "decoder\n")
