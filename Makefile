@@ -57,7 +57,7 @@ sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
 	$(BIN)/python tools/run.py quick results
 	$(BIN)/python tools/sync.py outputs
 
-bench: setup artifacts/peers/.done  ## the book against what else one would use: book/speed.md and cost.md, 12 minutes
+bench: setup artifacts/peers/.done  ## the book against what else one would use: book/speed.md and cost.md
 	$(BIN)/python tools/bench.py
 
 artifacts/peers/.done: requirements-bench.txt | setup

@@ -227,7 +227,7 @@ def _clips(found: Found) -> list[dict[str, Any]]:
 LOOPS = tuple(Contender(name, call, peers) for name, call, peers in (
     ("ours", "ours", False), ("a bare loop", "bare", False), ("the ToTensor loader", "loader", True),
     ("pythae's trainer", "pythae", True), ("Lightning, DataLoader", "lightning", False)))
-BOTH, SHARE = ["speech", "music"], 10
+BOTH, SHARE = ["speech", "music"], 5
 PARTS = {
     "mlp": Part("trainings", LOOPS, {"preset": "mlp", "images": 40_000}, {"preset": "mlp", "images": 2560}, _mnist(
         "MLP", {"a bare loop": 0.9, "the ToTensor loader": 2.5, "pythae's trainer": 1.5,
@@ -263,12 +263,12 @@ PARTS = {
         "stories": ["01_dataset_preparation", "02_audio_effects"],
         "changed": "02_audio_effects", "parameter": "seed", "value": 1, "report": False}, _rerun, 1, warm=False),
     "growth": Part("sound", tuple(Contender(f"{n}", "growth", full={"clips": n}, small={"clips": n // 100})
-                                   for n in (500, 2000, 8000)),
+                                   for n in (1000, 4000, 16_000)),
                    {"workers": 2}, {"workers": 1}, _growth, 1, warm=False),
     "vae": Part("trainings", (Contender("ours", "spectrogram_vae"),), {"clips": 512}, {"clips": 64},
                 lambda found: [], 2),
     "planned": Part("graph", tuple(Contender(f"{n}", "planned", full={"jobs": n}, small={"jobs": n // 100})
-                                   for n in (200, 600, 1800)), {}, {}, _planned, 1, warm=False),
+                                   for n in (300, 1000, 3000)), {}, {}, _planned, 1, warm=False),
     "shape": Part("graph", (Contender("ours", "shape"),), {"jobs": 10_000}, {"jobs": 100}, _shape, 1, warm=False),
     "started": Part("graph", (Contender("ours", "started"),), {"jobs": 100}, {"jobs": 5}, lambda found: [], 1,
                     warm=False),
