@@ -8,10 +8,12 @@ import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from lib import ROOT
 
 CUDA, LINUX = ("nvidia-", "cuda-", "triton"), ' ; sys_platform == "linux"'
+OLDEST = "3.11.0"  # Python that pyproject.toml allows; the one that runs this is newer
 EXTRAS = ("test",)  # loggers are installed by those who want them
 
 
@@ -35,6 +37,8 @@ def closure(wanted: list[str]) -> dict[str, str]:
                 package = distribution(requirement.name)
             except PackageNotFoundError:
                 raise SystemExit(f"{requirement} is needed but not installed: pip install it first") from None
+            if OLDEST not in SpecifierSet(package.metadata.get("Requires-Python", "")):
+                raise SystemExit(f"{package.name} {package.version} refuses {OLDEST}: bound it in pyproject.toml")
             found[name(requirement.name)] = package.version.split("+")[0]
             todo += [(Requirement(text), each) for text in package.requires or []]
     return dict(sorted(found.items()))
