@@ -33,8 +33,8 @@ screenshot: setup  ## the picture of README.md, from the published book
 links: setup  ## every address outside of the book, which needs a network; a test checks those inside
 	$(BIN)/jupyter-book build book --builder linkcheck
 
-test: setup  ## everything: unit, drift, commands, then every cell of every story against its tracked output
-	$(BIN)/pytest --nbval
+test: setup artifacts/peers/.done  ## unit, drift, commands, the benchmark small, every cell of every story against its output
+	$(BIN)/pytest --nbval -m "not minutes"
 
 check: setup  ## the fast part: style, layout, drift
 	$(BIN)/ruff check .
@@ -49,8 +49,8 @@ lock:  ## the newest versions that pyproject.toml allows, tried in artifacts/loc
 fuzz: setup  ## made-up input for our parsers and damaged sound for the decoders: FUZZ_SECONDS=300 make fuzz
 	PYTHONPATH=tests $(BIN)/python tests/fuzz.py
 
-seeds: setup  ## what takes minutes: bytes of two processes, other threads and processors, twenty seeds, two runs at once
-	MINUTES=1 $(BIN)/pytest tests/test_determinism.py tests/test_faults.py
+seeds: setup  ## the rest, of minutes each: bytes of two processes, other threads and processors, twenty seeds, interrupts
+	$(BIN)/pytest -m minutes tests
 
 sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
 	$(BIN)/python tools/sync.py pairs

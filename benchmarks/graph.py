@@ -5,6 +5,7 @@ Each works in a copy of the checkout with runs of its own, so that the checkout'
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -126,10 +127,32 @@ def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
     return work
 
 
-def rerun(stories: list[str], changed: str, parameter: str, value: object) -> Work:
+def _report_again() -> dict[str, float]:
+    """Wall seconds of the checkout's report run with nothing to be done, and its pages; empty unless it is complete.
+
+    A dry run asks first, so that no report is computed here.
+    """
+    own = {name: value for name, value in os.environ.items() if name != "ARTIFACTS_DIR"}  # the checkout's artifacts
+    command, idle = [sys.executable, "tools/run.py", "report", "results"], "Nothing to be done"
+
+    def said(*more: str) -> str:
+        return subprocess.run([*command, *more], cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True).stdout
+
+    pages = len(list((ROOT / "artifacts/report/pages").glob("*.ipynb")))
+    if not pages or idle not in said("--dry-run"):
+        return {}
+    start = time.perf_counter()
+    if idle not in said():
+        raise RuntimeError("the report run had nothing to be done, and then did something")
+    return {"report_s": time.perf_counter() - start, "report_pages": float(pages)}
+
+
+def rerun(stories: list[str], changed: str, parameter: str, value: object, report: bool) -> Work:
     """A run of these stories cold, again with nothing changed, and with one parameter of one story changed.
 
-    Facts: wall seconds of each, and how many pages the change made again.
+    report: the checkout's report run too, where it is complete. Facts: wall seconds of each, and how many pages the
+    change made again.
     """
 
     def work() -> tuple[float, dict[str, float]]:
@@ -144,7 +167,8 @@ def rerun(stories: list[str], changed: str, parameter: str, value: object) -> Wo
         again = [name for name, page in pages.items() if page.stat().st_mtime_ns != before[name]]
         shutil.rmtree(copy)
         return len(stories), {"cold_s": cold, "warm_s": warm, "changed_s": after_change, "pages": len(pages),
-                              "made_again": len(again), "only_what_depends": float(again == [changed])}
+                              "made_again": len(again), "only_what_depends": float(again == [changed]),
+                              **(_report_again() if report else {})}
 
     return work
 
@@ -161,20 +185,40 @@ def planned(jobs: int) -> Work:
     return work
 
 
+def _scale(jobs: int, *more: str) -> tuple[bool, str]:
+    """scale.smk with so many jobs, two at a time, and one that gathers them: whether it did, and what was said."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_name("scale.smk")),
+                   "--directory", folder, "--config", f"shards={jobs}", "--cores", "2", *more]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stdout[-3000:])
+        return (Path(folder) / "gathered.done").exists(), done.stdout
+
+
 def started(jobs: int) -> Work:
     """Snakemake runs so many jobs that do nothing, two at a time, and one that gathers them."""
 
     def work() -> tuple[float, dict[str, float]]:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_name("scale.smk")),
-                       "--directory", folder, "--config", f"shards={jobs}", "--cores", "2", "--quiet", "all"]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            if done.returncode or not (Path(folder) / "gathered.done").exists():
-                raise RuntimeError(done.stdout[-3000:])
+        gathered, told = _scale(jobs, "--quiet", "all")
+        if not gathered:
+            raise RuntimeError(told[-3000:])
+        return jobs, {}
+
+    return work
+
+
+def shape(jobs: int) -> Work:
+    """A dry run of scale.smk: what Snakemake itself needs to plan so many jobs that depend on nothing."""
+
+    def work() -> tuple[float, dict[str, float]]:
+        told = _scale(jobs, "--dry-run", "--quiet", "rules")[1]
+        if not re.search(rf"^shard\s+{jobs}$", told, re.M):
+            raise RuntimeError(told[-3000:])
         return jobs, {}
 
     return work
 
 
 CONTENDERS = {"grid_ours": grid_ours, "grid_defaults": grid_defaults, "rerun": rerun, "planned": planned,
-              "started": started}
+              "shape": shape, "started": started}

@@ -185,8 +185,8 @@ def growth(clips: int, workers: int) -> Work:
     def work() -> tuple[float, dict[str, float]]:
         chosen = ClipConfig(corpus="speech", split="all", seed=next(seeds))
         made = render(RenderConfig(clips=chosen, clips_per_effect=clips), workers=workers)
-        card = artifacts.read_card(made.folder)
-        return clips, {"bytes": float(sum(card["files"].values()))}
+        return clips, {"bytes": float(sum((made.folder / name).stat().st_size
+                                          for name in artifacts.read_card(made.folder)["files"]))}
 
     return work
 

@@ -45,17 +45,20 @@ story.source(objective.report_loss)
 # encoder's answer. Read as a Gaussian VAE with pixel noise of a fixed variance $\sigma^2$,
 #
 # ```{math}
+# :label: gaussian-elbo
 # -\mathrm{ELBO} = \frac{\mathbb E_q\lVert x - \hat x\rVert^2}{2\sigma^2} + \mathrm{KL} + \frac N2 \ln(2\pi\sigma^2).
 # ```
 #
-# The last term does not depend on the net. Times $2\sigma^2/N$, the others are $\mathrm{MSE} + (2\sigma^2/N)\,\mathrm{KL}$: the report's loss, with
+# The last term of {eq}`gaussian-elbo` does not depend on the net. Times $2\sigma^2/N$, the others are
+# $\mathrm{MSE} + (2\sigma^2/N)\,\mathrm{KL}$: the report's loss, with
 #
 # ```{math}
 # :label: implied-variance
 # \beta = \frac{2\sigma^2}{N}, \qquad\text{that is}\qquad \sigma^2 = \frac{\beta N}{2}.
 # ```
 #
-# Neither term is wrong. Dividing one by $N$ and not the other assumes a noise, and at `beta = 1` an absurd one.
+# Neither term is wrong. Dividing one by $N$ and not the other assumes a noise, and at `beta = 1` an absurd one. (For a single $z$ the same
+# stands in {eq}`neg-elbo`, where [the page on the loss](05_the_loss_question) checks each step by numbers.)
 #
 # ## What we expect, before any training
 #
@@ -93,7 +96,7 @@ story.record("mnist.beta1.edges_out", parameters.beta / edge)
 
 # %% [markdown]
 # The first eigenvalue is {glue:text}`mnist.lambda1:.2f`, so the edge is at $\beta_1 =$ {glue:text}`mnist.edge_predicted:.4f`.
-# The weight on this page lies {glue:text}`mnist.beta1.edges_out:.0f` edges out: it assumes noise of variance
+# The weight on this page lies {glue:text}`mnist.beta1.edges_out:.0f` edges out: by {eq}`implied-variance` it assumes noise of variance
 # {glue:text}`mnist.beta1.sigma2:.0f` on pixels between 0 and 1. We expect complete {term}`collapse` at this weight, none at `beta = 0`, and none with the
 # {term}`calibrated objective` {cite:p}`rybkin2021simple`. It is the same loss with $\beta = 2\sigma^2/N$, where $\sigma^2$ is the batch's own error;
 # `detach` keeps the net from lowering the weight instead of the error:
@@ -197,7 +200,7 @@ print("asserted: collapse where it was predicted; none at beta = 0; none when si
 #
 # ```{admonition} A solution
 # :class: dropdown
-# The KL. Linear theory predicts one unit, 0.14 nats, and an error only 4 % below the mean image's. A short training reaches less, and may
+# The KL. Linear theory predicts one unit, about 0.15 nats, and an error only 4 % below the mean image's. A short training reaches less, and may
 # spread it over several units: so close to the edge, learning is slow. [](06_beta_ablation) follows the whole curve.
 # ```
 #

@@ -70,7 +70,7 @@ for split, names in voices.items():
 # %% [markdown]
 # ## What we expect
 #
-# As on the [page before](03_mnist_sanity_check), PCA of the training set gives the edge $\beta_1 = 2\lambda_1/N$, the mean spectrogram gives the
+# As on the [page before](03_mnist_sanity_check), PCA of the training set gives the edge {eq}`edge`, $\beta_1 = 2\lambda_1/N$, the mean spectrogram gives the
 # error of knowing nothing, and PCA with as many components as latent units gives the best linear code.
 
 # %%

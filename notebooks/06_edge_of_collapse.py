@@ -59,7 +59,7 @@ for corpus in parameters.corpora:
 # takes the living net with the largest beta, trains it at a new beta, in rounds, until its code holds less than {glue:text}`edge.empty_nats` nats or has stopped
 # changing (by a tenth in a round), at most eight rounds. KL is that of the training set: the edge is a statement about the loss that is minimised.
 
-# %%
+# %% tags=["hide-input"]
 def trained(corpus: str, seed: int, beta: float, start: training.Run | None = None) -> training.Run:
     """A net trained at this beta, from new weights or from those of a finished run, and measured."""
     epochs = parameters.epochs if corpus == "digits" else parameters.sound_epochs
@@ -167,7 +167,7 @@ for corpus in parameters.corpora if len(swept) else ():
     story.record(f"onset.{story.slug(corpus)}.kl_first", way["up"].iloc[0])
 
 # %% [markdown]
-# **What we see.** A kink, rounded off. Close to the edge, from 0.85 of it on, the KL falls by at most {glue:text}`onset.digits.largest_step:.2f`,
+# **What we see.** A kink, rounded off. The walk was made with one seed, so its numbers come without a spread. Close to the edge, from 0.85 of it on, the KL falls by at most {glue:text}`onset.digits.largest_step:.2f`,
 # {glue:text}`onset.speech.largest_step:.2f` and {glue:text}`onset.music.largest_step:.2f` nats from one beta to the next (digits, speech, music), out of
 # {glue:text}`onset.digits.kl_first:.2f`, {glue:text}`onset.speech.kl_first:.2f` and {glue:text}`onset.music.kl_first:.2f` nats at the start of the walk. Up and down differ by at most
 # {glue:text}`onset.digits.largest_gap:.2f`, {glue:text}`onset.speech.largest_gap:.2f` and {glue:text}`onset.music.largest_gap:.2f` nats. Near the edge slow growth delays units on the way down; where the branches are still
@@ -185,7 +185,7 @@ print(f"asserted: every edge within 15 % of 2 lambda_1 / N, on {', '.join(parame
 
 # %% [markdown]
 # ```{admonition} Exercise
-# The linear VAE's KL passes 0.05 nats at 0.905 edges. Derive this from the formula of [the page on the loss](05_the_loss_question), with one unit alive.
+# The linear VAE's KL passes 0.05 nats at 0.905 edges. Derive this from {eq}`water`, on [the page on the loss](05_the_loss_question), with one unit alive.
 # ```
 #
 # ```{admonition} A solution

@@ -122,7 +122,7 @@ table.rename(columns=titles).style.format(precision=3, na_rep="-").set_uuid("num
 #
 # ## What the eye misses: the map is a map of voices, too
 
-# %% mystnb={"figure": {"name": "fig-umap-voices", "caption": "The last map of each row again, coloured by person or song, with the 5-NN accuracy of that colouring; same seed. The axes of a map have no unit."}, "image": {"alt": "One scatter plot for each corpus, each point in the colour of its voice or song; many voices and songs lie in patches of their own."}}
+# %% mystnb={"figure": {"name": "fig-umap-voices", "caption": "The last map of each row again, coloured by person or song, with the 5-NN accuracy of that colouring under each map; same seed. So many hues cannot be told apart by everyone: it is the number that says how much voices and songs lie together. The axes of a map have no unit."}, "image": {"alt": "One scatter plot for each corpus, each point in the colour of its voice or song; many voices and songs lie in patches of their own."}}
 figure, axes = plt.subplots(1, shape[0], figsize=(3.6 * shape[0], 3.4), squeeze=False)
 for ax, (corpus, name) in zip(axes.flat, names.items(), strict=True):
     points = panels[corpus, high][0]
@@ -146,7 +146,7 @@ plt.show()
 # samples are to blame, the lines of {numref}`fig-umap-experiments` rise; if effects are, they lie apart. (More clips overlap more,
 # which lifts 5-NN but not unheard.) We expect both, and UMAP's settings to change the picture more than the numbers.
 
-# %% mystnb={"figure": {"name": "fig-umap-experiments", "caption": "Above: skill (0: guessing, 1: no mistake) over the clips of each effect, a line for each number of effects, which come in the report's order; rings: the panels of Table 1, which change both at once. Below: share of right answers on maps of the most effects over UMAP's settings, one colour scale."}, "image": {"alt": "Four columns: 5-NN and 5-NN, unheard, on each corpus. Above, line plots of skill over clips of each effect, logarithmic: the lines of two, three, four and five effects lie one below the other; where clips are few they rise. Below, heat maps with a number in every cell: within each the numbers differ little, between them more."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-umap-experiments", "caption": "Above: skill (0: guessing, 1: no mistake) over the clips of each effect, a line for each number of effects, which come in the report's order; rings: the panels of Table 1, which change both at once. Below: share of right answers on maps of the most effects over UMAP's settings, one colour scale."}, "image": {"alt": "Four columns: 5-NN and 5-NN, unheard, on each corpus. Above, line plots of skill over clips of each effect, logarithmic: the lines of two, three, four and five effects lie one below the other; where clips are few they rise. Below, heat maps with a number in every cell: within each the numbers differ little, between them more."}}
 cells = list(product(parameters.corpora, parameters.effects, parameters.grid_clips))
 knobs = list(product(parameters.corpora, parameters.sweep_neighbors, parameters.sweep_min_dists))
 shares = {cell: panel(*cell)[1] for cell in story.progress(cells, len(cells), "clips")}

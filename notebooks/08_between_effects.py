@@ -3,8 +3,8 @@
 #
 # ```{admonition} This page
 # :class: tip
-# **In**: the model of the [page before](08_latent_space), which draws a wet picture from a dry one and a code $z$ of the effect. **Out**: effects between
-# effects, and one clip's effect on another clip, as pictures and as sound. **Time**: half a minute on one CPU core when the page before was run, else
+# **In**: the model of the [page before](08_latent_space), {eq}`eq-told-picture`, which draws a wet picture from a dry one and a code $z$ of the effect. **Out**: effects between
+# effects, one clip's effect on another clip, and the way from clip to clip under one effect, as pictures and as sound. **Time**: half a minute on one CPU core when the page before was run, else
 # what that takes. **Number to expect**: an effect carried over to an unheard clip leaves about half of the dry clip's error.
 # ```
 #
@@ -45,17 +45,17 @@ model, test = run.fitted.model(), found["test"]
 # One unheard dry clip under delay and under overdrive gives two codes. We expect that the picture of the midway code lies between those of the ends, and
 # that the way there is gradual.
 
-# %% mystnb={"figure": {"name": "fig-between", "caption": "From delay to overdrive on one unheard clip: the effects themselves at the ends, and between them the decoder's picture at five points of the straight line between the two codes. One colour scale, standardised dB."}, "image": {"alt": "Seven spectrograms. From left to right the tails in the pauses fade and the high bands become brighter."}}
+# %%
 clip = test.parts[0].dry(1)  # (sample,), by someone never heard in training
-ends = [effects.at("delay", clip, rate, delay_ms=0.7, feedback=0.6, mix=0.8),
-        effects.at("overdrive", clip, rate, drive_db=0.7, muffle_hz=0.8)]
+DELAY = dict(delay_ms=0.7, feedback=0.6, mix=0.8)  # positions in the ranges of the controls
+ends = [effects.at("delay", clip, rate, **DELAY), effects.at("overdrive", clip, rate, drive_db=0.7, muffle_hz=0.8)]
 x_clip, x_ends = test.picture(clip), [test.picture(audio) for audio in ends]
 weights = torch.linspace(0, 1, 5)[:, None]
 with torch.inference_mode():
     first, last = (model.encode(torch.cat([x, x_clip], 2))[0] for x in x_ends)
     between = model.decode((1 - weights) * first + weights * last, x_clip.expand(5, -1, -1, -1))
 
-
+# %% mystnb={"figure": {"name": "fig-between", "caption": "From delay to overdrive on one unheard clip: the effects themselves at the ends, and between them the decoder's picture at five points of the straight line between the two codes. One colour scale, standardised dB."}, "image": {"alt": "Seven spectrograms. From left to right the tails in the pauses fade and the high bands become brighter."}}
 def error(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
     """Mean squared error of each clip, (clip,)."""
     return (a - b).square().flatten(1).mean(1).numpy()
@@ -134,9 +134,57 @@ plt.show()
 # {glue:text}`between.carried.overdrive.moved:.3f` and multiband from {glue:text}`between.carried.multiband.dry:.3f` to {glue:text}`between.carried.multiband.moved:.3f`. The flanger is not carried over
 # ({glue:text}`between.carried.flanger.dry:.3f` and {glue:text}`between.carried.flanger.moved:.3f`): its comb is finer than a band.
 #
+# ## Between two clips
+#
+# One effect, at one setting, and two clips. The decoder of {eq}`eq-told-picture` hears from the dry picture what is said, not from $z$: with the first clip's dry picture kept, the way
+# from code to code shows that clip under that effect at every step. So both have to go. $z$ goes on the straight line between the codes of the two clips, and the dry picture is that of a
+# cross-fade, which we mix as sound and level: this half of the way is not the model's. It gives a truth for every step, the effect itself on the cross-fade. We expect that the effect
+# holds all the way.
+
+# %%
+groups = test.parts[0].table["group"]
+other = test.parts[0].dry(int(np.flatnonzero(groups != groups[1])[0]))  # another person's
+mixes = [clips.level((1 - w) * clip + w * other, rate, -23) for w in weights[:, 0].tolist()]
+x_mixes = torch.cat([test.picture(mix) for mix in mixes])
+itself = torch.cat([test.picture(effects.at("delay", mix, rate, **DELAY)) for mix in mixes])
+with torch.inference_mode():
+    second = model.encode(torch.cat([itself[[4]], x_mixes[[4]]], 2))[0]
+    across = model.decode((1 - weights) * first + weights * second, x_mixes)
+    kept = model.decode(torch.cat([first, second]), x_clip.expand(2, -1, -1, -1))
+undone, done = error(x_mixes, itself), error(across, itself)
+
+# %% mystnb={"figure": {"name": "fig-across", "caption": "From one unheard clip to another, both under one delay. Above: the decoder's picture, of five points of the straight line between the two codes and of the cross-fade's dry picture; MSE: mean squared error to the picture below. Below: the delay itself on the cross-fade. One colour scale, standardised dB."}, "image": {"alt": "Two rows of five spectrograms that look alike, the upper ones smoother: single echoes show below only. From left to right the pattern of one voice fades and that of another appears, each with its tail."}}
+figure, axes = plt.subplots(2, 5, figsize=(11, 4.4), sharex=True, sharey=True)
+steps = weights[:, 0].tolist()
+strip(axes[0], {f"{w:.2f}, MSE {mse:.2f}": x for w, mse, x in zip(steps, done, across, strict=True)}, "decoder\n")
+strip(axes[1], {f"{w:.2f}": x for w, x in zip(steps, itself, strict=True)}, "delay itself\n")
+plt.show()
+
+# %% tags=["nbval-ignore-output"]
+story.record("between.clips.codes", (second - first).norm() / (last - first).norm())
+story.record("between.clips.kept", error(kept[[1]], kept[[0]])[0])
+for name, step in {"first": 0, "midway": 2, "second": 4}.items():
+    story.record(f"between.clips.{name}.dry", undone[step])
+    story.record(f"between.clips.{name}.drawn", done[step])
+WAY = {
+    "Delay: the first clip": "The first voice alone, with a blurred tail.",
+    "Delay: a quarter of the way": "The same voice, another one softly behind it; the tail is there.",
+    "Delay: midway": "Two voices at once, with one tail.",
+    "Delay: three quarters of the way": "The second voice, the first one softly behind it; the tail is there.",
+    "Delay: the second clip": "The second voice alone, with a blurred tail.",
+}
+way = [test.heard(picture, mix) for picture, mix in zip(across, mixes, strict=True)]
+players.players([players.player(audio, rate, *words) for audio, words in zip(way, WAY.items(), strict=True)], 3)
+
+# %% [markdown]
+# **What we see.** The two clips' codes lie {glue:text}`between.clips.codes:.2f` of the way apart that lies between delay and overdrive on one clip. With the first dry picture kept, the other code changes the decoder's picture
+# by {glue:text}`between.clips.kept:.3f`; between delay and overdrive it was {glue:text}`between.ends:.3f`. On the way the decoder's error is {glue:text}`between.clips.first.drawn:.3f` at the first clip,
+# {glue:text}`between.clips.midway.drawn:.3f` midway and {glue:text}`between.clips.second.drawn:.3f` at the second, where the dry cross-fade itself has {glue:text}`between.clips.first.dry:.3f`,
+# {glue:text}`between.clips.midway.dry:.3f` and {glue:text}`between.clips.second.dry:.3f`.
+#
 # ## As sound
 #
-# A picture has no phase. All sounds from pictures have that of the dry clip, which an echo does not have, and 48 bands are coarse: the second
+# A picture has no phase. All sounds from pictures have that of the dry clip, above of the cross-fade, which an echo does not have, and 48 bands are coarse: the second
 # player says what this alone costs. All are set to -23 LUFS.
 
 # %% tags=["nbval-ignore-output"]
@@ -163,7 +211,9 @@ for effect in ("delay", "overdrive", "multiband", "ambience", "mean"):
     assert after < 0.9 * before, f"{effect}: the effect is not carried over"
 trained, tested = (set(found[split].table["group"]) for split in ("train", "test"))
 assert not trained & tested, "a person or song is in training and test"
-assert all(abs(clips.loudness(audio, rate) + 23) < 0.1 for audio, _ in sounds.values()), "one is louder than another"
+assert (done < undone).all(), "on the way from clip to clip the effect is lost"
+heard = [*way, *(audio for audio, _ in sounds.values())]
+assert all(abs(clips.loudness(audio, rate) + 23) < 0.1 for audio in heard), "one is louder than another"
 print("asserted: midway lies between its ends, and an effect is carried over to clips never heard")
 
 # %% [markdown]

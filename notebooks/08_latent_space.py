@@ -9,9 +9,9 @@
 # ```
 #
 # A VAE of spectrograms spends its latents on what varies most: the voice, the words, the notes. To leave $z$ with the effect, we tell the decoder all the rest, the picture of the
-# dry clip. This is a conditional VAE {cite:p}`sohn2015learning`:
+# dry clip. This is a conditional VAE {cite:p}`sohn2015learning`, {eq}`eq-told` with pictures for prints:
 #
-# $$ z \sim \mathcal N(0, I), \qquad p(\text{wet} \mid z, \text{dry}) = \mathcal N\big(\text{dry} + f_\theta(\text{dry}, z),\ \sigma^2 I\big) $$
+# $$ z \sim \mathcal N(0, I), \qquad p(\text{wet} \mid z, \text{dry}) = \mathcal N\big(\text{dry} + f_\theta(\text{dry}, z),\ \sigma^2 I\big) $$ (eq-told-picture)
 #
 # What the dry clip tells is free, and every nat in $z$ costs. So $z$ has no reason to hold a word. No label of an effect is used.
 
@@ -47,7 +47,7 @@ parameters = story.begin("08_latent_space", globals())
 #
 # An example is a pair: the wet {term}`log-mel spectrogram` above the dry one, 48 bands by 48 frames each. The encoder hears the wet picture and how it differs from the dry one, and keeps
 # the mean and the deviation of its features over time. In the decoder $z$ scales and shifts the channels of a convolutional net {cite:p}`perez2018film`, the same in every frame:
-# it can tell *what* is done and hardly *when*. The last layer starts at zero, so the untrained net returns the dry clip.
+# it can tell *what* is done and hardly *when*. The last layer, of $f_\theta$ in {eq}`eq-told-picture`, starts at zero, so the untrained net returns the dry clip.
 
 # %%
 found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
@@ -149,7 +149,7 @@ plt.show()
 #
 # One unheard clip, one control from its lowest to its highest value, the others in the middle. We expect a smooth path, one for each control, that does not come back.
 
-# %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-latent-paths", "caption": "Four controls swept through their range on one unheard clip, in the plane of the first two principal components of mu. Faint: unheard clips by effect. A path starts at the small and ends at the large marker; the cross is the dry clip itself. Outermost points are cut off."}, "image": {"alt": "Two scatter plots with faint clouds of effects. In each, two lines with nine markers of growing size, one for each control, run in different directions."}}
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-latent-paths", "caption": "Four controls swept through their range on one unheard clip, in the plane of the first two principal components of mu. Faint: unheard clips by effect. A path starts at the small and ends at the large marker; the cross is the dry clip itself. Outermost points are cut off."}, "image": {"alt": "Two scatter plots with faint clouds of effects. In each, two lines with nine markers of growing size, one for each control, run in different directions."}}
 clip = test.parts[0].dry(1)  # (sample,), by someone never heard in training
 
 

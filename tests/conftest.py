@@ -32,6 +32,14 @@ def offline(tmp_path: Path) -> Iterator[dict[str, str]]:
     assert log.read_text() == ""
 
 
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """A training in this process takes denormal numbers for zero from then on; the next test has them again."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None and not os.environ.get("CI"):

@@ -126,23 +126,23 @@ def corpus(spec: str, folder: Path) -> None:
         os.chdir(here)
 
 
-FILES = st.dictionaries(st.sampled_from(["card.json", "../x", "/dev/zero", "a" * 300, ""]) | st.text(max_size=9),
+FILES = st.dictionaries(st.sampled_from(["card.json", "../x", "a" * 300, ""]) | st.text(max_size=9),
                         st.integers() | LITERALS)
 DEEP = st.integers(1, 3000).map(
-    lambda depth: '{"format": 1, "files": {"card.json": ' + "[" * depth + "]" * depth + "}}")
-CARDS = st.fixed_dictionaries({"format": st.just(1) | LITERALS, "files": FILES | LITERALS}).map(json.dumps) | DEEP | (
-    LITERALS.map(json.dumps)) | st.text(max_size=60)
+    lambda depth: f'{{"format": {artifacts.FORMAT}, "files": {{"card.json": {"[" * depth + "]" * depth}}}}}')
+FIELDS = st.fixed_dictionaries({"files": FILES | LITERALS}, optional={"format": LITERALS, "x": LITERALS})
+CARDS = FIELDS.map(hostile.signed) | FIELDS.map(json.dumps) | DEEP | LITERALS.map(json.dumps) | st.text(max_size=60)
 
 
 def card(text: str, folder: Path) -> None:
-    """Made-up text is no card: none has its own checksum. It is refused by its folder."""
+    """A made-up card is refused by its folder, unless it has its own checksum and tells of no file."""
     (folder / "card.json").write_text(text, encoding="utf-8", errors="surrogatepass")
     try:
-        artifacts.read_card(folder)
+        found = artifacts.read_card(folder)
     except BadInput as error:
         assert str(folder) in str(error)
     else:
-        raise AssertionError("taken for a card")
+        assert found["format"] == artifacts.FORMAT and found["files"] == {}, "taken for a card"
 
 
 SOUND = hostile.wav(b"\1\0" * 2400)
@@ -181,6 +181,10 @@ PROPERTIES: dict[str, tuple[st.SearchStrategy, Callable]] = {
 }
 
 
+def late(*_: object) -> None:
+    raise AssertionError(f"takes more than {SLOW_S} s")
+
+
 def check(name: str, examples: int, derandomise: bool = False) -> None:
     """One property, so many examples; raises what Hypothesis found."""
     strategy, holds = PROPERTIES[name]
@@ -190,7 +194,12 @@ def check(name: str, examples: int, derandomise: bool = False) -> None:
                   phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck))
         @given(strategy)
         def test(value: object) -> None:
-            holds(value, Path(folder))
+            signal.signal(signal.SIGALRM, late)  # a deadline alone looks when it is over
+            signal.alarm(SLOW_S)
+            try:
+                holds(value, Path(folder))
+            finally:
+                signal.alarm(0)
 
         test()
 

@@ -439,10 +439,29 @@ def laughs(item: str = "[*a, *a, *a, *a, *a, *a, *a, *a, *a]") -> bytes:
     return ("\n".join(lines) + "\n" + RUN("*i")).encode()
 
 
-def as_card(text: str) -> Callable[[Path], Path]:
+DIGEST = "0" * 32  # a checksum of nothing that is there
+
+
+def signed(fields: dict) -> str:
+    """A card of these fields and of the format that lib reads, with the right checksum of itself."""
+    from lib import artifacts
+
+    card = {"format": artifacts.FORMAT} | fields
+    return json.dumps(card | {"sum": artifacts._sum(card)})
+
+
+def as_card(content: str | dict) -> Callable[[Path], Path]:
+    """A stage that holds a pipe, a folder and a device, a file above it, and its card: a text, or a signed one."""
+
     def make(folder: Path) -> Path:
-        (folder / "card.json").write_text(text, encoding="utf-8")
-        return folder
+        stage = folder / "stage"
+        (stage / "inner").mkdir(parents=True)
+        (folder / "above").write_bytes(b"x")
+        os.mkfifo(stage / "pipe")
+        zeros(stage / "zeros")
+        text = signed(content) if isinstance(content, dict) else content
+        (stage / "card.json").write_text(text, encoding="utf-8")
+        return stage
 
     return make
 
@@ -640,20 +659,24 @@ CASES = {
         ("speech:../../etc", "takes nothing after a colon"),
         ("__class__:x", "is not known"),
     )},
-    **{f"card: {what}": Case(as_card(text), card, rf"card\.json: |{said}") for what, text, said in (
-        ("nested 100,000 times", "[" * 10**5, "-"),
-        ("nested in files", '{"format": 1, "files": ' + '{"a":' * 10**5, "-"),
-        ("a list", "[]", "-"),
-        ("no files", '{"format": 1}', "-"),
-        ("files as a list", '{"format": 1, "files": ["a", "b"]}', "-"),
-        ("files as a number", '{"format": 1, "files": 1e999}', "-"),
-        ("a size as text", '{"format": 1, "files": {"card.json": "many"}}', "-"),
-        ("a size that is no number", '{"format": 1, "files": {"card.json": NaN}}', "-"),
-        ("a name of 5,000 letters", '{"format": 1, "files": {"' + "a" * 5000 + '": 1}}', "aaaa: missing"),
-        ("a name with a zero byte", '{"format": 1, "files": {"a\\u0000b": 1}}', "b: missing"),
-        ("a name with half a character", '{"format": 1, "files": {"\\ud800": 1}}', ": missing"),
-        ("a device as a file", '{"format": 1, "files": {"../../../../../../../../dev/zero": 0}}', "zero: missing"),
-        ("a number of 5,000 digits", '{"format": ' + "1" * 5000 + "}", "-"),
+    **{f"card: {what}": Case(as_card(content), card, said) for what, content, said in (
+        ("nested 100,000 times", "[" * 10**5, r"card\.json: missing or not readable"),
+        ("nested in files", '{"format": 2, "files": ' + '{"a":' * 10**5, r"card\.json: missing or not readable"),
+        ("a number of 5,000 digits", '{"format": ' + "1" * 5000 + "}", r"card\.json: missing or not readable"),
+        ("a list", "[]", r"card\.json: written in card format None"),
+        ("no files", {}, r"card\.json: written in card format None"),
+        ("files as a list", {"files": ["a", "b"]}, r"card\.json: written in card format None"),
+        ("files as a number", {"files": float("inf")}, r"card\.json: written in card format None"),
+        ("another format", {"format": 1, "files": {}}, r"card\.json: written in card format 1"),
+        ("a format as text", {"format": "2", "files": {}}, r"card\.json: written in card format 2"),
+        ("no checksum", '{"format": 2, "files": {}}', r"card\.json: damaged, its checksum is another"),
+        ("a list as its checksum", '{"format": 2, "files": {}, "sum": []}', r"card\.json: damaged, its checksum is an"),
+        *((f"{what} as a checksum", {"files": {"card.json": value}}, r"card\.json: damaged, its checksum is not that")
+          for what, value in (("text", "many"), ("NaN", float("nan")), ("a list of lists", [[[]]] * 99))),
+        *((f"a name of {what}", {"files": {name: DIGEST}}, f"{said}: (missing or not readable|not a file of this)")
+          for what, name, said in (("5,000 letters", "a" * 5000, "aaaa"), ("a zero byte", "a\0b", "a\0b"),
+                                   ("half a character", "\ud800", "/\ud800"), ("nothing", "", ""),
+                                   ("a folder", "inner", "inner"), ("a file that is missing", "x", "/x"))),
     )},
     **{f"checkpoint: {what}": Case(file(body, "model.pt"), weights, r"model\.pt: not a readable checkpoint")
        for what, body in (

@@ -1,4 +1,7 @@
-"""The calculator on the page (book/_static/calculator.js), in a real browser from a file, against lib/theory.py."""
+"""The calculator on the page (book/_static/calculator.js), in a real browser from a file.
+
+Its numbers are held against lib/theory.py, against `lib.predict` on the data themselves, and against results.json.
+"""
 
 import base64
 import json
@@ -8,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pages
+import pandas as pd
 import pytest
 from playwright.sync_api import Locator, Page
 
-from lib import ROOT, corpora, theory
+from lib import ROOT, corpora, predict, theory
 
 pytestmark = pytest.mark.usefixtures("browser")  # conftest.py; without chromium nothing here is tested
 STATIC, CHAPTERS = ROOT / "book/_static", ROOT / "book/chapters"
@@ -166,6 +170,60 @@ def test_every_number_is_the_one_that_python_predicts(reduction: str, payload: d
                 check(calculator, data, reduction, float(weight), latents)
 
 
+def click(control: Locator, share: float) -> None:
+    """With the mouse, so far along a range; the middle of its handle stays half a handle away from both ends."""
+    control.scroll_into_view_if_needed()
+    width, height = (control.bounding_box()[side] for side in ("width", "height"))
+    handle = 16  # Chromium's, pixels
+    control.click(position={"x": handle / 2 + share * (width - handle), "y": height / 2})
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_the_mouse_chooses_everything(reduction: str, payload: dict, minimal: Path, visit) -> None:
+    """What a click on the range and a chosen option show is what Python predicts there."""
+    calculator = first(visit(minimal))
+    slider = field(calculator, "slider")
+    for data in payload["datasets"][:2]:
+        field(calculator, "dataset").select_option(data["key"])
+        field(calculator, "reduction").select_option(reduction)
+        field(calculator, "picture").select_option("1")
+        assert field(calculator, "picture").input_value() == "1"
+        for share in (0.2, 0.9, 0.55):
+            low, high = (float(slider.get_attribute(end)) for end in ("min", "max"))
+            click(slider, share)
+            weight = float(field(calculator, "beta").input_value())
+            pixel = (high - low) / slider.bounding_box()["width"]
+            assert np.log10(weight) == pytest.approx(low + share * (high - low), abs=0.02 + 2 * pixel)
+            check(calculator, data, reduction, weight, 16)
+
+
+def check_lib_predict(calculator: Locator, told: dict) -> None:
+    """The calculator shows what `lib.predict` answered about the data themselves."""
+    found = {name: float(value) for name, value in outputs(calculator).items()}
+    wanted = {name: told[name] for name in ("sigma2", "active", "kl_nats", "mse_sampled", "mse_mu", "edge")}
+    assert found == pytest.approx(wanted | {"calibrated_beta": told["calibrated"]}, rel=1e-5, abs=1e-9)
+    assert told["collapse"] == field(calculator, "verdict").inner_text().startswith("Collapses completely")
+
+
+def digits_of(data: dict, folder: Path) -> str:
+    """The digits that a calculator is about, as a user would keep them for `lib.predict`: a .npy file of uint8."""
+    np.save(folder / "digits.npy", corpora.digits("train")[0][: data["examples"]])
+    return str(folder / "digits.npy")
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_every_number_is_the_one_of_lib_predict(
+    reduction: str, payload: dict, minimal: Path, visit, tmp_path: Path,
+) -> None:
+    calculator, name = first(visit(minimal)), digits_of(payload["datasets"][0], tmp_path)
+    field(calculator, "reduction").select_option(reduction)
+    for relative, latents in ((1.5, 16), (0.3, 16), (0.02, 40)):
+        weight = float(f"{relative * expected(payload['datasets'][0], reduction, 1.0, latents)['edge']:.3g}")
+        write(calculator, "beta", weight)
+        write(calculator, "latents", latents)
+        check_lib_predict(calculator, predict.predict_data(name, latents, weight, reduction))
+
+
 def test_two_calculators_work_beside_a_broken_one(payload: dict, minimal: Path, visit) -> None:
     calculators = visit(minimal).locator(".collapse-calculator")
     assert calculators.nth(1).inner_text().startswith("This calculator cannot be shown: ")
@@ -302,6 +360,63 @@ def test_the_calculator_of_the_published_book(chapter: str, published: Path, vis
     page.set_viewport_size({"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert calculators.evaluate_all("all => all.every(div => div.scrollWidth <= div.clientWidth)")
+
+
+def test_the_published_calculator_says_what_lib_predict_says(
+    published: Path, visit, tmp_path: Path, capsys: pytest.CaptureFixture,
+) -> None:
+    """The page's digits through the command, and the page, used with the mouse, about them."""
+    calculator = first(visit(published / "chapters/05_the_loss_question.html"))
+    (payload,) = carried("05_the_loss_question")
+    data = next(data for data in payload["datasets"] if data["key"] == "digits")
+    field(calculator, "dataset").select_option("digits")
+    field(calculator, "reduction").select_option("mean-sum")
+    slider, latents, name = field(calculator, "slider"), payload["defaults"]["latents"], digits_of(data, tmp_path)
+    alive = []
+    for share in (0.9, 0.45):  # the edge lies near 5/9
+        click(slider, share)
+        weight = field(calculator, "beta").input_value()
+        predict.main([name, "--latents", str(latents), "--beta", weight, "--json"])
+        told = json.loads(capsys.readouterr().out)
+        check_lib_predict(calculator, told)
+        alive.append(told["active"])
+    assert alive[0] == 0 < alive[1]
+
+
+def same_examples(corpus: str, *chapters: str) -> bool:
+    """Whether the published runs of these stories trained on the same examples."""
+    name = "train_images" if corpus == "digits" else "train_clips"
+    return len({pages.parameters(pages.read(CHAPTERS / f"{chapter}.ipynb"))[name] for chapter in chapters}) == 1
+
+
+def test_the_published_calculator_agrees_with_the_numbers_of_the_run(published: Path, visit) -> None:
+    """With those of its own story; and its edges with the ones that story 06 computed, on what may be other examples.
+
+    What is equal for equal examples is a sampling error apart for others: 15 % is above it, and far below a mistake.
+    """
+    numbers = json.loads((ROOT / "book/results.json").read_text(encoding="utf-8"))
+    calculator = first(visit(published / "chapters/05_the_loss_question.html"))
+    (payload,) = carried("05_the_loss_question")
+    for data in payload["datasets"]:
+        corpus = data["key"]
+        field(calculator, "dataset").select_option(corpus)
+        field(calculator, "reduction").select_option("mean-sum")
+        write(calculator, "latents", payload["defaults"]["latents"])
+        click(field(calculator, "slider"), 1.0)
+        told = {name: float(value) for name, value in outputs(calculator).items()}
+        same = same_examples(corpus, "05_the_loss_question", "06_edge_of_collapse")
+        wanted = {"edge": numbers[f"theory.{corpus}.edge_predicted"]}
+        assert {"edge": told["edge"]} == pytest.approx(wanted, rel=1e-9 if same else 0.15), corpus
+        if corpus == "digits":  # collapsed: the error is the whole variance
+            assert told["mse_mu"] == pytest.approx(numbers["loss.digits.total"] / data["n_values"], rel=1e-9)
+    field(calculator, "dataset").select_option("digits")
+    losses = pd.read_csv(ROOT / "data/losses.csv").drop_duplicates(["reduction", "weight", "kl_factor"])
+    assert len(losses) >= 8
+    for loss in losses.itertuples():
+        field(calculator, "reduction").select_option(loss.reduction)
+        write(calculator, "beta", repr(loss.weight * loss.kl_factor))
+        kl = float(outputs(calculator)["kl_nats"])
+        assert kl == pytest.approx(numbers[f"decoder.{loss.key}.kl_predicted"], rel=1e-6, abs=1e-9), loss.key
 
 
 CONTRAST = """control => {

@@ -80,8 +80,8 @@ def test_a_run_that_does_not_exist_is_named() -> None:
     assert done.returncode == 2 and 'did you mean "quick"' in done.stdout
 
 
-def test_papermill_runs_a_story_from_any_directory(tmp_path) -> None:
-    done = run(f"papermill {ROOT}/notebooks/{STORY}.ipynb out.ipynb -p beta 0.1", tmp_path)
+def test_papermill_runs_a_story_from_any_directory_and_without_a_network(tmp_path, offline) -> None:
+    done = run(f"papermill {ROOT}/notebooks/{STORY}.ipynb out.ipynb -p beta 0.1", tmp_path, **offline)
     assert done.returncode == 0, done.stdout[-4000:]
     page = pages.read(tmp_path / "out.ipynb")
     assert pages.parameters(page)["beta"] == 0.1

@@ -671,6 +671,33 @@ def test_the_published_map_has_every_sound_and_stays_light(published: Path, visi
     page.wait_for_function("() => [...document.querySelectorAll('audio')].some(audio => audio.duration > 1.9)")
 
 
+def test_the_mouse_on_the_published_map_shows_and_plays_what_lies_there(published: Path, visit) -> None:
+    """As many points as the run recorded; each tells the effect, voice or song and settings that the run drew."""
+    numbers = json.loads((ROOT / "book/results.json").read_text(encoding="utf-8"))
+    page = visit(published / "chapters/08_explorer.html")
+    points(page).last.wait_for(state="attached")
+    told = json.loads(page.locator(".latent-explorer script").text_content())
+    columns, number = told["columns"], int(numbers["explorer.points"])
+    assert points(page).count() == len(columns["x"]) == number
+    assert count(page).inner_text() == f"{number} of {number} points"
+    at = places(page)
+    apart = np.hypot(*(at[:, None] - at[None]).T) + 1e3 * np.eye(number)
+    alone = np.argsort(-apart.min(1))  # points that no other lies close to
+    by_effect = {columns["effect"][i]: int(i) for i in alone[::-1]}
+    assert by_effect.keys() == told["effects"].keys()
+    for effect, i in by_effect.items():
+        hover(page, i)
+        assert page.locator(".explorer-details").get_attribute("data-point") == str(i)
+        assert page.locator(".explorer-title").inner_text() == told["effects"][effect]["label"]
+        shown = rows(page)
+        assert columns["group"][i] in shown.values() and shown["Split"] == columns["split"][i]
+        for name, value in columns["settings"][i].items():
+            assert shown[name] == measure(value, told["effects"][effect]["parameters"][name]["unit"]), (effect, name)
+    page.mouse.down()
+    page.mouse.up()
+    playing(page, told["sounds"]["wet"].format(i=i))
+
+
 def test_only_a_page_with_a_map_loads_its_library(published: Path, visit) -> None:
     page = visit(published / "intro.html")
     assert page.locator("script[src*='explorer.js']").count() == 1 and page.locator("script[src*='d3']").count() == 0

@@ -106,6 +106,26 @@ def test_umap_panels_share_one_legend_and_hide_no_class() -> None:
     assert axes[0].get_xlabel() == "5-NN 0.5"
 
 
+@pytest.mark.parametrize("order", [["overdrive", "delay", "flanger"], ["flanger", "delay", "overdrive"]])
+def test_a_class_keeps_its_colour_and_marker_in_any_order(order: list[str]) -> None:
+    """Each class at a place of its own: what is drawn there looks as the legend says beside its name."""
+    figure, axes = plt.subplots(1, 1, squeeze=False)
+    places = {"delay": 1.0, "overdrive": 2.0, "flanger": 3.0}
+    labels = np.repeat(order, 10)
+    figures.umap_panel(axes[0, 0], np.array([[places[name]] * 2 for name in labels]), labels)
+    figures.effect_legend(figure, axes)
+    legend, = figure.legends
+    told = {text.get_text(): handle for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)}
+    assert told.keys() == places.keys()
+    for name, place in places.items():
+        drawn = [each for each in axes[0, 0].collections if place in each.get_offsets()[:, 0]]
+        assert drawn
+        for each in drawn:
+            assert set(each.get_offsets()[:, 0]) == {place} and len(each.get_facecolor()) == 1
+            np.testing.assert_allclose(each.get_facecolor(), told[name].get_facecolor())
+            np.testing.assert_allclose(each.get_paths()[0].vertices, told[name].get_paths()[0].vertices)
+
+
 def test_png_is_small_and_looks_the_same() -> None:
     config = SpectrogramConfig()
     noise = np.random.default_rng(0).normal(0, 0.05, (10, 48720)) * np.linspace(0, 1, 48720)

@@ -9,6 +9,7 @@ import ast
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from itertools import product
@@ -96,11 +97,11 @@ def test_damaged_sound_crashes_no_decoder(tmp_path) -> None:
 def test_a_crash_of_a_decoder_is_found_and_its_input_kept(tmp_path, monkeypatch) -> None:
     def crash(body: bytes, suffix: str, folder) -> None:
         (folder / f"x{suffix}").write_bytes(body)
-        os.abort()
+        os.kill(os.getpid(), signal.SIGKILL)  # for which faulthandler writes no trace
 
     monkeypatch.setattr(fuzz, "decode", crash)
     said = fuzz.batch(1, tmp_path)
-    assert "SIGABRT" in said and list(tmp_path.glob("found-1.*"))
+    assert "SIGKILL" in said and list(tmp_path.glob("found-1.*"))
 
 
 def test_the_name_of_a_scattered_job_is_nothing_to_a_shell() -> None:

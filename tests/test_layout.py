@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import jupytext
 import pytest
 import yaml
 
@@ -205,6 +206,62 @@ def test_stories_and_chapters_stay_small() -> None:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 250, path
     for name in tracked("book/chapters/*.ipynb", "notebooks/*.ipynb"):
         assert (ROOT / name).stat().st_size <= 1_000_000, name
+
+
+LONGEST = 25  # lines of code that a reader sees at once
+EQUATION = re.compile(r"^(`{3,})\{math\}[^\n]*\n(.*?)^\1`*$|^\$\$(.*?)\$\$(.*?)$", re.M | re.S)
+
+
+def prose() -> dict[str, str]:
+    """Markdown of the stories, by the names of their pages, and of the book's other pages."""
+    found = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")}
+    for path in (ROOT / "notebooks").glob("*.py"):
+        cells = jupytext.read(path, fmt="py:percent").cells
+        found[path.stem] = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return found
+
+
+def equation_faults(texts: dict[str, str]) -> list[str]:
+    """Displayed equations without a label, labels that stand twice or are not referred to, {eq} without a label."""
+    labels, faults = [], []
+    for page, text in texts.items():
+        for equation in EQUATION.finditer(text):
+            of_fence, behind = re.search(r"^:label: (\S+)$", equation[2] or "", re.M), equation[4] or ""
+            label = of_fence or re.match(r" ?\(([\w-]+)\)", behind)
+            labels += [label[1]] if label else []
+            faults += [] if label else [f"{page}: no label: {equation[0][:80]}"]
+    used = {label for text in texts.values() for label in re.findall(r"\{eq\}`([^`]+)`", text)}
+    faults += [f"twice: {label}" for label in set(labels) if labels.count(label) > 1]
+    return faults + [f"nobody refers to {label}" for label in set(labels) - used] + [
+        f"no equation {label}" for label in used - set(labels)]
+
+
+def test_every_equation_has_a_label_that_is_used_and_every_reference_an_equation() -> None:
+    assert equation_faults(prose()) == []
+
+
+@pytest.mark.parametrize(("text", "fault"), [
+    ("```{math}\nx = 1\n```", "a: no label"), ("$$ x = 1 $$", "a: no label"), ("{eq}`gone`", "no equation gone"),
+    ("```{math}\n:label: b\nx\n```", "nobody refers to b"), ("$$ x $$ (b)", "nobody refers to b"),
+    ("```{math}\n:label: b\nx\n```\n\n$$ y $$ (b)\n\n{eq}`b`", "twice: b"),
+])
+def test_an_equation_without_label_or_reference_is_found(text: str, fault: str) -> None:
+    """MUST BE FOUND."""
+    found, = equation_faults({"a": text, "b": "$$ z $$ (c)\n\n{eq}`c`"})
+    assert found.startswith(fault)
+
+
+def test_long_code_is_folded() -> None:
+    """What is decisive is shown from lib; who wants the rest unfolds it."""
+    for path in sorted((ROOT / "notebooks").glob("*.py")):
+        for cell in jupytext.read(path, fmt="py:percent").cells:
+            if cell.cell_type == "code" and len(cell.source.splitlines()) > LONGEST:
+                assert "hide-input" in cell.metadata.get("tags", []), f"{path.name}: {cell.source[:60]}"
+
+
+def test_the_glossary_is_in_order() -> None:
+    terms = re.findall(r"^(?! |```|#)(\S.*)$", (ROOT / "book/glossary.md").read_text(encoding="utf-8"), re.M)
+    assert len(terms) > 20 and terms == sorted(terms, key=str.casefold)
 
 
 def test_one_notebook_does_not_import_another() -> None:

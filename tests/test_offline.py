@@ -1,4 +1,7 @@
-"""Nothing asks for a network unless a reader asks for a download or a service: imports, commands, a story, the book."""
+"""Nothing asks for a network unless a reader asks for a download or a service: imports, commands, the book.
+
+A story is run so in tests/test_commands.py.
+"""
 
 import os
 import shutil

@@ -33,15 +33,41 @@ def show(page: Page, theme: str, width: int) -> None:
     page.wait_for_timeout(500)
 
 
+# What reaches over an edge of the article's column, or of a frame that hides it, where nobody can scroll to it.
+CUT = """() => {
+  const article = document.querySelector("article.bd-article"), column = article.parentElement.getBoundingClientRect();
+  const around = (one, kinds) => { for (; one !== article; one = one.parentElement)
+    if (kinds.includes(getComputedStyle(one).overflowX)) return one; };
+  const over = (box, frame) => box.right > frame.right + 1 || box.left < frame.left - 1;
+  return [...article.querySelectorAll("*")].filter(one => {
+    const box = one.getBoundingClientRect(), hider = around(one.parentElement, ["hidden", "clip"]);
+    return box.width > 1 && box.height > 1 && one.checkVisibility({ visibilityProperty: true, opacityProperty: true })
+      && !around(one, ["auto", "scroll"]) && !one.closest("mjx-assistive-mml, .visually-hidden")
+      && (over(box, column) || hider?.clientWidth > 1 && over(box, hider.getBoundingClientRect()));
+  }).slice(0, 5).map(one => `${one.tagName} ${(one.textContent.trim() || one.alt || one.className).slice(0, 50)}`); }"""
+
+
 @every_page
-def test_no_barrier_for_anybody_in_both_themes_on_screen_and_phone(name: str, published: Path, visit) -> None:
+def test_no_barrier_for_anybody_in_both_themes_on_every_screen(name: str, published: Path, visit) -> None:
+    """Barriers on a screen and on a phone; what does not fit, also on a tablet and on a wide screen."""
     page = visit(published / f"{name}.html")
     page.evaluate(AXE_SCRIPT)
-    for width in (1280, 360):
-        for theme in ("light", "dark"):
+    for width in (1440, 1280, 768, 360):
+        for theme in ("light", "dark") if width in (1280, 360) else ("light",):
             show(page, theme, width)
-            assert page.evaluate(AXE) == [], (theme, width)
+            assert width not in (1280, 360) or page.evaluate(AXE) == [], (theme, width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+        assert page.evaluate(CUT) == [], f"cut off at {width} px"
+
+
+def test_what_is_cut_off_is_found(visit, tmp_path: Path) -> None:
+    """MUST BE FOUND: what a frame hides, and what hangs over the right edge; what can be scrolled to is not."""
+    wide = '<p style="width:1500px">{}</p>'
+    (tmp_path / "page.html").write_text(
+        '<!doctype html><html lang="en"><title>Cut</title><link rel="icon" href="data:,"><article class="bd-article">'
+        f'<div style="overflow:hidden;width:300px">{wide.format("hidden")}</div>{wide.format("over")}'
+        f'<div style="overflow-x:auto;width:300px">{wide.format("scrolled")}</div><p>fits</p></article>')
+    assert visit(tmp_path / "page.html").evaluate(CUT) == ["P hidden", "P over"]
 
 
 def test_axe_finds_what_the_test_above_is_for(visit, tmp_path: Path) -> None:

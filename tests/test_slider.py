@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pages
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page
@@ -186,6 +187,24 @@ def test_arrow_keys_move_everything_together(payload: dict, minimal: Path, visit
     assert levels[:8] == sorted(levels[:8], reverse=True) and levels[0] > levels[7]  # the water rises
     control(slider).press("PageDown")
     assert int(control(slider).input_value()) < 9
+
+
+def click(slider: Locator, index: int) -> None:
+    """With the mouse on the range, above the mark of that stop."""
+    control(slider).scroll_into_view_if_needed()
+    box, mark = control(slider).bounding_box(), slider.locator(".slider-axis line.tick").nth(index).bounding_box()
+    control(slider).click(position={"x": mark["x"] + mark["width"] / 2 - box["x"], "y": box["height"] / 2})
+
+
+def test_a_click_on_the_range_goes_to_the_stop_whose_mark_lies_there(payload: dict, minimal: Path, visit) -> None:
+    slider, (digits, speech, _) = sliders(visit(minimal)).first, payload["datasets"]
+    for index in (0, 4, 7, 9):
+        click(slider, index)
+        check(slider, digits, index, 40)
+    slider.get_by_label("dry speech", exact=True).click()
+    for index in (1, 3):
+        click(slider, index)
+        check(slider, speech, index, 120)
 
 
 def test_the_data_set_is_switched_and_keeps_the_beta(payload: dict, minimal: Path, visit) -> None:
@@ -414,3 +433,32 @@ def test_the_published_slider_shows_what_the_grid_measured(published: Path, visi
     page.keyboard.press("Home")
     assert page.locator(".collapse-slider img").last.get_attribute("src") != first
     assert "nats" in control.get_attribute("aria-valuetext")
+
+
+def test_the_published_slider_by_mouse_agrees_with_the_numbers_of_the_run(published: Path, visit) -> None:
+    """Edge and largest variance are those that its neighbour story computed on the same examples, or, where the run
+    gave the two stories different ones, a sampling error apart: 15 % is above it, and far below a mistake."""
+    slider = sliders(visit(published / "chapters/06_beta_ablation.html")).first
+    sets = json.loads(slider.locator("script").text_content())["datasets"]
+    numbers = json.loads((ROOT / "book/results.json").read_text(encoding="utf-8"))
+    grid, search = (pages.parameters(pages.read(ROOT / f"book/chapters/{name}.ipynb"))
+                    for name in ("06_beta_ablation", "06_edge_of_collapse"))
+    for data in sets:
+        corpus = data["key"]
+        slider.get_by_role("radio", name=data["name"], exact=True).click()
+        size = "train_images" if corpus == "digits" else "train_clips"
+        near = 1e-6 if grid[size] == search[size] else 0.15
+        assert data["eigenvalues"][0] == pytest.approx(numbers[f"theory.{corpus}.lambda1"], rel=near)
+        click(slider, len(data["stops"]) - 1)
+        last = outputs(slider)
+        edge = last["beta"] / last["distance"]
+        assert edge == pytest.approx(numbers[f"theory.{corpus}.edge_predicted"], rel=near)
+        assert float(slider.locator("[data-chart=spectrum]").get_attribute("data-level")) == pytest.approx(
+            last["beta"] * data["n_values"] / 2, rel=1e-9)
+        verdict = slider.locator("[name=verdict]").inner_text()
+        said = re.search(r"the largest variance in the data, ([\d.]+)\. ", verdict)
+        assert last["distance"] > 1 and said, verdict
+        assert float(said[1]) == pytest.approx(numbers[f"theory.{corpus}.lambda1"], rel=near + 5e-3)  # three digits
+        click(slider, 0)
+        assert outputs(slider)["beta"] == data["stops"][0]["beta"] == min(
+            grid["betas" if corpus == "digits" else "sound_betas"])

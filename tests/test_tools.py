@@ -161,6 +161,25 @@ def test_a_run_that_is_not_complete_is_refused_and_the_old_book_stays(
     assert [path.name for path in (complete / "book").rglob("*")] == ["chapters", "old.ipynb"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_the_picture_of_the_readme_comes_with_its_page_or_nothing_does(
+    there: bool, complete: Path, monkeypatch
+) -> None:
+    path = complete / f"run/pages/{NAME}.ipynb"
+    notebook = pages.read(path)
+    notebook.cells[1].metadata["mystnb"] = {"figure": {"name": "fig-x" if there else "fig-y"}}
+    notebook.cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/png": "cG5n"})]
+    nbformat.write(notebook, path)
+    monkeypatch.setattr(publish, "PICTURE", (NAME, "fig-x"))
+    if there:
+        publish.publish(complete / "run", {NAME: VALUES}, complete / "book")
+        assert (complete / "book/average.png").read_bytes() == b"png"
+    else:
+        with pytest.raises(BadInput, match="no figure fig-x, which README.md shows"):
+            publish.publish(complete / "run", {NAME: VALUES}, complete / "book")
+        assert files(complete / "book") == ["chapters/old.ipynb"]
+
+
 def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 

@@ -452,7 +452,7 @@ for count in (1000, 20_000):
     clips = ArrayDataset(np.load(path, mmap_mode="r"))
     fit(config, clips, ArrayDataset(few[:8]), {"clips": count})
     used = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + 60_000_000,) * 2)
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 60_000_000, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
     run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True)

@@ -5,6 +5,7 @@ then renames: the published book is the old one or the new one, never a mixture.
 """
 
 import base64
+import json
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ from lib import ROOT, BadInput, artifacts, parameters
 from lib.story import page_hash
 
 LIMIT = 1_000_000  # bytes of a page
+BEFORE = "before.json"  # in the folder of what a publication moves away: names of all that it has to move
 PICTURE = ("03_mnist_sanity_check", "fig-digits-beta1")  # page and name of the figure that README.md shows
 
 
@@ -39,10 +41,10 @@ def check(run: Path, stories: dict[str, dict]) -> list[Path]:
     return found
 
 
-def picture(chapters: Path) -> bytes:
-    """The figure of README.md as PNG, from the page that made it."""
+def picture(folder: Path) -> bytes:
+    """The figure of README.md as PNG, from the page that made it, in a folder of pages."""
     story, name = PICTURE
-    for cell in pages.read(chapters / f"{story}.ipynb").cells:
+    for cell in pages.read(folder / f"{story}.ipynb").cells:
         if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
             return base64.b64decode(next(o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})))
     raise BadInput(f"{story}: no figure {name}, which README.md shows")
@@ -56,26 +58,49 @@ def small_numbers(name: str) -> dict[str, float]:
     return pages.records(tracked)
 
 
-def computed(book: Path) -> set[Path]:
-    """What a publication wrote into a book: chapters, numbers, status, and every folder in `_static/`."""
+def computed(book: Path) -> list[str]:
+    """What a publication wrote into a book: chapters, numbers, status, and every folder in `_static/`; sorted."""
     found = [*(book / name for name in pages.COMPUTED), *(book / "_static").glob("*/")]
-    return {path.relative_to(book) for path in found if path.exists()}
+    return sorted(path.relative_to(book).as_posix() for path in found if path.exists())
 
 
 def publish(run: Path, stories: dict[str, dict], book: Path) -> None:
     """A run's pages, with what they take along, and its numbers into a book folder, all or nothing.
 
-    A second publication waits for the first. After one that was killed, run it again: it ends what was begun.
+    A second publication waits for the first. After one that was killed, run it again: the old book comes back first.
     """
     with FileLock(artifacts.root() / ".publish.lock"):
-        for left in (*book.glob(".new.*"), *book.glob(".old.*")):
-            shutil.rmtree(left)
-        replace(check(run, stories), book)
+        for old in book.glob(".old.*"):
+            restore(old, book)
+        for new in book.glob(".new.*"):
+            shutil.rmtree(new)
+        found = check(run, stories)
+        average = picture(run / "pages") if PICTURE[0] in stories else b""
+        replace(found, book)
+        if average:
+            stage_book.write(book / "average.png", average)
+
+
+def restore(old: Path, book: Path) -> None:
+    """The book as it was before a publication that did not end, from the folder of what that had moved away.
+
+    Killed itself, it can be called again: what is back is no longer in that folder.
+    """
+    if (there := old / BEFORE).exists():  # or all that is new is in place
+        before = json.loads(there.read_text(encoding="utf-8"))
+        for name in computed(book):
+            if (old / name).exists() or name not in before:
+                shutil.rmtree(book / name) if (book / name).is_dir() else (book / name).unlink()
+        for name in before:
+            if (old / name).exists():
+                (old / name).rename(book / name)
+        there.unlink()
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def replace(found: list[Path], book: Path) -> None:
     """The pages found, with all that is of them, in place of what a run wrote into the book before."""
-    new, old, moved = book / f".new.{os.getpid()}", book / f".old.{os.getpid()}", []  # laid out as the book is
+    new, old = book / f".new.{os.getpid()}", book / f".old.{os.getpid()}"  # laid out as the book is
     try:
         artifacts.write_json(new / "results.json", results.collect(found))
         stage_book.write(new / "status.md", status.text(found).encode())
@@ -83,19 +108,18 @@ def replace(found: list[Path], book: Path) -> None:
         for page in found:
             for name, source in pages.as_chapter(page).items():
                 stage_book.write(new / name, source)
-        ways = [(book / name, old / name) for name in computed(book)]
-        ways += [(new / name, book / name) for name in computed(new)]
+        before = computed(book)
         try:
-            for source, target in ways:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                source.rename(target)
-                moved.append((source, target))
+            artifacts.write_json(old / BEFORE, before)
+            for source, target, names in ((book, old, before), (new, book, computed(new))):
+                for name in names:
+                    (target / name).parent.mkdir(parents=True, exist_ok=True)
+                    (source / name).rename(target / name)
         except BaseException:
-            for source, target in reversed(moved):
-                target.rename(source)
+            restore(old, book)
             raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)  # by now nothing is in it that is not in its place
+        (old / BEFORE).unlink()  # from here on the new book stands
+        shutil.rmtree(old)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -104,7 +128,6 @@ if __name__ == "__main__":
     try:
         run = parameters.read_run(ROOT / "runs" / "report.yml")
         publish(artifacts.root() / "report", run["stories"], ROOT / "book")
-        stage_book.write(ROOT / "book" / "average.png", picture(ROOT / "book" / "chapters"))
     except BadInput as error:
         sys.exit(str(error))
     print(f"published {len(pages.chapters())} chapters: commit {ROOT / 'book'}")

@@ -46,6 +46,10 @@ Measured on {machine}. {summary}
   `umap.UMAP().fit` gets flattened spectrograms, no seed, all threads.
 - **lib.predict**: reading the data included. numpy decomposes all 784 directions. The second set, made for the
   purpose, is 5,000 examples of the report's spectrogram size, which numpy's decomposition does not fit.
+- **Graph**: our own with a story scattered over so many jobs, and `benchmarks/scale.smk`, whose jobs do nothing and
+  depend on nothing.
+- **Growth**: dry speech, rendered at three sizes. What one more clip costs is the difference of two sizes, so that
+  imports and the first call do not count; it should be the same from size to size.
 - **Runs**: `tools/run.py` in a copy of the checkout with the quick parameters of {stories} stories.{report}
 
 ## What each did
@@ -76,7 +80,7 @@ Rendering is counted once for each effect that a clip is put through. It stores 
 effect, as float16. The row of all of it also has what the bare calls leave out: drawing stretches and settings,
 refusing silent ones, labels, files.
 
-No GPU was there, so GPU-seconds were not measured. By arithmetic: an epoch over an audio-hour is {pflop:.3f} PFLOP,
+{gpu_was} By arithmetic: an epoch over an audio-hour is {pflop:.3f} PFLOP,
 which is {gpu:.2f} GPU-seconds at a sustained 5 TFLOP/s, an assumption. Rendering stays on CPUs.
 
 ## All of it
@@ -97,7 +101,7 @@ A clip is a function of its number alone, so rendering may be cut anywhere: at a
 
 - **The scheduler.** A dry run of our graph, one story scattered over so many jobs, took {planned}. A job more costs
   {plan_first:.1f} ms between the first two, {plan_last:.1f} ms between the last two. Snakemake started and ended
-  jobs that do nothing at {started:.1f} a second on this machine. A job of an audio-hour takes {render:.0f} s, so
+  jobs that do nothing at {started:.1f} a second on this machine{shape}. A job of an audio-hour takes {render:.0f} s, so
   from about {cores:.0f} cores on they wait for Snakemake. Longer shards move that: the number of cores grows with
   the hours of a shard.
 - **The disk.** A core reads {read:.1f} MB/s of 16-bit sound at 48 kHz and writes {written:.2f} MB/s. A shared disk
@@ -136,10 +140,19 @@ def _machine(found: dict[str, Any]) -> str:
     return f"{m['processor']}, {m['cores']} cores, {m['memory_gb']} GB, {m['system']}"
 
 
+def _gpu(found: dict[str, Any]) -> str:
+    """What the arithmetic about a GPU stands for."""
+    name = found["machine"]["gpu"]
+    return f"{f'A GPU, {name}, was there, but the trainings were kept on the CPU' if name else 'No GPU was there'}, " \
+           "so GPU-seconds were not measured."
+
+
 def _report(found: dict[str, Any]) -> str:
-    """What the report run took, where one noted it."""
+    """Which run had nothing to be done, and what the report run took, where one noted it."""
     told = found.get("report", {})
-    text = ""
+    facts = found["found"].get("rerun", {}).get("ours", {}).get("facts", {})
+    text = " With nothing to be done, " + ("the report run of this checkout was timed, pages and numbers." if
+           "report_s" in facts else "the same run was timed: no complete report run was there.") if facts else ""
     if "cold_s" in told:
         text += f" The report run from nothing took {told['cold_s'] / 60:.0f} minutes of wall"
         text += f", again with nothing changed {told['warm_s']:.0f} s." if "warm_s" in told else "."
@@ -204,12 +217,14 @@ def cost_page(found: dict[str, Any]) -> str:
     ]
     planned = [f"{turn['wall_s']:.0f} s ({turn['done']:,} jobs, {turn['peak_mb']:.0f} MB)"
                for turn in parts["planned"].values()]
+    empty = parts.get("shape", {}).get("ours")
+    shape = f"; it planned {empty['done']:,} such jobs in {empty['wall_s']:.0f} s" if empty else ""
     largest = max(int(turn["done"]) for turn in parts["planned"].values())
     first = "the scheduler saturates" if cores < disk else "the disk saturates"
     return COST.format(
         processor=found["machine"]["processor"], vctk=VCTK_HOURS, epochs=EPOCHS, stages="\n".join(stages),
         render=c["render"], train=c["train"], storage=c["storage"] / 1e6, pflop=c["flop"] / 1e15,
-        gpu=c["flop"] / TFLOPS, table="\n".join(table), planned=", ".join(planned),
+        gpu=c["flop"] / TFLOPS, gpu_was=_gpu(found), shape=shape, table="\n".join(table), planned=", ".join(planned),
         plan_first=1000 * c["plan_first"], plan_last=1000 * c["plan_last"],
         started=c["started"], cores=cores, disk=disk, read=48_000 * 2 * 3600 / c["render"] / 1e6,
         written=c["storage"] / c["render"] / 1e6, share=c["train"] / c["render"], first=first,
