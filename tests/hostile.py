@@ -23,6 +23,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 
@@ -145,7 +146,8 @@ def weights(path: Path) -> list[str]:
 def stage(_: Path) -> list[str]:
     from lib import artifacts
 
-    artifacts.stage("table", {}, lambda folder: table(folder / "table.parquet"), "lib.vctk")
+    with mock.patch.object(artifacts, "commit", lambda: "unknown"):  # which asks git: a process, and ours
+        artifacts.stage("table", {}, lambda folder: table(folder / "table.parquet"), "lib.vctk")
     return ["taken"]
 
 
@@ -713,6 +715,7 @@ def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+BELOW = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.rename": 2}  # place of the open folder that a name is in
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod")
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pty.spawn",
           "socket.connect")
@@ -726,7 +729,9 @@ def watch(events: list[str], *allowed: Path) -> None:
         if event in STARTS:
             events.append(f"{event} {arguments!r}"[:200])
         elif writes and not isinstance(arguments[0], int):
-            path = os.path.abspath(os.fsdecode(arguments[0]))
+            below = arguments[BELOW[event]] if event in BELOW else -1
+            base = os.getcwd() if below < 0 else os.readlink(f"/proc/self/fd/{below}")
+            path = os.path.normpath(os.path.join(base, os.fsdecode(arguments[0])))
             if not path.startswith(tuple(f"{each}/" for each in allowed)):
                 events.append(f"{event} {path}"[:200])
 

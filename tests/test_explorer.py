@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+from decimal import ROUND_HALF_UP, Context, Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -143,7 +144,9 @@ def rows(page: Page) -> dict[str, str]:
 
 
 def measure(value: float, unit: str) -> str:
-    number = np.format_float_positional(float(f"{value:.3g}"), trim="-")
+    """Three digits, as JavaScript rounds: a tie goes up, where Python's goes to the even digit."""
+    three = Context(prec=3, rounding=ROUND_HALF_UP).create_decimal(Decimal(value))
+    number = np.format_float_positional(float(three), trim="-")
     return number + ("" if not unit else unit if unit.startswith(":") else f" {unit}")
 
 

@@ -237,7 +237,8 @@ PARTS = {
                          "Lightning, DataLoader": None})),
     "grid": Part("graph", (
         Contender("ours", "grid_ours"), Contender("one process, defaults", "grid_defaults", peers=True, pinned=False)),
-        {"betas": 15, "seeds": 4, "images": 1000, "share": SHARE}, {"betas": 2, "seeds": 2, "images": 1000, "share": 2},
+        {"betas": 15, "seeds": 4, "images": 10000, "share": SHARE},
+        {"betas": 2, "seeds": 2, "images": 10000, "share": 2},
         _grid, 1, warm=False),
     "clips": Part("sound", (
         Contender("ours", "ours"), Contender("the bare calls", "bare"),
