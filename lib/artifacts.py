@@ -7,7 +7,6 @@ killed or meets a full disk leaves nothing under the final name. The card holds 
 a stage that was damaged since is named, removed and computed again.
 """
 
-import ast
 import errno
 import hashlib
 import json
@@ -28,6 +27,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lib import ROOT, BadInput
+from lib.source import code_hash
 
 FORMAT = 2  # of the card; raised when its meaning changes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, limit of a file's size
@@ -53,49 +53,6 @@ class Config(BaseModel):
 def root() -> Path:
     """The artifact folder: `artifacts/` of the checkout, or where ARTIFACTS_DIR points, from the checkout on."""
     return ROOT / (os.environ.get("ARTIFACTS_DIR") or "artifacts")
-
-
-def imports(source: str) -> list[str]:
-    """Names of the lib modules that a Python source imports, sorted; the package itself is not among them."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module == "lib":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib."):
-            names.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("lib.")}
-    return sorted(name for name in names if (ROOT / "lib" / f"{name}.py").exists())
-
-
-def closure(source: str) -> list[Path]:
-    """Files of the lib modules that a source imports, directly or through one another, sorted."""
-    found, todo = set(), imports(source)
-    while todo:
-        path = ROOT / "lib" / f"{todo.pop()}.py"
-        if path not in found:
-            found.add(path)
-            todo += imports(path.read_text(encoding="utf-8"))
-    return sorted(found)
-
-
-def _bare(source: str) -> str:
-    """The source as a syntax tree without docstrings and positions: what the code does, not how it is told."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = body[1:]
-    return ast.dump(tree)
-
-
-@cache
-def code_hash(module: str) -> str:
-    """Hash of what a lib module and the lib modules below it do; `module` is a dotted name like "lib.render"."""
-    source = (ROOT / "lib" / f"{module.removeprefix('lib.')}.py").read_text(encoding="utf-8")
-    parts = [_bare(source)] + [_bare(path.read_text(encoding="utf-8")) for path in closure(source)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def key(config: dict, module: str) -> str:
@@ -137,12 +94,24 @@ def peak_memory_mb() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+def settle(*paths: Path) -> None:
+    """Return when the bytes of files and the names in folders are on the disk, so that a power cut keeps them."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically: beside the file, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    settle(beside)
     beside.replace(path)
+    settle(path.parent)
 
 
 def read_card(folder: Path) -> dict:
@@ -164,6 +133,8 @@ def _card(folder: Path) -> tuple[dict, str]:
         if card.pop("sum", None) != _sum(card):
             return {}, f"{path}: damaged, its checksum is another"
         for file in (folder / name for name in card["files"]):
+            if file.exists() and not (file.is_file() and file.resolve().is_relative_to(folder.resolve())):
+                return {}, f"{file}: not a file of this stage"
             if digest(file, file.stat().st_mtime_ns) != card["files"][file.relative_to(folder).as_posix()]:
                 return {}, f"{file}: damaged, its checksum is not that of its card"
     except (OSError, ValueError, RecursionError) as error:
@@ -197,7 +168,9 @@ def stage(name: str, config: dict, build: Callable[[Path], None], module: str | 
             beside.mkdir()
             try:
                 _build(beside, name, config, build, module)
+                settle(*beside.rglob("*"), beside)  # the name only after the bytes
                 beside.rename(folder)
+                settle(folder.parent)
             except BaseException:
                 shutil.rmtree(beside, ignore_errors=True)
                 raise

@@ -127,7 +127,11 @@ def _folder(argument: str) -> list[Recording]:
         reason = getattr(error, "strerror", error)
         raise BadInput(f"folder {top}: {reason}; give the path of a folder that you may read") from None
     recordings, bad = [], []
-    for path, problem in _walk(top):
+    try:
+        files = _walk(top)
+    except RecursionError:  # of os.walk, before Python 3.12
+        raise BadInput(f"folder {top}: holds folders in folders, too deep to be looked through") from None
+    for path, problem in files:
         name = path.relative_to(top).as_posix()
         try:
             if problem:

@@ -69,8 +69,8 @@ def header(path: Path, stream: int = 0) -> tuple[int, float]:
         str(path).encode()  # tables and cards hold names as UTF-8
         return _header(path, stream, status.st_size, status.st_mtime_ns)
     except Exception as error:  # whatever a decoder makes of a hostile file
-        what = BadInput(f"not decodable: {str(error).rpartition(': ')[2] or type(error).__name__}")
-        raise error if isinstance(error, BadInput) else what from None
+        what = getattr(error, "strerror", None) or str(error).rpartition(": ")[2] or type(error).__name__
+        raise error if isinstance(error, BadInput) else BadInput(f"not decodable: {what}") from None
 
 
 @cache  # a corpus is listed several times in a process, and may have 90,000 files

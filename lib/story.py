@@ -26,6 +26,7 @@ from myst_nb import glue
 
 from lib import ROOT, BadInput, artifacts
 from lib.parameters import Parameters, did_you_mean, resolve
+from lib.source import closure, code_hash
 
 TERMINAL_EVERY_S, DISPLAY_EVERY_S = 5.0, 0.5
 _running: dict[str, Any] = {"name": "", "start": time.perf_counter()}
@@ -149,7 +150,7 @@ def progress(iterable: Iterable, total: int | None = None, label: str | Callable
 def page_hash(name: str, parameters: Parameters) -> str:
     """Hash of what a page shows: the story's code, that of the lib modules it imports, and the parameters."""
     source = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
-    code = [ast.dump(ast.parse(source))] + [artifacts.code_hash(path.stem) for path in artifacts.closure(source)]
+    code = [ast.dump(ast.parse(source))] + [code_hash(path.stem) for path in closure(source)]
     text = json.dumps({"code": code, "parameters": parameters.model_dump(mode="json")}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

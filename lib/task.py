@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from lib import BadInput, objective, theory
+from lib import BadInput, artifacts, objective, theory
 from lib.batches import equalised, stream
 from lib.measures import importance_weighted
 from lib.vae import VAE
@@ -215,10 +215,12 @@ class Keep(Checkpoint):
 
 
 def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its name, then rename it."""
+    """Write a file beside its name, then rename it; a power cut leaves the old one or the new one."""
     beside = path.with_name(f"{path.name}.part")
     write(beside)
+    artifacts.settle(beside)
     os.replace(beside, path)
+    artifacts.settle(path.parent)
 
 
 def damaged(path: Path) -> bool:

@@ -126,7 +126,7 @@ def corpus(spec: str, folder: Path) -> None:
         os.chdir(here)
 
 
-FILES = st.dictionaries(st.sampled_from(["card.json", "../x", "a" * 300, ""]) | st.text(max_size=9),
+FILES = st.dictionaries(st.sampled_from(["card.json", "../x", "/dev/zero", "a" * 300, ""]) | st.text(max_size=9),
                         st.integers() | LITERALS)
 DEEP = st.integers(1, 3000).map(
     lambda depth: f'{{"format": {artifacts.FORMAT}, "files": {{"card.json": {"[" * depth + "]" * depth}}}}}')

@@ -679,6 +679,10 @@ CASES = {
           for what, name, said in (("5,000 letters", "a" * 5000, "aaaa"), ("a zero byte", "a\0b", "a\0b"),
                                    ("half a character", "\ud800", "/\ud800"), ("nothing", "", ""),
                                    ("a folder", "inner", "inner"), ("a file that is missing", "x", "/x"))),
+        *((what, {"files": {name: DIGEST}}, f"{re.escape(name)}: not a file of this stage") for what, name in (
+            ("a device", "/dev/zero"), ("a device above", "../" * 20 + "dev/zero"), ("a link to a device", "zeros"),
+            ("a file elsewhere", "/etc/passwd"), ("a file above", "inner/../../above"), ("a pipe", "pipe"))),
+        ("a name in another spelling", {"files": {"./card.json": DIGEST}}, "card.json: (damaged|not a file of)"),
     )},
     **{f"checkpoint: {what}": Case(file(body, "model.pt"), weights, r"model\.pt: not a readable checkpoint")
        for what, body in (

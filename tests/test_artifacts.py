@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import ROOT, BadInput, artifacts
+from lib import ROOT, BadInput, artifacts, source
 
 MODULE = "lib.spectrograms"
 
@@ -167,10 +167,45 @@ def test_too_little_memory_is_told_with_what_to_lower_and_leaves_nothing(folder,
     assert _final(folder) == _beside(folder) == []
 
 
+def test_a_name_is_given_only_to_what_is_on_the_disk(monkeypatch):
+    """A power cut after the rename must find the bytes: each file, and the folder of the names, is asked for first."""
+    said, fsync, rename = [], os.fsync, artifacts.Path.rename
+
+    def settled(descriptor):
+        fsync(descriptor)
+        said.append(artifacts.Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    monkeypatch.setattr(os, "fsync", settled)
+    monkeypatch.setattr(artifacts.Path, "rename", lambda path, to: (said.append(to), rename(path, to))[1])
+
+    def build(folder):
+        (folder / "in").mkdir()
+        (folder / "in" / "a.txt").write_text("a")
+
+    folder = artifacts.stage("demo", {}, build, MODULE)
+    named = said.index(folder)
+    assert {path.name for path in said[:named]} >= {"a.txt", "in", "card.json"}
+    assert said[named - 1].parent == folder.parent and said[named + 1 :] == [folder.parent]
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../../outside", "pipe", "link"])
+def test_a_card_that_names_another_file_is_refused(tmp_path, name):
+    """Its checksums are right: who wrote it could write those. Nothing is read, no reading waits for ever."""
+    folder = artifacts.stage("demo", {}, lambda folder: None, MODULE)
+    (outside := folder.parents[1] / "outside").write_text("o")
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to(outside)
+    card = artifacts.read_card(folder)
+    card["files"] = {name: "0" * 32}
+    artifacts.write_json(folder / "card.json", card | {"sum": artifacts._sum(card)})
+    with pytest.raises(BadInput, match=f"{name}: not a file of this stage"):
+        artifacts.read_card(folder)
+
+
 def test_the_key_follows_what_code_does_and_not_how_it_is_told():
-    before = artifacts._bare('def f(x):\n    """Old words."""\n    return x + 1  # old\n')
-    assert artifacts._bare('"""A module."""\ndef f(x):\n\n    return x + 1\n') == before
-    assert artifacts._bare("def f(x):\n    return x + 2\n") != before
+    before = source._bare('def f(x):\n    """Old words."""\n    return x + 1  # old\n')
+    assert source._bare('"""A module."""\ndef f(x):\n\n    return x + 1\n') == before
+    assert source._bare("def f(x):\n    return x + 2\n") != before
     assert artifacts.key({}, "lib.spectrograms") != artifacts.key({}, "lib.artifacts")
 
 
@@ -183,18 +218,18 @@ def test_the_key_follows_the_config_and_not_its_order(config):
 
 
 def test_closure_follows_imports_of_imports():
-    names = [path.stem for path in artifacts.closure("from lib.render import render\nimport numpy\n")]
+    names = [path.stem for path in source.closure("from lib.render import render\nimport numpy\n")]
     assert names == sorted(names)
     assert {"render", "clips", "corpora", "effects", "spectrograms", "artifacts"} <= set(names)
-    assert artifacts.closure("import numpy\nfrom lib import BadInput\n") == []
+    assert source.closure("import numpy\nfrom lib import BadInput\n") == []
 
 
 def test_lib_imports_one_way():
-    order = ["artifacts", "mp4", "recordings", "layouts", "vctk", "musdb18", "corpora", "clips", "effects",
+    order = ["source", "artifacts", "mp4", "recordings", "layouts", "vctk", "musdb18", "corpora", "clips", "effects",
              "spectrograms", "render", "objective", "theory", "vae", "training", "embeddings", "figures"]
     for place, name in enumerate(order):
         path = ROOT / "lib" / f"{name}.py"
-        later = set(artifacts.imports(path.read_text(encoding="utf-8"))) & set(order[place:])
+        later = set(source.imports(path.read_text(encoding="utf-8"))) & set(order[place:])
         assert not later, f"{path}: imports {sorted(later)}, which come after it"
 
 
