@@ -132,10 +132,11 @@ def _card(folder: Path) -> tuple[dict, str]:
             return {}, f"{path}: written in card format {found}, this version reads {FORMAT}"
         if card.pop("sum", None) != _sum(card):
             return {}, f"{path}: damaged, its checksum is another"
-        for file in (folder / name for name in card["files"]):
-            if file.exists() and not (file.is_file() and file.resolve().is_relative_to(folder.resolve())):
+        for name, known in card["files"].items():
+            file, inside = folder / name, str(folder / name) == f"{folder}/{name}"
+            if file.exists() and not (inside and file.is_file() and file.resolve().is_relative_to(folder.resolve())):
                 return {}, f"{file}: not a file of this stage"
-            if digest(file, file.stat().st_mtime_ns) != card["files"][file.relative_to(folder).as_posix()]:
+            if digest(file, file.stat().st_mtime_ns) != known:
                 return {}, f"{file}: damaged, its checksum is not that of its card"
     except (OSError, ValueError, RecursionError) as error:
         return {}, f"{file}: missing or not readable ({error})"

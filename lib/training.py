@@ -157,7 +157,6 @@ def _train(
 ) -> None:
     """Run Lightning in a folder, from its last.ckpt where there is one."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # what dead ReLU units leave in Adam's moments makes a step three times slower
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(config.seed, 2))
         model = _built(config, train.shape)
@@ -198,6 +197,7 @@ def _train(
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         # Lightning 2.6 calls a name that torch 2.14 has deprecated
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
+        torch.set_flush_denormal(True)  # what dead ReLU units leave in Adam's moments makes a step three times slower
         try:
             trainer.fit(task, batches, watched, ckpt_path=state, weights_only=True)
         except SystemExit as error:  # what Lightning makes of an interrupt, deaf to the next one; a notebook lives on
@@ -206,6 +206,7 @@ def _train(
                 raise error.__context__ from None
             raise
         finally:
+            torch.set_flush_denormal(False)
             if config.logger.startswith("wandb"):  # else the next training in this kernel writes into this one's log
                 trainer.logger.experiment.finish()
     if trainer.is_global_zero:
