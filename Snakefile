@@ -18,6 +18,7 @@ import yaml
 
 from lib import artifacts
 from lib.parameters import read_run
+from lib.source import closure
 
 RUN = config.get("run", "quick")
 run = read_run(Path("runs") / f"{RUN}.yml")
@@ -87,7 +88,7 @@ def code(story):
     """What a page depends on: the story (its .py: outputs in the .ipynb do not count), lib, data, lock."""
     source = f"notebooks/{story}.py"
     files = [source, "data/manifest.csv", "requirements.txt"]
-    return files + [str(path) for path in artifacts.closure(Path(source).read_text(encoding="utf-8"))]
+    return files + [str(path) for path in closure(Path(source).read_text(encoding="utf-8"))]
 
 
 localrules:
