@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf screenshot links test check fuzz seeds lock sync bench clean
+.PHONY: setup book report publish pdf screenshot links test check fuzz mutants seeds lock sync bench clean
 
 setup: .venv/.done
 
@@ -49,6 +49,16 @@ lock:  ## the newest versions that pyproject.toml allows, tried in artifacts/loc
 fuzz: setup  ## made-up input for our parsers and damaged sound for the decoders: FUZZ_SECONDS=300 make fuzz
 	PYTHONPATH=tests $(BIN)/python tests/fuzz.py
 
+mutants: setup artifacts/mutmut/.done  ## which changes of theory, objective, effects and splits no test sees, by mutmut
+	PYTHONPATH=artifacts/mutmut $(BIN)/python -m mutmut run --max-children 2
+	PYTHONPATH=artifacts/mutmut $(BIN)/python -m mutmut results
+	PYTHONPATH=artifacts/mutmut $(BIN)/python -m mutmut export-cicd-stats
+
+artifacts/mutmut/.done: | setup
+	$(BIN)/python -m pip install --quiet --progress-bar off --no-deps --upgrade --target artifacts/mutmut mutmut==3.8.1 \
+	libcst==1.9.0 setproctitle==1.3.8 textual==8.2.8 rich==15.0.0 linkify-it-py==2.1.0 uc-micro-py==2.0.0 platformdirs==4.14.8
+	touch $@
+
 seeds: setup  ## the rest, of minutes each: bytes of two processes, other threads and processors, twenty seeds, interrupts
 	$(BIN)/pytest -m minutes tests
 
@@ -65,4 +75,4 @@ artifacts/peers/.done: requirements-bench.txt | setup
 	touch $@
 
 clean:  ## everything computed; .venv stays
-	rm -rf artifacts book/_build .snakemake
+	rm -rf artifacts book/_build .snakemake mutants

@@ -41,6 +41,9 @@ Preset = Annotated[Literal["small", "week4", "week4_mnist", "final"], Field(desc
 Logger = Annotated[
     Literal["csv", "tensorboard", "wandb", "wandb_offline"], Field(description="where the curves go beside the CSV")
 ]
+Accelerator = Annotated[Literal["auto", "cpu", "cuda", "mps"], Field(description="kind of device that trains")]
+Machines = Annotated[int, Field(ge=1, le=1024, description="of one SLURM allocation if more than 1, see lib.ranks")]
+Devices = Annotated[int, Field(ge=1, le=64, description="of each machine; they share every batch")]
 Kind = Annotated[Literal["log_mel", "stft"], Field(description="kind of spectrogram, see lib.spectrograms")]
 Normalise = Annotated[Literal["per_clip", "constants"], Field(description="by each clip, or by the training set")]
 Settings = Annotated[Literal["fixed", "random"], Field(description="effect settings: all 0.5, or uniform at random")]

@@ -40,13 +40,14 @@ def _explain(model: type[Parameters], error: dict) -> str:
 
 
 def resolve(story: str, values: dict[str, Any]) -> Parameters:
-    """The checked parameters of a story; values: by name, complete. BadInput names parameter, value and remedy."""
+    """The checked parameters of a story; values: by name, those with a default if wanted. BadInput: what is wrong."""
     if story not in STORIES:
         raise BadInput(f"story {story!r}: {did_you_mean(story, tuple(STORIES))}")
     model = STORIES[story]
-    known = tuple(model.model_fields)
+    known, fields = tuple(model.model_fields), model.model_fields
     wrong = [f"unknown parameter {k} = {v!r}: {did_you_mean(k, known)}" for k, v in values.items() if k not in known]
-    wrong += [f"parameter {k} is missing: set it in the cell tagged parameters" for k in known if k not in values]
+    missing = [name for name in known if name not in values and fields[name].is_required()]
+    wrong += [f"parameter {name} is missing: set it in the cell tagged parameters" for name in missing]
     if wrong:
         raise BadInput(f"{story}: {'; '.join(wrong)}")
     try:

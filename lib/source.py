@@ -1,4 +1,4 @@
-"""What the code of lib does, told in a hash: the identity of a stage and of a page. Words about the code do not count."""
+"""What the code of lib does, as a hash: the identity of a stage and of a page. Words about the code do not count."""
 
 import ast
 import hashlib

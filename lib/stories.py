@@ -9,14 +9,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from lib.kinds import (
+    Accelerator,
     Beta,
     Corpus,
     Count,
+    Devices,
     Examples,
     Images,
     Kind,
     Latent,
     Logger,
+    Machines,
     Normalise,
     Parameters,
     Preset,
@@ -78,6 +81,9 @@ class SpectrogramVae(Parameters):
     normalise: Normalise
     augment: Annotated[bool, Field(description="change pitch and tempo of training clips")]
     logger: Logger
+    accelerator: Accelerator = "auto"
+    devices: Devices = 1
+    num_nodes: Machines = 1
     seed: Seed
 
 

@@ -28,6 +28,9 @@ spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (the report's: 2,
 normalise: str = "constants"  # constants: one mean and deviation for the training set, as in the report; per_clip
 augment: bool = False  # pitch and tempo changes, in training only
 logger: str = "csv"  # where curves go beside the CSV: csv, tensorboard, wandb, wandb_offline
+accelerator: str = "auto"  # kind of device that trains: auto (a GPU where there is one), cpu, cuda, mps
+devices: int = 1  # devices of each machine; they share every batch
+num_nodes: int = 1  # machines; several need a SLURM allocation
 seed: int = 1234  # of the clips, the weights, the order and the latent noise
 
 # %%
@@ -94,7 +97,8 @@ story.record(f"{name_of}.pca.mse", mse_pca)
 # ## Two trainings
 
 # %%
-common = parameters.model_dump(include={"preset", "latent", "epochs", "learning_rate", "batch_size", "logger", "seed"})
+names = {"preset", "latent", "epochs", "learning_rate", "batch_size", "logger", "accelerator", "devices", "num_nodes", "seed"}
+common = parameters.model_dump(include=names)
 objectives = {"beta": dict(objective="report", beta=parameters.beta), "calibrated": dict(objective="calibrated")}
 identity = {split: part.folder.name for split, part in parts.items()} | {"normalise": parameters.normalise}
 runs = {}
