@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf screenshot links test check fuzz mutants seeds lock sync bench clean
+.PHONY: setup book report publish pdf screenshot links test check fuzz mutants coverage seeds lock sync bench clean
 
 setup: .venv/.done
 
@@ -53,6 +53,11 @@ mutants: setup artifacts/mutmut/.done  ## which changes of theory, objective, ef
 	PYTHONPATH=artifacts/mutmut $(BIN)/python -m mutmut run --max-children 2
 	PYTHONPATH=artifacts/mutmut $(BIN)/python -m mutmut results
 	PYTHONPATH=artifacts/mutmut $(BIN)/python -m mutmut export-cicd-stats
+
+coverage: setup  ## lines and branches of lib that no test of `make test` in tests/ runs; stories are not counted
+	$(BIN)/coverage run -m pytest -q -m "not minutes" tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --show-missing
 
 artifacts/mutmut/.done: | setup
 	$(BIN)/python -m pip install --quiet --progress-bar off --no-deps --upgrade --target artifacts/mutmut mutmut==3.8.1 \

@@ -80,8 +80,9 @@ Rendering is counted once for each effect that a clip is put through. It stores 
 effect, as float16. The row of all of it also has what the bare calls leave out: drawing stretches and settings,
 refusing silent ones, labels, files.
 
-{gpu_was} By arithmetic: an epoch over an audio-hour is {pflop:.3f} PFLOP,
-which is {gpu:.2f} GPU-seconds at a sustained 5 TFLOP/s, an assumption. Rendering stays on CPUs.
+{gpu_was} By arithmetic: an epoch over an audio-hour is {tflop:.2f} TFLOP,
+which is {gpu:.3f} GPU-seconds at a sustained 5 TFLOP/s, an assumption, and the least it can be: a net so small waits
+for the start of each operation, and reaches a small part of that. Rendering stays on CPUs.
 
 ## All of it
 
@@ -99,11 +100,12 @@ a few times; its memory does not grow with them.
 A clip is a function of its number alone, so rendering may be cut anywhere: at an audio-hour a job the graph is
 {vctk} jobs wide for VCTK, {hours:,} for the other, and one job gathers. Three things end the gain from more cores.
 
-- **The scheduler.** A dry run of our graph, one story scattered over so many jobs, took {planned}. A job more costs
-  {plan_first:.1f} ms between the first two, {plan_last:.1f} ms between the last two. Snakemake started and ended
-  jobs that do nothing at {started:.1f} a second on this machine{shape}. A job of an audio-hour takes {render:.0f} s, so
-  from about {cores:.0f} cores on they wait for Snakemake. Longer shards move that: the number of cores grows with
-  the hours of a shard.
+- **The scheduler.** A dry run of our graph, one story scattered over so many jobs, took
+  {planned}.
+  A job more costs {plan_first:.1f} ms between the first two, {plan_last:.1f} ms between the last two. Snakemake
+  started and ended jobs that do nothing at {started:.1f} a second on this machine{shape}.
+  A job of an audio-hour takes {render:.0f} s, so from about {cores:.0f} cores on they wait for Snakemake. Longer
+  shards move that: the number of cores grows with the hours of a shard.
 - **The disk.** A core reads {read:.1f} MB/s of 16-bit sound at 48 kHz and writes {written:.2f} MB/s. A shared disk
   of 1 GB/s, an assumption, feeds about {disk:.0f} cores.
 - **Training.** An epoch takes {share:.2g} times the CPU of rendering once, {epochs} epochs {bill:.0f} times. Its
@@ -135,6 +137,11 @@ def _row(row: dict[str, Any]) -> str:
     return f"| {row['what']} | {row['against']} | {_measured(row)}{note} | {goal} | {told} |"
 
 
+def _rising(turns: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Contenders by how much they did, then by name."""
+    return sorted(turns.items(), key=lambda each: (each[1]["done"], each[0]))
+
+
 def _machine(found: dict[str, Any]) -> str:
     m = found["machine"]
     return f"{m['processor']}, {m['cores']} cores, {m['memory_gb']} GB, {m['system']}"
@@ -164,7 +171,7 @@ def speed_page(found: dict[str, Any]) -> str:
     goals = [row for row in found["lines"] if row["goal"] is not None]
     reached = sum(row["reached"] for row in goals)
     rows = [f"| {part} | {name} | {_number(turn['done'])} | {_number(turn['cpu_s'])} | {_number(turn['wall_s'])} | "
-            f"{_number(turn['peak_mb'])} |" for part, each in found["found"].items() for name, turn in each.items()]
+            f"{_number(turn['peak_mb'])} |" for part, each in found["found"].items() for name, turn in _rising(each)]
     versions = ", ".join(f"{name} {version}" for name, version in found["machine"]["versions"].items())
     rerun = found["found"].get("rerun", {}).get("ours", {}).get("facts", {})
     return SPEED.format(
@@ -209,21 +216,21 @@ def cost_page(found: dict[str, Any]) -> str:
         row(f"rendering, wall on {CLUSTER:,} cores, if nothing saturates",
             lambda h: f"{_number(h * c['render'] / CLUSTER / 60)} min"),
         row("training on CPUs", lambda h: days(h * EPOCHS * c["train"])),
-        row("training on a GPU, by arithmetic",
+        row("training on a GPU, at least, by arithmetic",
             lambda h: f"{_number(h * EPOCHS * c['flop'] / TFLOPS / 3600)} GPU-hours"),
         row("sound at 48 kHz, 16 bit", lambda h: f"{_number(h * 48_000 * 2 * 3600 / 1e9)} GB"),
         row("spectrograms", lambda h: f"{_number(h * c['storage'] / 1e9)} GB"),
         row("width of the graph, an audio-hour a job", lambda h: f"{h:,}"),
     ]
     planned = [f"{turn['wall_s']:.0f} s ({turn['done']:,} jobs, {turn['peak_mb']:.0f} MB)"
-               for turn in parts["planned"].values()]
+               for _, turn in _rising(parts["planned"])]
     empty = parts.get("shape", {}).get("ours")
     shape = f"; it planned {empty['done']:,} such jobs in {empty['wall_s']:.0f} s" if empty else ""
     largest = max(int(turn["done"]) for turn in parts["planned"].values())
     first = "the scheduler saturates" if cores < disk else "the disk saturates"
     return COST.format(
         processor=found["machine"]["processor"], vctk=VCTK_HOURS, epochs=EPOCHS, stages="\n".join(stages),
-        render=c["render"], train=c["train"], storage=c["storage"] / 1e6, pflop=c["flop"] / 1e15,
+        render=c["render"], train=c["train"], storage=c["storage"] / 1e6, tflop=c["flop"] / 1e12,
         gpu=c["flop"] / TFLOPS, gpu_was=_gpu(found), shape=shape, table="\n".join(table), planned=", ".join(planned),
         plan_first=1000 * c["plan_first"], plan_last=1000 * c["plan_last"],
         started=c["started"], cores=cores, disk=disk, read=48_000 * 2 * 3600 / c["render"] / 1e6,
