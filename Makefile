@@ -50,13 +50,11 @@ fuzz: setup  ## made-up input for our parsers and damaged sound for the decoders
 	PYTHONPATH=tests $(BIN)/python tests/fuzz.py
 
 mutants: setup artifacts/mutmut/.done  ## which changes of theory, objective, effects and splits no test sees, by mutmut
-	PYTHONPATH=artifacts/mutmut $(BIN)/python -m mutmut run --max-children 2
-	PYTHONPATH=artifacts/mutmut $(BIN)/python -m mutmut results
-	PYTHONPATH=artifacts/mutmut $(BIN)/python -m mutmut export-cicd-stats
+	export OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/artifacts/mutmut; for part in "run --max-children 2" results \
+	export-cicd-stats; do $(BIN)/python -m mutmut $$part || exit; done
 
-coverage: setup  ## lines and branches of lib that no test of `make test` in tests/ runs; stories are not counted
+coverage: setup  ## lines and branches of lib that no test in tests/ runs in its own process
 	$(BIN)/coverage run -m pytest -q -m "not minutes" tests
-	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing
 
 artifacts/mutmut/.done: | setup

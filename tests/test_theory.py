@@ -140,3 +140,10 @@ def test_bad_input_is_named() -> None:
         theory.pca(broken, 2)
     with pytest.raises(BadInput, match="components = 4"):
         theory.pca(examples(20, 5), 3).mse(examples(20, 5), 4)
+
+
+@pytest.mark.parametrize("reduction", theory.REDUCTIONS)
+def test_the_weight_of_a_variance_gives_that_variance(reduction: str) -> None:
+    weight = theory.weight_of(reduction, 0.7, 12, 3)
+    assert theory.sigma2_of(reduction, weight, 12, 3) == pytest.approx(0.7, rel=1e-12)
+    assert theory.weight_of(reduction, 1.4, 12, 3) == pytest.approx(2 * weight, rel=1e-12)
