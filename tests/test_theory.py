@@ -35,9 +35,21 @@ def test_pca_agrees_with_scikit_learn(n: int, n_values: int, limit: int, monkeyp
     assert np.allclose(found.components @ found.components.T, np.eye(5), atol=1e-9)
 
 
-def test_pca_prepares_each_chunk() -> None:
-    x = np.random.default_rng(0).integers(0, 256, (50, 4, 3), dtype=np.uint8)
-    assert np.isclose(theory.pca(x, 3, lambda chunk: chunk / 255).total, (x.reshape(50, -1) / 255).var(0).sum())
+@pytest.mark.parametrize(("n", "n_values", "limit"), [(90, 20, 4096), (30, 60, 40), (300, 60, 10)])
+def test_pca_prepares_each_chunk(n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each of the three ways, and bit by bit the same when it is asked again."""
+    monkeypatch.setattr(theory, "EXACT", limit)
+    monkeypatch.setattr(theory, "CHUNK", 8 * 7 * n_values)
+    x = np.random.default_rng(0).integers(0, 256, (n, n_values), dtype=np.uint8)
+
+    def prepare(chunk: np.ndarray) -> np.ndarray:
+        return np.sqrt(chunk / 255 + 1)
+
+    found, again, oracle = theory.pca(x, 3, prepare), theory.pca(x, 3, prepare), theory.pca(prepare(x), 3)
+    assert found.total == pytest.approx(prepare(x).var(0).sum()) and np.allclose(found.mean, prepare(x).mean(0))
+    assert np.allclose(found.values, oracle.values, rtol=1e-6)
+    assert np.allclose(np.abs((found.components * oracle.components).sum(1)), 1, atol=1e-4)
+    assert found.values.tobytes() == again.values.tobytes() and found.components.tobytes() == again.components.tobytes()
 
 
 @settings(max_examples=30, deadline=None)
@@ -147,3 +159,28 @@ def test_the_weight_of_a_variance_gives_that_variance(reduction: str) -> None:
     weight = theory.weight_of(reduction, 0.7, 12, 3)
     assert theory.sigma2_of(reduction, weight, 12, 3) == pytest.approx(0.7, rel=1e-12)
     assert theory.weight_of(reduction, 1.4, 12, 3) == pytest.approx(2 * weight, rel=1e-12)
+
+
+ALL = "choose one of mean-sum, mean-mean, sum-sum, half-sum-sum"
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    (("mean-sun", 1.0, 12, 3), f"reduction 'mean-sun' is not known; did you mean 'mean-sum'? {ALL}"),
+    (("?", 1.0, 12, 3), f"reduction '?' is not known; {ALL}"),
+    ((None, 1.0, 12, 3), f"reduction None is not known; {ALL}"),
+    (("mean-sum", 1.0, 0, 3), "n_values = 0, latents = 3: must be 1 or more"),
+    (("mean-sum", 1.0, 12, 0), "n_values = 12, latents = 0: must be 1 or more"),
+    *((("mean-sum", beta, 12, 3), f"weight (beta) = {beta}: must be above 0 and finite; at 0 the KL has no bound")
+      for beta in (0.0, -1.0, np.inf, np.nan, 1e308)),
+])
+def test_a_loss_without_a_variance_is_refused_by_name(given: tuple, said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        theory.sigma2_of(*given)
+    assert str(caught.value) == said
+
+
+def test_a_unit_at_the_water_level_is_not_active() -> None:
+    found = theory.predict(SPECTRUM, SPECTRUM.sum(), 6, 4, 1.0)  # a level of 3, the second eigenvalue
+    assert (found.beta, found.sigma2, found.active) == (1.0, 3.0, 1)
+    with pytest.raises(BadInput, match="beta = inf: the prediction needs a finite beta above 0"):
+        theory.predict(SPECTRUM, SPECTRUM.sum(), 6, 4, np.inf)
