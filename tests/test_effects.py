@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lib import ROOT, BadInput, effects
 from lib.clips import level, loudness
-from lib.effects import EFFECTS, REPORT_ORDER, Parameter
+from lib.effects import EFFECTS, MDA, REPORT_ORDER, Parameter
 
 RATE_HZ = 24000
 WET = [name for name in EFFECTS if name != "clean"]
@@ -197,6 +197,76 @@ def test_a_rejected_draw_is_drawn_again(monkeypatch):
     wet, unit = effects.draw("delay", AUDIO, RATE_HZ, "random", np.random.default_rng(0))
     assert len(calls) == 4 and effects.denormalise("delay", unit) == calls[-1] and difference(wet, AUDIO) > 0.05
 
+
+@pytest.mark.parametrize(("name", "parameter"), [(e.name, p.name) for e in EFFECTS.values() for p in e.parameters])
+def test_every_parameter_is_heard(name, parameter):
+    low, high = (effects.at(name, AUDIO, RATE_HZ, **{parameter: place}) for place in (0.1, 0.9))
+    assert difference(low, high) > 2e-3
+
+
+def test_multiband_gives_the_outer_bands_their_gain():
+    """Tones well inside the bands, nothing compressed at a ratio of 1."""
+    t = np.arange(RATE_HZ) / RATE_HZ
+    tones = {60: -6.0, 900: 0.0, 9000: 4.0}  # Hz: dB
+    audio = sum(np.sin(2 * np.pi * hz * t) for hz in tones).astype(np.float32) / 10
+    wet = effects.multiband(audio, RATE_HZ, 300.0, 2500.0, -20.0, 1.0, 1.0, 100.0, -6.0, 4.0)
+    steady = slice(RATE_HZ // 2, None)  # after the filters have settled; half a second holds whole periods
+    dry, changed = (np.abs(np.fft.rfft(x[steady])) for x in (audio, wet))
+    for hz, gain_db in tones.items():
+        assert 20 * np.log10(changed[hz // 2] / dry[hz // 2]) == pytest.approx(gain_db, abs=0.3)
+
+
+def test_ambience_is_a_mixture_of_the_dry_clip_and_of_a_room_as_loud():
+    dry, half, room = (effects.ambience(AUDIO, RATE_HZ, 0.5, 0.3, mix) for mix in (0.0, 0.5, 1.0))
+    np.testing.assert_array_equal(dry, AUDIO)
+    np.testing.assert_allclose(half, 0.5 * AUDIO + 0.5 * room, atol=1e-6)
+    assert loudness(room, RATE_HZ) == pytest.approx(loudness(AUDIO, RATE_HZ), abs=0.01)
+    start = slice(round(0.02 * RATE_HZ))  # the shortest way through Freeverb takes 25 ms
+    assert AUDIO[start].any() and not room[start].any()
+
+
+def test_combo_bends_the_upper_half_of_a_wave():
+    t = np.arange(RATE_HZ) / RATE_HZ
+    wave = (0.1 * np.sin(2 * np.pi * 400 * t)).astype(np.float32)
+    wet = effects.combo(wave, RATE_HZ, 60.0, 20.0, 0.6, 0.0, 6000.0)[RATE_HZ // 2 :]
+    assert np.mean((wet - wet.mean()) ** 3) < -0.1 * wet.std() ** 3  # what the bias pushes up meets the bend
+
+
+@pytest.mark.parametrize("name", WET)
+def test_cut_offs_stay_below_half_a_low_rate(name):
+    audio = level(np.random.default_rng(0).standard_normal(8000), 8000, -23)
+    wet = effects.at(name, audio, 8000, **{p.name: 1.0 for p in EFFECTS[name].parameters})
+    assert np.isfinite(wet).all() and difference(wet, audio) > 1e-3
+
+
+def test_settings_are_the_middle_or_uniform_draws():
+    fixed = effects.draw("delay", AUDIO, RATE_HZ, "fixed", np.random.default_rng(5))[1]
+    wet, unit = effects.draw("delay", AUDIO.astype(np.float64), RATE_HZ, "random", np.random.default_rng(5))
+    assert list(fixed.values()) == [0.5, 0.5, 0.5] and fixed.keys() == unit.keys()
+    assert list(unit.values()) == list(np.random.default_rng(5).random(3))
+    same = effects.draw("delay", AUDIO, RATE_HZ, "random", np.random.default_rng(5))[0]
+    assert wet.dtype == np.float32 and wet.tobytes() == same.tobytes()
+
+
+@pytest.mark.parametrize(("relative", "audible"), [(5e-4, False), (2e-3, True)])
+def test_wet_counts_as_dry_below_a_thousandth(monkeypatch, relative, audible):
+    noise = relative * np.random.default_rng(1).standard_normal(AUDIO.size) * np.sqrt(np.square(AUDIO).mean())
+    monkeypatch.setitem(EFFECTS, "delay", replace(EFFECTS["delay"], apply=lambda audio, rate_hz, **_: audio + noise))
+    if audible:
+        effects.draw("delay", AUDIO, RATE_HZ, "fixed", None)
+    else:
+        with pytest.raises(BadInput, match=r"equal to the dry clip \(relative difference 0.0005\)"):
+            effects.draw("delay", AUDIO, RATE_HZ, "fixed", None)
+
+
+def test_an_unknown_effect_is_told_which_there_are():
+    names = ", ".join([*EFFECTS, *MDA, "vst3:PATH"])
+    for name, hint in (("?", ""), ("delai", "did you mean 'delay'? ")):
+        with pytest.raises(BadInput) as caught:
+            effects.find(name)
+        assert str(caught.value) == f"effect {name!r} is unknown; {hint}known are {names}"
+    with pytest.raises(BadInput, match="/nowhere.vst3"):
+        effects.find("vst3:/nowhere.vst3")
 
 @pytest.mark.parametrize("name", WET)
 def test_at_gives_what_was_drawn_and_the_middle_elsewhere(name):
