@@ -114,6 +114,19 @@ def test_split_changes_with_its_seed():
     assert len(tests) == 5
 
 
+def test_clips_are_of_the_split_that_the_config_names():
+    made = listed({f"g{i}": None for i in range(24)})
+    for seed in (0, 7):
+        found = Clips(config(split="test", split_seed=seed), made).recordings
+        assert {r.group for r in found} == {r.group for r in clips.split_groups(made, seed)["test"]}
+
+
+def test_an_unknown_split_of_a_corpus_is_an_error():
+    with pytest.raises(BadInput) as caught:
+        clips.split_groups(listed({"a": "test", "b": "trian", "c": "zest"}), 0)
+    assert str(caught.value) == "split 'trian' of a recording is unknown; known are train, validation, test"
+
+
 def test_a_corpus_keeps_its_own_split_and_lends_validation_from_training():
     own = {f"g{i}": "test" if i < 4 else "train" for i in range(12)}
     split = clips.split_groups(listed(own), 0)
@@ -132,7 +145,9 @@ def test_embedded_corpora_share_no_person_and_no_song():
 
 @pytest.mark.parametrize("groups", [{}, {"a": None}, {"a": None, "b": None}, {"a": "test", "b": "test", "c": "test"}])
 def test_fewer_groups_than_splits_is_an_error(groups):
-    with pytest.raises(BadInput, match="would be empty; give at least three"):
+    said = (rf"^{len(groups)} group\(s\) \[('.'(, )?)*\] cannot fill the splits train, validation, test: "
+            r"\w+ would be empty; give at least three persons, songs or sub-folders$")
+    with pytest.raises(BadInput, match=said):
         clips.split_groups(listed(groups), 0)
 
 
@@ -150,20 +165,31 @@ def test_a_clip_has_its_length_level_fades_and_place(recordings):
         assert audio[0] == 0 and abs(audio[-1]) < abs(audio[:-480]).max() / 100
         recording = next(r for r in recordings if r.name == info["recording"])
         assert recording.group == info["group"] and 0 <= info["start_s"] <= recording.seconds - 1
-        middle = slice(480, -480)
         whole = corpora.read(recording, info["start_s"], 1.0, RATE_HZ)
+        ramp, middle = np.arange(480) / 480, slice(480, -480)  # 20 ms
         gain = np.dot(audio[middle], whole[middle]) / np.dot(whole[middle], whole[middle])
-        np.testing.assert_allclose(audio[middle], gain * whole[middle], atol=1e-6)
+        whole[:480], whole[-480:] = whole[:480] * ramp, whole[-480:] * ramp[::-1]
+        np.testing.assert_allclose(audio, gain * whole, atol=1e-6)
 
 
-def test_a_clip_is_the_same_in_any_order_and_object(recordings):
-    first, second = Clips(config(seed=3), recordings), Clips(config(seed=3), recordings[::-1])
+def test_positions_reach_from_end_to_end(recordings):
+    made = Clips(config(), recordings)
+    lengths = {recording.name: recording.seconds for recording in recordings}
+    told = [made.clip(index)[1] for index in range(60)]
+    places = [info["start_s"] / (lengths[info["recording"]] - 1) for info in told]
+    assert 0 <= min(places) < 0.1 and 0.9 < max(places) <= 1
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_clip_is_the_same_in_any_order_and_object(recordings, augment):
+    fields = {"split": "train", "augment": augment}
+    first, second = (Clips(config(seed=3, **fields), made) for made in (recordings, recordings[::-1]))
     forward = [first.clip(i) for i in range(6)]
     backward = [second.clip(i) for i in reversed(range(6))][::-1]
     for (a, told_a), (b, told_b) in zip(forward, backward, strict=True):
         assert a.tobytes() == b.tobytes() and told_a == told_b
     assert len({told["start_s"] for _, told in forward}) == 6
-    assert Clips(config(seed=4), recordings).clip(0)[1] != forward[0][1]
+    assert Clips(config(seed=4, **fields), recordings).clip(0)[1] != forward[0][1]
 
 
 def test_a_clip_is_the_same_in_another_process():
@@ -248,6 +274,32 @@ def test_a_bad_recording_is_skipped_with_one_warning_and_alone_is_an_error(kind,
     assert len(caught) == 1 and set(told) == {"a/good.wav"} and set(made.skipped) == {f"b/{kind}.wav"}
     with pytest.raises(BadInput, match=rf"1 of 1 recordings are of no use: b/{kind}\.wav: "):
         Clips(config(), [bad[kind]]).clip(0)
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (7, "; and 2 more")])
+def test_of_many_bad_recordings_the_last_five_are_named(count, more):
+    good = Recording("made", "a", (), RATE_HZ, 5.0, "a/good")
+    short = [Recording("made", "b", (), RATE_HZ, 0.5, f"b/{n}") for n in range(count)]
+    with pytest.warns(UserWarning) as caught:
+        Clips(config(), [good, *short])
+    named = "; ".join(f"b/{n}: 0.50 s, shorter than 1.0 s" for n in range(count - 5, count))
+    assert [str(each.message) for each in caught] == [
+        f"corpus 'made', split 'all': {count} of {count + 1} recordings skipped: {named}{more}"]
+    assert caught[0].filename == __file__  # the caller is told, not the library
+
+
+def test_tempo_changes_the_pace_by_what_it_says_and_the_end_is_filled(tmp_path):
+    t = np.arange(10 * RATE_HZ) / RATE_HZ
+    audio = 0.1 * np.random.default_rng(0).standard_normal(t.size) * (1.1 - np.cos(2 * np.pi * 8 * t))
+    made = Clips(config(split="train", augment=True, clip_s=4.0), [write(tmp_path, g, "beats", audio) for g in "abc"])
+    found = [made.clip(index) for index in range(12)]
+    for clip, info in found:
+        assert info["start_s"] + 4 * info["tempo"] <= 10
+        assert np.abs(clip[-720:-480]).max() > 0.01
+        envelope = np.abs(clip) - np.abs(clip).mean()
+        beats_hz = np.argmax(np.abs(np.fft.rfft(envelope, 10 * clip.size))[120:600]) / 40 + 3
+        assert beats_hz == pytest.approx(8 * info["tempo"], abs=0.15)
+    assert len({info["tempo"] for _, info in found}) > 3
 
 
 def test_what_other_clips_met_does_not_change_a_clip(bad, tmp_path):
