@@ -213,7 +213,7 @@ def test_multiband_gives_the_outer_bands_their_gain():
     steady = slice(RATE_HZ // 2, None)  # after the filters have settled; half a second holds whole periods
     dry, changed = (np.abs(np.fft.rfft(x[steady])) for x in (audio, wet))
     for hz, gain_db in tones.items():
-        assert 20 * np.log10(changed[hz // 2] / dry[hz // 2]) == pytest.approx(gain_db, abs=0.3)
+        assert 20 * np.log10(changed[hz // 2] / dry[hz // 2]) == pytest.approx(gain_db, abs=0.1)
 
 
 def test_ambience_is_a_mixture_of_the_dry_clip_and_of_a_room_as_loud():
