@@ -81,8 +81,8 @@ effect, as float16. The row of all of it also has what the bare calls leave out:
 refusing silent ones, labels, files.
 
 {gpu_was} By arithmetic: an epoch over an audio-hour is {tflop:.2f} TFLOP,
-which is {gpu:.3f} GPU-seconds at a sustained 5 TFLOP/s, an assumption, and the least it can be: a net so small waits
-for the start of each operation, and reaches a small part of that. Rendering stays on CPUs.
+which is {gpu:.3f} GPU-seconds at a sustained 5 TFLOP/s, an assumption; whether so small a net comes near it was not
+measured. Rendering stays on CPUs.
 
 ## All of it
 
@@ -216,7 +216,7 @@ def cost_page(found: dict[str, Any]) -> str:
         row(f"rendering, wall on {CLUSTER:,} cores, if nothing saturates",
             lambda h: f"{_number(h * c['render'] / CLUSTER / 60)} min"),
         row("training on CPUs", lambda h: days(h * EPOCHS * c["train"])),
-        row("training on a GPU, at least, by arithmetic",
+        row("training on a GPU, by arithmetic",
             lambda h: f"{_number(h * EPOCHS * c['flop'] / TFLOPS / 3600)} GPU-hours"),
         row("sound at 48 kHz, 16 bit", lambda h: f"{_number(h * 48_000 * 2 * 3600 / 1e9)} GB"),
         row("spectrograms", lambda h: f"{_number(h * c['storage'] / 1e9)} GB"),
