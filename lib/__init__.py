@@ -1,8 +1,8 @@
 """The thin library behind *The Average Spectrogram*: what at least two stories share, and nothing else.
 
 Modules import one another in the order in which data flows, never back:
-mp4, recordings, layouts, vctk, musdb18, corpora, clips, plugins, effects, spectrograms, render, then objective, theory,
-vae, alarm, measures, training, then embeddings and figures; `predict` is a command.
+apart, mp4, recordings, layouts, vctk, musdb18, corpora, clips, plugins, effects, spectrograms, render, then objective,
+theory, vae, alarm, measures, training, then embeddings and figures; `predict` is a command.
 """
 
 from pathlib import Path

@@ -1,10 +1,12 @@
 """One recording: what its header says, and the stretch of its sound that is asked for. Introduced by story 01.
 
-Nothing but a stretch and a margin is decoded: what a recording takes in memory does not depend on how long it is.
+Nothing but a stretch and a margin is decoded: what a recording takes in memory does not depend on how long it is. The
+sound of a corpus with a path is decoded in a child process, so that a file that crashes a decoder is an error.
 """
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from lib import BadInput
+from lib import BadInput, apart
 
 MARGIN_S = 0.05  # decoded on both sides of a stretch, so that the resampler's edges fall outside it
 MP3_MARGIN_S = 1.0  # the same for MP3, whose decoder is wrong for up to 0.3 s after a seek
@@ -47,7 +49,7 @@ def read(recording: Recording, start_s: float, seconds: float, sample_rate_hz: i
     Always round(seconds * sample_rate_hz) samples; what lies beyond a file's end is zero. Two stretches that overlap
     agree where they do: a stretch is a slice of the whole recording resampled. (But for the noise that an AAC decoder
     may draw: there each stretch has its own, the same at every reading.) Raises BadInput for a stretch that does
-    not start within the recording, and for content that cannot be decoded or is not finite.
+    not start within the recording, and for content that cannot be decoded, is not finite, or crashes its decoder.
     """
     if not (0 <= start_s < recording.seconds and seconds > 0 and sample_rate_hz > 0):
         asked = f"{seconds} s from {start_s} s at {sample_rate_hz} Hz"
@@ -55,7 +57,11 @@ def read(recording: Recording, start_s: float, seconds: float, sample_rate_hz: i
     count = round(seconds * sample_rate_hz)
     audio = np.zeros(count, dtype=np.float32)
     for path in recording.paths:
-        part = _stretch(path, recording.stream, round(start_s * sample_rate_hz), count, sample_rate_hz)
+        asked = recording.stream, round(start_s * sample_rate_hz), count, sample_rate_hz
+        try:
+            part = _apart(_stretch, path, *asked) if ":" in recording.corpus else _stretch(path, *asked)
+        except BadInput as error:
+            raise BadInput(f"{path}: {error}; replace or remove the file") from None
         audio[: len(part)] += part
     return audio
 
@@ -67,21 +73,38 @@ def header(path: Path, stream: int = 0) -> tuple[int, float]:
         if status.st_size == 0:
             raise BadInput("zero bytes")
         str(path).encode()  # tables and cards hold names as UTF-8
-        return _header(path, stream, status.st_size, status.st_mtime_ns)
-    except Exception as error:  # whatever a decoder makes of a hostile file
-        what = getattr(error, "strerror", None) or str(error).rpartition(": ")[2] or type(error).__name__
-        raise error if isinstance(error, BadInput) else BadInput(f"not decodable: {what}") from None
+        return _listed(path, stream, status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError) as error:  # ValueError: half a character in a name
+        raise error if isinstance(error, BadInput) else BadInput(f"not decodable: {_reason(error)}") from None
 
 
 @cache  # a corpus is listed several times in a process, and may have 90,000 files
-def _header(path: Path, stream: int, size: int, modified: int) -> tuple[int, float]:
-    with _opened(path, stream) as file:
-        if _cut(path, size, file):
-            raise BadInput("truncated")
-        rate_hz, sound = file.samplerate, 2 <= file.frames <= EXPANSION * size
-        if not (sound and rate_hz >= 1000 and 1 <= file.channels <= VALUES_HZ / rate_hz):
-            raise BadInput(f"{file.channels} channels, {file.frames} samples, {rate_hz} Hz in {size} bytes")
-        return rate_hz, file.frames / rate_hz
+def _listed(path: Path, stream: int, size: int, modified: int) -> tuple[int, float]:
+    rate_hz, seconds = _apart(_header, path, stream, size)
+    return int(rate_hz), float(seconds)
+
+
+def _apart(function: Callable[..., np.ndarray], path: Path, *arguments: int) -> np.ndarray:
+    """What `_header` or `_stretch` returns, from the child process."""
+    return apart.ask("lib.recordings", function.__name__, str(path.absolute()), *arguments)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).rpartition(": ")[2] or type(error).__name__
+
+
+def _header(path: str, stream: int, size: int) -> np.ndarray:
+    """(2,): sample rate in Hz and length in s."""
+    try:
+        with _opened(Path(path), stream) as file:
+            if _cut(Path(path), size, file):
+                raise BadInput("truncated")
+            rate_hz, sound = file.samplerate, 2 <= file.frames <= EXPANSION * size
+            if not (sound and rate_hz >= 1000 and 1 <= file.channels <= VALUES_HZ / rate_hz):
+                raise BadInput(f"{file.channels} channels, {file.frames} samples, {rate_hz} Hz in {size} bytes")
+            return np.array([rate_hz, file.frames / rate_hz])
+    except Exception as error:  # whatever a decoder makes of a hostile file
+        raise error if isinstance(error, BadInput) else BadInput(f"not decodable: {_reason(error)}") from None
 
 
 def _opened(path: Path, stream: int) -> Any:
@@ -114,8 +137,9 @@ def _cut(path: Path, size: int, file: Any) -> bool:
         return True
 
 
-def _stretch(path: Path, stream: int, start: int, count: int, sample_rate_hz: int) -> np.ndarray:
+def _stretch(path: str | Path, stream: int, start: int, count: int, sample_rate_hz: int) -> np.ndarray:
     """Samples start to start + count of a file resampled to sample_rate_hz; shorter where the file ends."""
+    path = Path(path)
     mp3 = path.suffix.lower() == ".mp3"
     margin = sample_rate_hz * (MP3_MARGIN_S if mp3 else MARGIN_S)
     try:
@@ -130,12 +154,16 @@ def _stretch(path: Path, stream: int, start: int, count: int, sample_rate_hz: in
             audio = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)  # (sample,)
             rate_hz, lacking = file.samplerate, wanted - len(audio)
     except Exception as error:  # whatever a decoder makes of a hostile file
-        raise BadInput(f"{path}: cannot be decoded ({error}); replace or remove the file") from None
+        raise BadInput(f"cannot be decoded ({error})") from None
     if lacking > mp3 * MP3_SLACK_S * rate_hz:
-        raise BadInput(f"{path}: truncated, {lacking} samples of {wanted} are missing; replace or remove the file")
+        raise BadInput(f"truncated, {lacking} samples of {wanted} are missing")
     if not np.isfinite(audio).all():
-        raise BadInput(f"{path}: holds NaN or infinite samples; replace or remove the file")
+        raise BadInput("holds NaN or infinite samples")
     if rate_hz != sample_rate_hz:
         audio = soxr.resample(audio, rate_hz, sample_rate_hz)
     offset = start - block * step_out
     return audio[offset : offset + count]
+
+
+if __name__ == "__main__":
+    apart.serve(_header, _stretch)

@@ -234,15 +234,14 @@ def damaged(body: bytes, rng: random.Random) -> bytes:
 
 
 def decode(body: bytes, suffix: str, folder: Path) -> None:
-    """The header and all of the content, as a corpus is listed and its clips are read."""
+    """The header and all of the content, as a corpus is listed and its clips are read, but in this very process."""
     from lib import recordings
 
     path = folder / f"x{suffix}"
     path.write_bytes(body)
-    recordings._header.cache_clear()
     try:
-        rate_hz, seconds = recordings.header(path)
-        found = recordings.Recording("fuzz", "x", (path,), rate_hz, seconds, path.name)
+        rate_hz, seconds = recordings._header(str(path), 0, len(body))
+        found = recordings.Recording("fuzz", "x", (path,), int(rate_hz), seconds, path.name)
         for start_s in (0, seconds / 2, max(0, seconds - 0.1)):
             recordings.read(found, start_s, min(seconds, 2), 24000)
     except BadInput:

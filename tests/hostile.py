@@ -719,6 +719,7 @@ BELOW = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.rename": 2}  # place 
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod")
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pty.spawn",
           "socket.connect")
+DECODER = ["-m", "lib.recordings"]  # the child process of lib in which sound is decoded
 
 
 def watch(events: list[str], *allowed: Path) -> None:
@@ -726,7 +727,7 @@ def watch(events: list[str], *allowed: Path) -> None:
 
     def hook(event: str, arguments: tuple) -> None:
         writes = event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING)
-        if event in STARTS:
+        if event in STARTS and not (event == "subprocess.Popen" and arguments[1][1:] == DECODER):
             events.append(f"{event} {arguments!r}"[:200])
         elif writes and not isinstance(arguments[0], int):
             below = arguments[BELOW[event]] if event in BELOW else -1

@@ -2,13 +2,15 @@
 
 import os
 import struct
+import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from lib import BadInput, corpora
+from lib import BadInput, apart, corpora, recordings
 
 RATE = 24000
 TONE = (0.3 * np.sin(np.arange(2 * RATE) / 7)).astype(np.float32)
@@ -173,3 +175,130 @@ def test_silence_is_listed_and_read_as_silence_which_clips_then_reject(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not corpora.read(recording, 0, 1, RATE).any()
+
+
+# what a C library does to the process that it runs in -----------------------------------------------------------------
+
+HARMS = {  # start of a file's name: (what its decoder does, what is said of it)
+    "crash": ("ctypes.string_at(0)", "ended its decoder by SIGSEGV"),
+    "abort": ("os.abort()", "ended its decoder by SIGABRT"),
+    "exit": ("os._exit(3)", "ended its decoder by status 3"),
+    "spin": ("while True: pass", "ended its decoder by SIGXCPU"),
+    "wait": ("signal.alarm(1) > 60 or os._exit(4); time.sleep(600)", "ended its decoder by SIGALRM"),
+    "fill": ("bytes(2**34)", "not decodable: MemoryError"),
+}
+DECODER = """
+import ctypes, importlib.util, os, signal, sys, time
+from lib import apart
+spec = importlib.util.spec_from_file_location("soundfile", {real!r})
+module = sys.modules["soundfile"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+apart.CPU_S, apart.WALL_S = 1, 120  # s; a busy machine may need many for one of its processor
+class SoundFile(module.SoundFile):
+    def __init__(self, path):
+        os.write(1, b"a word of a library\\n")
+        super().__init__(path)
+        if not os.path.exists(os.path.join(os.path.dirname(path), "good")):
+            harm(os.path.basename(path))
+module.SoundFile = SoundFile
+def harm(name):
+"""
+
+
+@pytest.fixture
+def harmful(tmp_path, monkeypatch):
+    """A folder of sound. Where it holds no file "good", its decoder does to a file what HARMS says of its name."""
+    code = DECODER.format(real=soundfile.__file__)
+    code += "".join(f"    if name.startswith({name!r}):\n        {act}\n" for name, (act, _) in HARMS.items())
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries/soundfile.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'libraries'}")
+    child = apart._child("lib.recordings", os.getpid())
+    child.end()
+    yield tmp_path / "sounds"
+    child.end()
+
+
+def test_a_file_that_crashes_its_decoder_or_holds_it_is_named_and_the_others_are_taken(harmful):
+    for name in ("a", *HARMS, "z"):
+        _written(harmful / "p" / f"{name}.wav")
+    with pytest.warns(UserWarning, match="skipped 6 of 8 files") as caught:
+        found = corpora._folder(str(harmful))
+    assert [r.name for r in found] == ["p/a.wav", "p/z.wav"]
+    told = [f"p/{name}.wav ({said})" for name, (_, said) in sorted(HARMS.items())[:5]]  # of more than five, five
+    assert all(words in str(caught[0].message) for words in told)
+    assert len(corpora.read(found[1], 0, 1, RATE)) == RATE
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_a_file_that_harms_its_decoder_only_when_it_is_read_is_named(harmful, name):
+    path = _written(harmful / "p" / f"{name}.wav")
+    _written(harmful / "p" / "x.wav")
+    (harmful / "p/good").touch()
+    bad, good = corpora.load(f"folder:{harmful}")
+    (harmful / "p/good").unlink()
+    said = HARMS[name][1].replace("not decodable: MemoryError", r"cannot be decoded \(\)")
+    with pytest.raises(BadInput, match=rf"{path}: {said}; replace or remove the file"):
+        corpora.read(bad, 0, 1, RATE)
+    assert np.allclose(corpora.read(good, 0, 1, RATE), TONE[:RATE], atol=1e-4)
+
+
+def test_a_decoder_that_somebody_else_ended_is_no_fault_of_the_file(tmp_path):
+    _written(tmp_path / "p" / "x.wav")
+    (recording,) = corpora.load(f"folder:{tmp_path}")
+    child = apart._child("lib.recordings", os.getpid())
+    before = child.process.pid
+    child.process.kill()
+    child.process.wait()
+    assert len(corpora.read(recording, 0, 1, RATE)) == RATE and child.process.pid != before
+
+
+def test_after_an_interrupt_no_answer_is_taken_for_that_of_another_question(tmp_path, monkeypatch):
+    for name in ("x", "y"):
+        _written(tmp_path / "p" / f"{name}.wav", TONE * (name == "x"))
+    first, second = corpora.load(f"folder:{tmp_path}")
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    child = apart._child("lib.recordings", os.getpid())
+    with monkeypatch.context() as patch:
+        patch.setattr(apart.json, "loads", interrupted)  # the question is asked, the answer is on its way
+        with pytest.raises(KeyboardInterrupt):
+            corpora.read(first, 0, 1, RATE)
+    assert child.process is None and not corpora.read(second, 0, 1, RATE).any()
+
+
+def test_threads_and_forks_get_each_its_own_answer(tmp_path):
+    for number in range(4):
+        _written(tmp_path / "p" / f"{number}.wav", np.full(2 * RATE, number / 8, np.float32))
+    found = corpora.load(f"folder:{tmp_path}")
+    means = {}
+
+    def reads(number):
+        means[number] = {round(float(corpora.read(found[number], 0.5, 0.5, RATE).mean()), 3) for _ in range(50)}
+
+    threads = [threading.Thread(target=reads, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    if (pid := os.fork()) == 0:
+        status = 1
+        try:
+            means.clear()
+            reads(3)
+            status = means != {3: {0.375}}
+        finally:
+            os._exit(status)
+    for thread in threads:
+        thread.join()
+    assert means == {number: {number / 8} for number in range(4)}
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_decoder_says_numbers_and_nothing_else(tmp_path):
+    """Of a child that a file took over, bytes come back, which are never unpickled."""
+    path = _written(tmp_path / "x.wav")
+    rate_hz, seconds = apart.ask("lib.recordings", "_header", str(path), 0, path.stat().st_size)
+    assert (rate_hz, seconds) == recordings.header(path) == (RATE, 2.0)
+    source = Path(apart.__file__).read_text(encoding="utf-8")
+    assert not any(word in source for word in ("import pickle", "eval(", "allow_pickle"))
