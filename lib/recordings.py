@@ -59,7 +59,8 @@ def read(recording: Recording, start_s: float, seconds: float, sample_rate_hz: i
     for path in recording.paths:
         asked = recording.stream, round(start_s * sample_rate_hz), count, sample_rate_hz
         try:
-            part = _apart(_stretch, path, *asked) if ":" in recording.corpus else _stretch(path, *asked)
+            own = ":" not in recording.corpus  # files of this checkout
+            part = _stretch(path, *asked) if own else _apart(_stretch, path, *asked, kind="<f4", most=count)
         except BadInput as error:
             raise BadInput(f"{path}: {error}; replace or remove the file") from None
         audio[: len(part)] += part
@@ -74,19 +75,31 @@ def header(path: Path, stream: int = 0) -> tuple[int, float]:
             raise BadInput("zero bytes")
         str(path).encode()  # tables and cards hold names as UTF-8
         return _listed(path, stream, status.st_size, status.st_mtime_ns)
-    except (OSError, ValueError) as error:  # ValueError: half a character in a name
+    except (OSError, ValueError, OverflowError) as error:  # ValueError: half a character in a name
         raise error if isinstance(error, BadInput) else BadInput(f"not decodable: {_reason(error)}") from None
 
 
 @cache  # a corpus is listed several times in a process, and may have 90,000 files
 def _listed(path: Path, stream: int, size: int, modified: int) -> tuple[int, float]:
-    rate_hz, seconds = _apart(_header, path, stream, size)
+    rate_hz, seconds = _apart(_header, path, stream, size, kind="<f8", most=2)
     return int(rate_hz), float(seconds)
 
 
-def _apart(function: Callable[..., np.ndarray], path: Path, *arguments: int) -> np.ndarray:
+_ENDED: dict[tuple[str, int], str] = {}  # files that ended the child, as they were then, and how: not asked of it again
+
+
+def _apart(function: Callable[..., np.ndarray], path: Path, *arguments: int, kind: str, most: int) -> np.ndarray:
     """What `_header` or `_stretch` returns, from the child process."""
-    return apart.ask("lib.recordings", function.__name__, str(path.absolute()), *arguments)
+    try:
+        file = str(path.absolute()), path.stat().st_mtime_ns
+        if file in _ENDED:
+            raise BadInput(_ENDED[file])
+        return apart.ask("lib.recordings", function.__name__, file[0], *arguments, kind=kind, most=most)
+    except apart.Ended as error:
+        _ENDED[file] = str(error)
+        raise
+    except OSError as error:
+        raise BadInput(f"cannot be decoded ({error})") from None
 
 
 def _reason(error: Exception) -> str:
@@ -103,8 +116,10 @@ def _header(path: str, stream: int, size: int) -> np.ndarray:
             if not (sound and rate_hz >= 1000 and 1 <= file.channels <= VALUES_HZ / rate_hz):
                 raise BadInput(f"{file.channels} channels, {file.frames} samples, {rate_hz} Hz in {size} bytes")
             return np.array([rate_hz, file.frames / rate_hz])
+    except (BadInput, MemoryError):
+        raise
     except Exception as error:  # whatever a decoder makes of a hostile file
-        raise error if isinstance(error, BadInput) else BadInput(f"not decodable: {_reason(error)}") from None
+        raise BadInput(f"not decodable: {_reason(error)}") from None
 
 
 def _opened(path: Path, stream: int) -> Any:
@@ -153,6 +168,8 @@ def _stretch(path: str | Path, stream: int, start: int, count: int, sample_rate_
             file.seek(min(first, file.frames))
             audio = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)  # (sample,)
             rate_hz, lacking = file.samplerate, wanted - len(audio)
+    except MemoryError:
+        raise
     except Exception as error:  # whatever a decoder makes of a hostile file
         raise BadInput(f"cannot be decoded ({error})") from None
     if lacking > mp3 * MP3_SLACK_S * rate_hz:

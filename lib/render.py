@@ -1,9 +1,8 @@
 """Rendering: clips through effects to spectrograms on disk, with labels. Introduced by story 04, used by 06 and 07.
 
-A rendering is a stage: `spectrograms.npy`, float16 (clip, bin, frame), read at random through a memory map, and
-`table.parquet`, one row a clip. Both are written as a stream, so memory does not grow with the number of clips, and
-every clip is a pure function of (config, index), so the bytes do not depend on the number of workers. A large rendering
-is gathered from shards, stages too: any process or machine may make them, and a killed run goes on with what it has.
+A rendering is a stage: `spectrograms.npy`, float16 (clip, bin, frame), for a memory map, and `table.parquet`, one row a
+clip, written as a stream, so that memory does not grow. A clip is a pure function of (config, index), whatever the
+number of workers. A large rendering is gathered from shards, stages too, which any process or machine may make.
 """
 
 import json
@@ -195,6 +194,8 @@ def _clips(config: ClipConfig, fingerprint: str) -> Clips:
     """The clips of a config, opened once per process and state of the corpus."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(folder|vctk|musdb18) .*skipped")  # told when the fingerprint was taken
+        if corpora.fingerprint(config.corpus) != fingerprint:  # else other clips would pass for these
+            raise BadInput(f"corpus {config.corpus!r}: its files changed while it was rendered; run again")
         return Clips(config)
 
 
@@ -236,8 +237,7 @@ def _block(config: RenderConfig, rows: range, fingerprint: str) -> tuple[dict[st
 def _arrays(config: RenderConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Type and shape of what is kept of a clip, by file."""
     samples = round(config.clips.clip_s * config.clips.sample_rate_hz)
-    names = ["spectrograms", *(["dry"] if config.dry else [])]
-    arrays = {name: ("<f2", shape(config.spectrogram, samples)) for name in names}
+    arrays = {name: ("<f2", shape(config.spectrogram, samples)) for name in ["spectrograms"] + ["dry"] * config.dry}
     return arrays | ({"prints": ("<f4", prints.shape(samples))} if config.prints else {})
 
 

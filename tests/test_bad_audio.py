@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from lib import BadInput, apart, corpora, recordings
+from lib import BadInput, apart, corpora, recordings, render
+from lib.clips import ClipConfig
 
 RATE = 24000
 TONE = (0.3 * np.sin(np.arange(2 * RATE) / 7)).astype(np.float32)
@@ -180,23 +181,35 @@ def test_silence_is_listed_and_read_as_silence_which_clips_then_reject(tmp_path)
 # what a C library does to the process that it runs in -----------------------------------------------------------------
 
 HARMS = {  # start of a file's name: (what its decoder does, what is said of it)
-    "crash": ("ctypes.string_at(0)", "ended its decoder by SIGSEGV"),
-    "abort": ("os.abort()", "ended its decoder by SIGABRT"),
-    "exit": ("os._exit(3)", "ended its decoder by status 3"),
-    "spin": ("while True: pass", "ended its decoder by SIGXCPU"),
-    "wait": ("signal.alarm(1) > 60 or os._exit(4); time.sleep(600)", "ended its decoder by SIGALRM"),
-    "fill": ("bytes(2**34)", "not decodable: MemoryError"),
+    "abort": ("os.abort()", "SIGABRT"),
+    "crash": ("ctypes.string_at(0)", "SIGSEGV"),
+    "exit": ("os._exit(3)", "status 3"),
+    "fill": ("bytes(2**34)", "out of memory"),
+    "spin": ("while True: pass", "SIGXCPU"),
+    "wait": ("signal.alarm(1) > 60 or os._exit(4); time.sleep(600)", "SIGALRM"),
+    "nonsense": ("os.write(3, b'[[[[[['); os.close(3); time.sleep(600)", "an answer that is none"),
+    "much": ("os.write(3, b'[\"<f8\", 4611686018427387904, \"\"]\\n' * 2)", "an answer that is none"),
+}
+DELAYED = {  # what a decoder does to the one that it reads next
+    "leak": "kept.append(bytes(2**32 - 2**30)); kept.append(bytes(2**29))",
+    "late": "kept.append(None)",
 }
 DECODER = """
 import ctypes, importlib.util, os, signal, sys, time
 from lib import apart
+os.write(1, b"words of a library at its start\\n")
 spec = importlib.util.spec_from_file_location("soundfile", {real!r})
 module = sys.modules["soundfile"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 apart.CPU_S, apart.WALL_S = 1, 120  # s; a busy machine may need many for one of its processor
+kept = []
 class SoundFile(module.SoundFile):
     def __init__(self, path):
         os.write(1, b"a word of a library\\n")
+        with open(os.path.join(os.path.dirname(path), "asked"), "a") as log:
+            log.write(os.path.basename(path) + "\\n")
+        if None in kept:
+            ctypes.string_at(0)
         super().__init__(path)
         if not os.path.exists(os.path.join(os.path.dirname(path), "good")):
             harm(os.path.basename(path))
@@ -209,7 +222,8 @@ def harm(name):
 def harmful(tmp_path, monkeypatch):
     """A folder of sound. Where it holds no file "good", its decoder does to a file what HARMS says of its name."""
     code = DECODER.format(real=soundfile.__file__)
-    code += "".join(f"    if name.startswith({name!r}):\n        {act}\n" for name, (act, _) in HARMS.items())
+    acts = {name: act for name, (act, _) in HARMS.items()} | DELAYED | {"kill": "os.kill(os.getpid(), signal.SIGTERM)"}
+    code += "".join(f"    if name.startswith({name!r}):\n        {act}\n" for name, act in acts.items())
     (tmp_path / "libraries").mkdir()
     (tmp_path / "libraries/soundfile.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'libraries'}")
@@ -220,27 +234,70 @@ def harmful(tmp_path, monkeypatch):
 
 
 def test_a_file_that_crashes_its_decoder_or_holds_it_is_named_and_the_others_are_taken(harmful):
-    for name in ("a", *HARMS, "z"):
+    names = list(HARMS)[:5]  # of more than five that are left out, five are named
+    for name in ("a", *names, "z"):
         _written(harmful / "p" / f"{name}.wav")
-    with pytest.warns(UserWarning, match="skipped 6 of 8 files") as caught:
-        found = corpora._folder(str(harmful))
+    with pytest.warns(UserWarning, match="skipped 5 of 7 files") as caught:
+        found = corpora.load(f"folder:{harmful}")
     assert [r.name for r in found] == ["p/a.wav", "p/z.wav"]
-    told = [f"p/{name}.wav ({said})" for name, (_, said) in sorted(HARMS.items())[:5]]  # of more than five, five
-    assert all(words in str(caught[0].message) for words in told)
+    assert all(f"p/{name}.wav (ended its decoder: {HARMS[name][1]})" in str(caught[0].message) for name in names)
     assert len(corpora.read(found[1], 0, 1, RATE)) == RATE
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_a_file_that_harms_its_decoder_only_when_it_is_read_is_named(harmful, name):
+def test_a_file_that_harms_its_decoder_only_when_it_is_read_is_named_and_not_read_again(harmful, name):
     path = _written(harmful / "p" / f"{name}.wav")
     _written(harmful / "p" / "x.wav")
     (harmful / "p/good").touch()
-    bad, good = corpora.load(f"folder:{harmful}")
+    found = {r.name: r for r in corpora.load(f"folder:{harmful}")}
     (harmful / "p/good").unlink()
-    said = HARMS[name][1].replace("not decodable: MemoryError", r"cannot be decoded \(\)")
-    with pytest.raises(BadInput, match=rf"{path}: {said}; replace or remove the file"):
-        corpora.read(bad, 0, 1, RATE)
-    assert np.allclose(corpora.read(good, 0, 1, RATE), TONE[:RATE], atol=1e-4)
+    (harmful / "p/asked").unlink()
+    for start_s in (0, 0.5):
+        with pytest.raises(BadInput, match=rf"{path}: ended its decoder: {HARMS[name][1]}; replace or remove the file"):
+            corpora.read(found[f"p/{name}.wav"], start_s, 1, RATE)
+    assert (harmful / "p/asked").read_text() == f"{name}.wav\n" * 2  # by a child that has read others, by a new one
+    assert np.allclose(corpora.read(found["p/x.wav"], 0, 1, RATE), TONE[:RATE], atol=1e-4)
+    os.utime(path, ns=(1, 1))  # another file, it seems
+    (harmful / "p/good").touch()
+    assert len(corpora.read(found[f"p/{name}.wav"], 0, 1, RATE)) == RATE
+
+
+@pytest.mark.parametrize("name", DELAYED)
+def test_a_file_is_not_blamed_for_what_the_one_before_it_did(harmful, name):
+    for each in (name, "x", "y"):
+        _written(harmful / "p" / f"{each}.wav")
+    found = corpora.load(f"folder:{harmful}")
+    assert [r.name for r in found] == [f"p/{name}.wav", "p/x.wav", "p/y.wav"]
+    assert all(len(corpora.read(recording, 0, 1, RATE)) == RATE for recording in found)
+
+
+def test_a_decoder_that_somebody_ends_again_and_again_is_an_error_and_no_fault_of_the_file(harmful):
+    _written(harmful / "p" / "a.wav")
+    _written(harmful / "p" / "kill.wav")
+    with pytest.raises(RuntimeError, match="lib.recordings: its child process was ended by SIGTERM; run again"):
+        corpora.load(f"folder:{harmful}")
+
+
+@pytest.mark.parametrize(("what", "said"), [("import nothing_of_this_name", "ended at its start, by status 1"),
+                                            (None, "cannot be started")])
+def test_a_decoder_that_does_not_start_is_an_error_and_no_fault_of_the_files(harmful, monkeypatch, what, said):
+    _written(harmful / "p" / "a.wav")
+    if what:
+        (harmful.parent / "libraries/soundfile.py").write_text(what)
+    else:
+        monkeypatch.setattr(apart.sys, "executable", "/no/python")
+    with pytest.raises(RuntimeError, match=said):
+        corpora.load(f"folder:{harmful}")
+
+
+def test_clips_of_other_recordings_do_not_pass_for_those_of_a_rendering(tmp_path):
+    for group in "ab":
+        _written(tmp_path / group / "x.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE))
+    config = ClipConfig(corpus=f"folder:{tmp_path}", split="all", clip_s=0.5)
+    recordings_then = corpora.fingerprint(config.corpus)
+    _written(tmp_path / "c" / "x.wav")
+    with pytest.raises(BadInput, match="its files changed while it was rendered; run again"):
+        render.shard(render.RenderConfig(clips=config, clips_per_effect=2), range(2), recordings_then)
 
 
 def test_a_decoder_that_somebody_else_ended_is_no_fault_of_the_file(tmp_path):
@@ -269,6 +326,7 @@ def test_after_an_interrupt_no_answer_is_taken_for_that_of_another_question(tmp_
     assert child.process is None and not corpora.read(second, 0, 1, RATE).any()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on: threads and forks do not mix
 def test_threads_and_forks_get_each_its_own_answer(tmp_path):
     for number in range(4):
         _written(tmp_path / "p" / f"{number}.wav", np.full(2 * RATE, number / 8, np.float32))
@@ -298,7 +356,20 @@ def test_threads_and_forks_get_each_its_own_answer(tmp_path):
 def test_a_decoder_says_numbers_and_nothing_else(tmp_path):
     """Of a child that a file took over, bytes come back, which are never unpickled."""
     path = _written(tmp_path / "x.wav")
-    rate_hz, seconds = apart.ask("lib.recordings", "_header", str(path), 0, path.stat().st_size)
+    rate_hz, seconds = apart.ask("lib.recordings", "_header", str(path), 0, path.stat().st_size,
+                                   kind="<f8", most=2)
     assert (rate_hz, seconds) == recordings.header(path) == (RATE, 2.0)
-    source = Path(apart.__file__).read_text(encoding="utf-8")
-    assert not any(word in source for word in ("import pickle", "eval(", "allow_pickle"))
+    assert not any(word in Path(apart.__file__).read_text(encoding="utf-8") for word in ("pickle.", "eval(", "np.load"))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_that_ends_ends_no_decoder_of_its_parent(tmp_path):
+    _written(tmp_path / "p" / "x.wav")
+    (recording,) = corpora.load(f"folder:{tmp_path}")
+    child = apart._child("lib.recordings", os.getpid())
+    before = child.process.pid
+    if os.fork() == 0:
+        child.end()
+        os._exit(0)
+    assert os.wait()[1] == 0
+    assert len(corpora.read(recording, 0, 1, RATE)) == RATE and child.process.pid == before

@@ -198,7 +198,7 @@ def code_lines(source: str) -> int:
 def test_lib_stays_thin() -> None:
     sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "lib").glob("*.py")}
     assert {name: len(text.splitlines()) for name, text in sources.items() if len(text.splitlines()) > 250} == {}
-    assert sum(code_lines(text) for text in sources.values()) <= 4225  # docstrings and comments not counted
+    assert sum(code_lines(text) for text in sources.values()) <= 4280  # docstrings and comments not counted
 
 
 def test_stories_and_chapters_stay_small() -> None:
