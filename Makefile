@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf screenshot links test check fuzz mutants coverage seeds lock sync bench clean
+.PHONY: setup book report publish pdf screenshot links test slow check fuzz mutants coverage seeds lock sync bench clean
 
 setup: .venv/.done
 
@@ -33,8 +33,11 @@ screenshot: setup  ## the picture of README.md, from the published book
 links: setup  ## every address outside of the book, which needs a network; a test checks those inside
 	$(BIN)/jupyter-book build book --builder linkcheck
 
-test: setup artifacts/peers/.done  ## unit, drift, commands, the benchmark small, every cell of every story against its output
-	$(BIN)/pytest --nbval -m "not minutes"
+test: setup  ## unit, drift, commands, pages in a browser, every cell of every story against its output
+	$(BIN)/pytest --nbval -m "not slow and not minutes"
+
+slow: setup artifacts/peers/.done  ## the rest of what CI runs: faults, a cluster, several processes, the benchmark small
+	$(BIN)/pytest -m slow tests
 
 check: setup  ## the fast part: style, layout, drift
 	$(BIN)/ruff check .

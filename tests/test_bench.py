@@ -35,6 +35,7 @@ def check(found: bench.Found, part: bench.Part) -> dict[str, dict]:
     return lines
 
 
+@pytest.mark.slow
 def test_every_loop_trains_the_same_net(measured) -> None:
     found = measured("mlp")
     lines = check(found, bench.PARTS["mlp"])
@@ -43,6 +44,7 @@ def test_every_loop_trains_the_same_net(measured) -> None:
         assert all(WINS < turn["facts"]["mse"] < LOSES for turn in turns), (name, turns)
 
 
+@pytest.mark.slow
 def test_every_way_makes_spectrograms_of_the_same_stretches(measured) -> None:
     found = measured("clips")
     check(found, bench.PARTS["clips"])
@@ -53,12 +55,14 @@ def test_every_way_makes_spectrograms_of_the_same_stretches(measured) -> None:
     assert 0.7 * bare["cpu_s"] < spent <= bare["cpu_s"], "a stage is not counted, or twice"
 
 
+@pytest.mark.slow
 def test_every_stft_is_the_same(measured) -> None:
     found = measured("stft")
     check(found, bench.PARTS["stft"])
     assert all(0 < turn["facts"]["error"] <= 1e-4 for turns in found.values() for turn in turns), found
 
 
+@pytest.mark.slow
 def test_both_kinds_of_maps_separate_effects(measured) -> None:
     found = measured("panels")
     check(found, bench.PARTS["panels"])
@@ -78,24 +82,28 @@ def test_a_large_set_is_read_in_pieces(measured) -> None:
     assert found["ours"][0]["done"] == 40 and 0.9 < found["ours"][0]["facts"]["share"] <= 1
 
 
+@pytest.mark.slow
 def test_a_rendering_of_more_clips_takes_no_more_memory(measured) -> None:
     lines = check(measured("growth"), bench.PARTS["growth"])
     memory = lines["growth of a rendering, peak memory, largest / smallest", ""]
     assert memory["reached"], memory  # 16 times the clips
 
 
+@pytest.mark.slow
 def test_a_change_makes_again_only_what_depends_on_it(measured) -> None:
     found = measured("rerun")
     check(found, bench.PARTS["rerun"])
     assert found["ours"][0]["facts"]["only_what_depends"] == 1.0, found
 
 
+@pytest.mark.slow
 def test_the_grid_of_both_sides_is_trained(measured) -> None:
     found = measured("grid")
     check(found, bench.PARTS["grid"])
     assert found["ours"][0]["done"] == 4 and found["one process, defaults"][0]["done"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["planned", "shape", "started"])
 def test_the_scheduler_is_asked(name: str, measured) -> None:
     check(measured(name), bench.PARTS[name])

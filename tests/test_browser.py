@@ -156,6 +156,7 @@ def first(page: Page) -> Locator:
     return page.locator(".collapse-calculator").first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_every_number_is_the_one_that_python_predicts(reduction: str, payload: dict, minimal: Path, visit) -> None:
     calculator = first(visit(minimal))

@@ -146,6 +146,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_story_whose_job_dies_is_tried_again_with_more(slurm: dict[str, str], checkout: Path) -> None:
     """The profile as it is; the first job is killed from outside while its kernel runs, as by a lack of memory."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{slurm['PATH']}"
@@ -176,6 +177,7 @@ def test_a_story_whose_job_dies_is_tried_again_with_more(slurm: dict[str, str], 
     assert first["Partition"] == "normal" and first["NumCPUs"] == "1"
 
 
+@pytest.mark.slow
 def test_a_net_trains_on_two_nodes(slurm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started by srun, one process a node, from one call of fit."""
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "one"))

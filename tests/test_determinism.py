@@ -331,6 +331,7 @@ def alike(one: np.ndarray, other: np.ndarray) -> bool:
     return abs(one.mean() - other.mean()) < 3 * np.sqrt((one.var(ddof=1) + other.var(ddof=1)) / len(one))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("artifact_folder")
 def test_names_in_another_order_draw_other_clips_and_find_the_same(sounds: Path, tmp_path: Path) -> None:
     """Clips are drawn from recordings sorted by name: other clips of the same persons come, and say the same."""

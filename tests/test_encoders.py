@@ -67,6 +67,7 @@ def test_nothing_of_the_unseen_clips_is_fitted(data) -> None:
         assert not np.allclose(one[~seen], other[~seen], atol=1e-4), method
 
 
+@pytest.mark.slow
 def test_the_map_holds_every_clip_once(data) -> None:
     seen = probes.folds(data.groups, 2, 0) != 0
     folder = encoders.embed(data, "print_pca", seen, seen, 2, 0)

@@ -198,6 +198,7 @@ def whole_or_absent(root: Path) -> None:
         assert not damaged(path), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "kills"), [("render", 5), ("train", 5), ("ablation", 4), ("umap", 2)])
 def test_killed_at_random_moments_it_ends_as_one_that_was_not(kind: str, kills: int, tmp_path: Path, sounds: Path):
     """kill -9; the next run does what was cut again, and nothing else."""
@@ -339,6 +340,7 @@ def shown(page: Path) -> list:
     return [output for cell in pages.read(page).cells[:-1] for output in cell.get("outputs", [])]
 
 
+@pytest.mark.slow
 def test_a_book_killed_at_random_moments_is_built_as_one_that_was_not(
     running: Callable, checkout: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -559,6 +561,7 @@ def mounts() -> bool:
         ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp"], capture_output=True, timeout=WAIT_S).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_more_room_is_all_that_is_needed(folder: Path, sounds: Path) -> None:
     """A disk of 100 kB, where the rendering has twice as much."""
     if not mounts():
@@ -576,6 +579,7 @@ assert len(test_faults.rendered(sounds).table) == 192
     assert f"refused: {folder}: No space left on device while stage 'render' was written; free some space" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["permissions", "mount"])
 def test_where_nothing_can_be_written_stages_are_found_and_new_ones_refused(
     way: str, folder: Path, sounds: Path, checkout: Path

@@ -199,6 +199,7 @@ def test_a_dollar_in_a_name_is_a_dollar(log) -> None:
 GROUPS = ["<script>alert(1)<\u2215script>", "quote\"'`b", "new\nline", "A$AP $\\x$", "n" * 250, "!!!", "\u202egpj", "_"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_hostile_names_makes_a_page_of_text(tmp_path) -> None:
     """Story 01, all of it: names of groups in its tables, figures, players and recorded numbers."""
     sounds = tmp_path / "<b>sounds$"

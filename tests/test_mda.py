@@ -55,6 +55,7 @@ def test_the_effects_of_the_report_are_offered():
     assert not set(plugins.MDA) & set(effects.EFFECTS) and len(effects.EFFECTS) == 12
 
 
+@pytest.mark.slow
 @needs_mda
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("name", NAMES)

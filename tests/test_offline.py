@@ -73,6 +73,7 @@ def test_who_asks_is_refused_and_named(offline: dict[str, str], tmp_path: Path) 
     run(offline, sys.executable, "-c", STAYS, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_libraries_ask_for_no_network(offline: dict[str, str], tmp_path: Path) -> None:
     """Every module of lib is imported; UMAP and librosa compute."""
     assert len(MODULES) > 40

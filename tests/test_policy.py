@@ -141,6 +141,7 @@ def test_without_the_policy_all_of_it_is_loaded_and_run(watched, serve, foreign,
     assert sorted(set(foreign.asked)) == TRIED and page.evaluate("violations") == []
 
 
+@pytest.mark.slow
 def test_from_a_server_every_page_has_all_that_is_its_own(published: Path, watched, serve) -> None:
     """Nothing is refused; from files, tests/test_pages.py holds the same: a refusal is an error of the console."""
     site, refused = serve(published), {}

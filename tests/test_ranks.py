@@ -145,6 +145,7 @@ def test_the_alarm_hears_all_ranks() -> None:
         assert [step for step, _ in first] == [PATIENCE] * told
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does_and_a_killed_pair_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +196,7 @@ def gone() -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_all_and_is_told() -> None:
     def progress(steps, total, label):
         for count, step in enumerate(steps):
@@ -207,6 +209,7 @@ def test_a_rank_that_dies_ends_all_and_is_told() -> None:
     assert gone() and not finished()
 
 
+@pytest.mark.slow
 def test_what_a_rank_raises_is_raised_here() -> None:
     config = TWO.model_copy(update={"objective": "report", "beta": 1e30, "learning_rate": 1e6, "schedule": "constant"})
     with pytest.raises(BadInput, match=r"learning_rate = 1e\+06: training left"):
@@ -214,6 +217,7 @@ def test_what_a_rank_raises_is_raised_here() -> None:
     assert not [path for path in (artifacts.root() / "train").iterdir() if path.is_dir()]
 
 
+@pytest.mark.slow
 def test_ranks_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     """As when a kernel is killed: nothing goes on writing into its folder."""
     code = f"""
@@ -238,6 +242,7 @@ training.fit(TWO.model_copy(update={{"epochs": 1000}}), ODD, TEST, KEY, progress
     assert gone()
 
 
+@pytest.mark.slow
 def test_several_devices_work_inside_a_kernel(tmp_path: Path) -> None:
     cell = f"""
 import sys

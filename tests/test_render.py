@@ -185,6 +185,7 @@ print(peaks[1] - peaks[0])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10_000, 64])
 def test_memory_does_not_grow_with_the_number_of_clips(sounds, size):
     """Ten times as many, as one rendering and in shards."""

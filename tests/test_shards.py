@@ -87,6 +87,7 @@ def run(checkout: Path, *words: object) -> subprocess.CompletedProcess:
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+@pytest.mark.slow
 def test_jobs_render_a_story_s_clips_and_the_story_finds_them(checkout: Path, monkeypatch) -> None:
     """70 clips are three shards, 20 are made whole: two parts for each of two jobs."""
     done = run(checkout, "tools/run.py", "tiny", "results")

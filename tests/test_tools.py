@@ -64,6 +64,7 @@ def page(value: float = 0.25, mark: str = "", tag: str = "injected-parameters") 
     return nbformat.v4.new_notebook(cells=cells)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path) -> None:
     for name in ("lib", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -402,6 +402,7 @@ def test_a_disk_that_is_full_after_training_loses_no_epoch(monkeypatch: pytest.M
     assert len(training.fit(CONFIG, TRAIN, TEST, KEY, progress).log()) == 3 and seen == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory by kind is told by Linux only")
 def test_memory_does_not_grow_with_the_number_of_clips(tmp_path: Path) -> None:
     """Memory of its own, at every step: pages of the mapped file, which the system takes back, are not counted."""
@@ -432,6 +433,7 @@ print(peaks[1] - peaks[0])
     assert float(run.stdout) < 18  # MB; 4,500 clips more are 37 MB
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory by kind is told and limited by Linux only")
 def test_the_start_of_the_refined_net_reads_a_large_set_in_parts(tmp_path: Path) -> None:
     """After a set of 1,000, one of 20,000 clips is trained on with 60 MB more of memory of its own; it takes 82 MB."""
