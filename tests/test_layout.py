@@ -114,6 +114,18 @@ def test_the_benchmark_s_packages_are_pinned_and_none_is_in_the_lock() -> None:
     assert not {line.split("==")[0] for line in lines} & locked
 
 
+def test_every_function_that_mutants_survive_in_exists() -> None:
+    listed, = re.findall(r"^\|---.*\n((?:\|.*\n)+)", (ROOT / "tests/survivors.md").read_text(encoding="utf-8"), re.M)
+    named = set(re.findall(r"`([a-z]+)\.(\w+(?:\.\w+)?)`", " ".join(row.split("|")[1] for row in listed.splitlines())))
+    assert {module for module, _ in named} == {"clips", "effects", "objective", "theory"}
+    for module in {module for module, _ in named}:
+        body = ast.parse((ROOT / f"lib/{module}.py").read_text(encoding="utf-8")).body
+        found = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+        found |= {f"{each.name}.{node.name}" for each in body if isinstance(each, ast.ClassDef)
+                  for node in each.body if isinstance(node, ast.FunctionDef)}
+        assert {name for of, name in named if of == module} <= found, f"not in lib/{module}.py"
+
+
 @pytest.mark.parametrize("name", ["README.md", "LICENSE"])
 def test_every_licence_is_named(name: str) -> None:
     """Those of the data, as the manifest lists them; those of code, text and the effects."""
@@ -198,7 +210,7 @@ def code_lines(source: str) -> int:
 def test_lib_stays_thin() -> None:
     sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "lib").glob("*.py")}
     assert {name: len(text.splitlines()) for name, text in sources.items() if len(text.splitlines()) > 250} == {}
-    assert sum(code_lines(text) for text in sources.values()) <= 4280  # docstrings and comments not counted
+    assert sum(code_lines(text) for text in sources.values()) <= 4285  # docstrings and comments not counted
 
 
 def test_stories_and_chapters_stay_small() -> None:

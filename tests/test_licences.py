@@ -124,8 +124,16 @@ def test_the_readme_and_the_page_agree() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(r"pedalboard.*GPL-3", readme) and "| pedalboard | " in PAGE.partition("## Strong copyleft")[2]
     assert re.search("PyAV.* with GPL parts", readme) and re.search("PyAV, .*x264 and x265, GPL-2", PAGE)
-    bench = (ROOT / "requirements-bench.txt").read_text().splitlines()[1:]
-    assert all(f"| {line.split('==')[0]} |" in PAGE for line in bench)
+
+
+@pytest.mark.parametrize("name", ["bench", "mutants"])
+def test_what_a_target_installs_beside_the_lock_stands_on_the_page(name: str) -> None:
+    first, *lines = (ROOT / f"requirements-{name}.txt").read_text().splitlines()
+    assert first.startswith("#") and lines and all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines), lines
+    names = {line.split("==")[0] for line in lines}
+    assert not names & set(licences.pins()), "the lock has its own version"
+    added = PAGE.partition("## What you add yourself")[2].partition("\n## ")[0]
+    assert f"| `make {name}` |" in added and all(f"| {each} |" in added for each in names)
 
 
 def test_digits_and_arrays_need_no_pedalboard(tmp_path: Path) -> None:

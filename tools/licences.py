@@ -141,6 +141,11 @@ open and can be exchanged for another version: ship it as `pip` left it, with it
 | | pythae | Apache-2.0 |
 | | resampy | ISC |
 | | torchvision | BSD-3-Clause |
+| `make mutants` | libcst | MIT, parts PSF-2.0 or Apache-2.0 |
+| | mutmut | BSD-3-Clause |
+| | rich | MIT |
+| | setproctitle | BSD-3-Clause |
+| | textual | MIT |
 | other effects | mda-lv2, a program of its own with its plug-ins | GPL-3.0-or-later |
 | tests, `make pdf` | chromium, a program of its own | BSD-3-Clause and others |
 
