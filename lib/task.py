@@ -226,7 +226,11 @@ def _whole(path: Path, write: Callable[[Path], object]) -> None:
 def damaged(path: Path) -> bool:
     """Whether a file of torch.save is there and not readable, or a checksum in it is off: torch.load looks at none."""
     try:
-        return path.exists() and bool(zipfile.ZipFile(path).testzip() or not torch.load(path, "cpu", weights_only=True))
+        if not path.exists():
+            return False
+        with zipfile.ZipFile(path) as file:
+            packed = any(part.compress_type for part in file.infolist())  # torch packs nothing: it may be a bomb
+            return packed or bool(file.testzip() or not torch.load(path, "cpu", weights_only=True))
     except Exception:  # of a damaged file, many kinds
         return True
 

@@ -7,6 +7,7 @@ epoch. Everything here gives the same bytes for the same seed on one CPU.
 import json
 import logging
 import math
+import pickle
 import shutil
 import signal
 import warnings
@@ -59,8 +60,11 @@ class Fitted:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """A file of weights or state whose checksums hold, without unpickling objects."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    """A file of weights or state whose checksums hold, without unpickling objects; BadInput where it holds others."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, RuntimeError):  # in words that advise to trust it
+        raise BadInput(f"{path}: not a readable checkpoint of weights; delete {path.parent} and run again") from None
 
 
 def _built(config: TrainingConfig, shape: tuple[int, int]) -> VAE:

@@ -6,6 +6,7 @@ which files changed, and which processes, connections and writes Python saw.
 """
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -29,6 +30,7 @@ import numpy as np
 
 MEMORY, CPU_S, WALL_S = 4 * 2**30, 20, 300  # bytes beyond what the libraries have mapped; s, of waiting: s
 GOOD_HZ, CANARY = 24000, "canary"
+ROOT = Path(__file__).resolve().parents[1]  # where the child process of lib works
 SHELL = f"touch {CANARY}"
 
 
@@ -141,6 +143,21 @@ def weights(path: Path) -> list[str]:
     from lib.task import damaged
 
     return [f"{path}: not a readable checkpoint" if damaged(path) else "taken"]
+
+
+def net(folder: Path) -> list[str]:
+    """A finished training of somebody else, its card in order: its net, and its weights as a start."""
+    from lib import training
+
+    told: list[str] = []
+    with BadInputs(told):
+        training.Fitted(folder).model()
+        told.append("taken")
+    with BadInputs(told):
+        start = training.TrainingConfig(start=folder.name, preset="mlp", latent=2)
+        training._earlier(start, training._built(start, (28, 28)))
+        told.append("taken")
+    return told
 
 
 def stage(_: Path) -> list[str]:
@@ -280,6 +297,7 @@ def beside(content: bytes, name: str | bytes = "x.wav") -> Callable[[Path], str]
         (folder / "sounds/good/good.wav").write_bytes(encoded("WAV"))
         if content is not None:
             path = os.fsencode(folder / "sounds/bad") + b"/" + os.fsencode(name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(content() if callable(content) else content)
         return f"folder:{folder}/sounds"
@@ -477,6 +495,37 @@ def zipped_weights(content: bytes) -> bytes:
         return body.getvalue()
 
 
+def bomb() -> bytes:
+    """Weights of 4 GB in 4 MB: torch.save packs nothing, torch.load unpacks it."""
+    import torch
+
+    file, zeros = io.BytesIO(), bytes(2**20)
+    torch.save({"x": torch.zeros(2**20 // 4)}, file)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            with new.open(name, "w", force_zip64=True) as part:
+                for _ in range(4096 if name.endswith("data/0") else 0):
+                    part.write(zeros)
+                part.write(b"" if name.endswith("data/0") else old.read(name))
+    return packed.getvalue()
+
+
+def trained(weights: bytes) -> Callable[[Path], Path]:
+    """A finished training with these weights, among the artifacts, every checksum in order."""
+
+    def make(_: Path) -> Path:
+        folder = Path(os.environ["ARTIFACTS_DIR"]) / "train" / ("0" * 16)
+        folder.mkdir(parents=True)
+        (folder / "model.pt").write_bytes(weights)
+        config = {"training": {"preset": "mlp", "latent": 2}, "shape": [28, 28]}
+        sums = {"model.pt": hashlib.blake2b(weights, digest_size=16).hexdigest()}
+        (folder / "card.json").write_text(signed({"format": 2, "config": config, "files": sums}), encoding="utf-8")
+        return folder
+
+    return make
+
+
 def tarred_weights() -> bytes:
     with io.BytesIO() as body:
         with tarfile.open(fileobj=body, mode="w") as packed:
@@ -509,7 +558,7 @@ NAMES = {
     "newline": "a\nb.wav", "quotes": "a\"'`b.wav", "HTML": "<img src=x onerror=alert(1)>.wav", "dollars": "a$\\x$b.wav",
     "escape": "a\x1b[2Jb.wav", "long": "n" * 251 + ".wav", "dash": "-rf.wav", "format": "%s%n{0}{x}.wav",
     "shell": f"$({SHELL}).wav", "right to left": "a\u202egpj.wav", "spaces": " .. .wav",
-    "emoji": "\U0001f3b5" * 60 + ".wav",
+    "emoji": "\U0001f3b5" * 60 + ".wav", "300 characters": "n" * 150 + "/" + "m" * 150 + ".wav",
 }
 X = r"bad/x\.wav"
 CASES = {
@@ -521,6 +570,8 @@ CASES = {
         ("0 channels", wav(channels=0), "not decodable"),
         ("65,535 channels", wav(channels=65535), "not decodable"),
         ("1,024 channels", wav(channels=1024), "1024 channels"),
+        ("2^31 channels, as AU has them", b".snd" + struct.pack(">5I", 24, 60_000, 3, GOOD_HZ, 2**31) + bytes(60_000),
+         "not decodable"),
         ("0 bits", wav(bits=0), "not decodable"),
         ("65,535 bits", wav(bits=65535), "not decodable"),
         ("10 hours", wav(size=10 * 3600 * GOOD_HZ * 2), "truncated"),
@@ -693,6 +744,16 @@ CASES = {
         ("pickled code in the form of 2016", b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, Canary())))),
         ("nested 100,000 times", b"(" * 10**5 + b"."),
         ("a pickle that fills memory", b"\x80\x04" + b"\x8e" + struct.pack("<Q", 2**40) + b"x."),
+        ("a bomb", bomb),
+    )},
+    **{f"training: {what}": Case(trained(body), net, r"(.*model\.pt: not a readable checkpoint.*delete){2}")
+       for what, body in (
+        ("pickled code", pickle.dumps(Canary())),
+        ("pickled code in a zip", zipped_weights(pickle.dumps(Canary()))),
+        ("pickled code in a tar", tarred_weights()),
+        ("no pickle", zipped_weights(b"")),
+        ("text", b"weights"),
+        ("nothing", b""),
     )},
     "parquet: truncated": Case(damaged_stage(lambda body: body[:-99]), stage, r"taken.*table\.parquet: damaged"),
     "parquet: empty": Case(damaged_stage(lambda body: b""), stage, r"taken.*table\.parquet: damaged"),
@@ -722,8 +783,8 @@ STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subp
 DECODER = ["-m", "lib.recordings"]  # the child process of lib in which sound is decoded
 
 
-def watch(events: list[str], *allowed: Path) -> None:
-    """Note what this process starts, connects to, or writes outside of these folders."""
+def watch(events: Any, *allowed: Path) -> None:
+    """Append to events what this process starts, connects to, or writes outside of these folders."""
 
     def hook(event: str, arguments: tuple) -> None:
         writes = event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING)
@@ -737,6 +798,28 @@ def watch(events: list[str], *allowed: Path) -> None:
                 events.append(f"{event} {path}"[:200])
 
     sys.addaudithook(hook)
+
+
+class Log:
+    """Events of a process that the fork starts, in a file that was opened before anything is noted."""
+
+    def __init__(self, path: str) -> None:
+        self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def append(self, event: str) -> None:
+        os.write(self.file, f"{event!a}\n".encode())
+
+
+# of the child process in which lib decodes sound: it is a new interpreter, to which no hook of this one reaches
+HOOK = """
+import os, sys
+if "HOSTILE_EVENTS" in os.environ:
+    sys.path.append({tests!r})
+    import pathlib, hostile
+    log = hostile.Log(os.environ["HOSTILE_EVENTS"])
+    place, measured = pathlib.Path(os.environ["HOSTILE_PLACE"]), pathlib.Path({tests!r}).parent / "artifacts/coverage"
+    hostile.watch(log, place / "artifacts", place / "tmp", measured)
+"""
 
 
 def child(case: Case, argument: Any, place: Path, out: int) -> None:
@@ -773,7 +856,11 @@ def run(number: int, case: Case, folder: Path) -> dict[str, Any]:
     for name in ("input", "tmp"):
         (place / name).mkdir(parents=True)
     tempfile.tempdir = str(place / "tmp")
-    os.environ |= {"HOME": str(place), "ARTIFACTS_DIR": str(place / "artifacts")}
+    hook, log = folder / "hook", folder / f"{number:03}.events"
+    hook.mkdir(exist_ok=True)
+    (hook / "sitecustomize.py").write_text(HOOK.format(tests=str(Path(__file__).parent)))
+    os.environ |= {"HOME": str(place), "ARTIFACTS_DIR": str(place / "artifacts"), "HOSTILE_PLACE": str(place),
+                   "HOSTILE_EVENTS": str(log), "PYTHONPATH": f"{hook}{os.pathsep}{ROOT}"}
     argument = case.make(place / "input")
     before = tree(place)
     into, out = os.pipe()
@@ -787,8 +874,9 @@ def run(number: int, case: Case, folder: Path) -> dict[str, Any]:
     after = tree(place)
     changed = sorted(ascii(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     found = json.loads(body) if body else {"kind": "nothing", "said": [], "events": [], "peak_mb": 0}
-    found |= {"status": status, "seconds": used.ru_utime + used.ru_stime}
-    return found | {"changed": changed, "canary": (place / CANARY).exists()}
+    found |= {"status": status, "seconds": used.ru_utime + used.ru_stime, "changed": changed}
+    found["events"] += log.read_text().splitlines() if log.exists() else []
+    return found | {"decoded": log.exists(), "canary": (place / CANARY).exists() or (ROOT / CANARY).exists()}
 
 
 def main(folder: Path, *names: str) -> None:
