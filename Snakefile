@@ -4,11 +4,12 @@ A run is a file in runs/: `stories:` holds each story's parameters, `scatter:` n
 first computed one by one, in parallel; the story itself then finds every artifact and gathers; `shards:` says in how
 many jobs a story's clips are rendered before that; `first:` names the stories that take longest, which start first;
 `resources:` says what a story's jobs need, beyond NEEDS. A page is made again when its story, its parameters, the lib
-modules it imports, the data or the lock change. On a cluster: add `--profile profiles/slurm` (or another executor
-plugin's), the graph stays as it is.
+modules it imports, the data or the lock change, in their times or in what they hold. On a cluster: add
+`--profile profiles/slurm` (or another executor plugin's), the graph stays as it is.
 """
 
 import base64
+import hashlib
 import re
 from functools import cache
 from itertools import product
@@ -26,6 +27,8 @@ OUT = f"{artifacts.root()}/{RUN}"
 STORIES = run["stories"]
 FIRST = run.get("first", [])
 NEEDS = {"mem_mb": 4000, "runtime": 120, "gpu": 0}  # of a job, beside one core: MB, minutes, devices
+PROSE = [str(p) for name in ("*.*", "_static/*", "_templates/*") for p in sorted(Path("book").glob(name)) if p.is_file()]
+PROSE += ["_config.yml", "_toc.yml"]
 STRICT = "-n -W --keep-going" if RUN in ("quick", "report") else "-n"  # other corpora: the introduction quotes ours
 # huge pages, and freed memory kept: a step on pictures of 96 x 96 takes a tenth less time, for the faults it does not meet
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"
@@ -91,6 +94,12 @@ def code(story):
     return files + [str(path) for path in closure(Path(source).read_text(encoding="utf-8"))]
 
 
+@cache
+def contents(*files):
+    """A hash of what files hold. As a parameter of a rule it tells of a change where times do not: clocks jump."""
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
+
+
 localrules:
     book,
     results,
@@ -101,20 +110,23 @@ wildcard_constraints:
     share=r"\d+",
 
 
-# `building` stands while Sphinx writes: after a build that was cut, it would take half a book for a whole one
+# `building` stands while Sphinx writes: after a build that was cut, it would take half a book for a whole one; after
+# one of a clock that was ahead, a new page for an old one
 rule book:
     input:
         pages=expand(f"{OUT}/pages/{{story}}.ipynb", story=STORIES),
         results=f"{OUT}/results.json",
-        prose=[str(p) for name in ("*.*", "_static/*", "_templates/*") for p in sorted(Path("book").glob(name)) if p.is_file()]
-        + ["_config.yml", "_toc.yml"],
+        prose=PROSE,
     output:
         touch(f"{OUT}/book.done"),
+    params:
+        prose=contents(*PROSE),
     shell:
         """
         python tools/stage_book.py {OUT:q}
         [ ! -e {OUT:q}/building ] || rm -rf {OUT:q}/book/_build
         touch {OUT:q}/building
+        [ ! {OUT:q}/book/_build/.doctrees/environment.pickle -nt {OUT:q}/building ] || rm -rf {OUT:q}/book/_build
         jupyter-book build {OUT:q}/book {STRICT}
         test -s {OUT:q}/book/_build/html/index.html
         rm {OUT:q}/building
@@ -141,6 +153,7 @@ rule story:
         name="{story}",
         notebook="notebooks/{story}.ipynb",
         encoded=lambda w: encoded(STORIES[w.story]),
+        code=lambda w: contents(*code(w.story)),
     priority: lambda w: urgency(w.story)
     resources:
         mem_mb=need("mem_mb"),
@@ -160,6 +173,7 @@ rule point:
         name="{story}.{point}",
         notebook="notebooks/{story}.ipynb",
         encoded=lambda w: encoded(points(w.story)[w.point]),
+        code=lambda w: contents(*code(w.story)),
     priority: lambda w: urgency(w.story)
     resources:
         mem_mb=need("mem_mb"),
@@ -178,6 +192,7 @@ rule shard:
     params:
         of=lambda w: len(shares(w.story)),
         encoded=lambda w: encoded(STORIES[w.story]),  # read from the run's file: other parameters, other clips
+        code=lambda w: contents(*code(w.story)),
     priority: lambda w: urgency(w.story)
     resources:
         mem_mb=need("mem_mb", page=False),

@@ -39,9 +39,9 @@ def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.ipynb")}
 
 
-def test_make_book_builds_the_whole_book_and_changes_no_tracked_file() -> None:
+def test_make_book_builds_the_whole_book_without_a_network_and_changes_no_tracked_file(offline) -> None:
     before = status()
-    done = run("make book")
+    done = run("make book", **offline)
     assert done.returncode == 0, done.stdout[-6000:]
     says = [line for line in done.stdout.splitlines() if line.startswith("The book is at ")]
     place = Path(says[-1].removeprefix("The book is at "))

@@ -630,6 +630,40 @@ def test_times_in_the_future_and_in_the_past_change_nothing(folder: Path, sounds
     assert contents(folder) == expected
 
 
+AHEAD = """
+import os
+import time
+now, ahead = time.time_ns, int(os.environ.get("AHEAD_S", 0))
+time.time_ns = lambda: now() + ahead * 10**9  # Sphinx notes it
+"""
+
+
+@pytest.mark.slow
+def test_after_a_clock_that_was_a_day_ahead_an_edited_story_is_made_again(
+    running: Callable, checkout: Path, folder: Path
+) -> None:
+    """Once its page, and then its source too, carries a time of tomorrow."""
+    day, name = 86_400, "02_audio_effects"
+    out, sources = folder / "tiny", [checkout / f"notebooks/{name}{suffix}" for suffix in (".py", ".ipynb")]
+    (checkout / "sitecustomize.py").write_text(AHEAD)
+    ended(running(checkout, "tiny", AHEAD_S=str(day)))
+    first = out / f"pages/{list(TOY)[0]}.ipynb"
+    before, whole = first.read_bytes(), times(folder)
+    for number, late in enumerate((out.rglob("*"), sources), 1):
+        tomorrow = time.time() + day
+        for path in sources:
+            path.write_text(path.read_text().replace("parameters.seed", "1 + parameters.seed"))
+        for path in late:
+            os.utime(path, (tomorrow, tomorrow))
+        said = ended(running(checkout, "tiny"))
+        assert "had a time in the future, now that of today: " in said
+        assert json.loads((out / "results.json").read_text())["toy.seed"] == number
+        html = re.sub("<.*?>", "", (out / "book/_build/html/status.html").read_text())
+        assert re.search(rf"toy\.seed\s+{number}\b", html), "the old book"
+        assert (first.read_bytes(), times(folder)) == (before, whole), "more was made again"
+    assert "Nothing to be done" in ended(running(checkout, "tiny"))
+
+
 # Two at once
 
 
