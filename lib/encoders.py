@@ -44,7 +44,8 @@ def _time_statistics(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> 
 
 def _pca(x: np.ndarray, fit: np.ndarray, components: int, seed: int) -> Codes:
     flat = x.reshape(len(x), -1)
-    model = PCA(min(components, fit.sum()), svd_solver="randomized", random_state=seed).fit(flat[fit])
+    most = min(components, fit.sum() - 1)  # n clips less their mean span no more; the next one would be noise
+    model = PCA(most, svd_solver="randomized", random_state=seed).fit(flat[fit])
     return np.concatenate([model.transform(flat[i : i + 512]) for i in range(0, len(flat), 512)]), None, {}
 
 

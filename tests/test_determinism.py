@@ -43,6 +43,7 @@ TOLERANCES = {
 }
 TOLD = {"seconds", "cpu_seconds", "peak_memory_mb", "commit", "sum"}  # by a card, and no part of the result
 EFFECTS = ("delay", "overdrive", "ambience")
+WIDE = 80  # clips of each effect
 SEEDS, ENOUGH = range(20), 19
 GROUPS = ("allison-smith", "carlo-flora", "fillets-cs-v", "ivrvoice-ru", "june-wallack", "fillets-nl-v")
 
@@ -251,27 +252,36 @@ def copy(sounds: Path, to: Path, name: Callable[[Path], str] = lambda path: path
     return to
 
 
-def scores(done: Rendered, method: str = "moments", epochs: int = 1) -> dict[str, float]:
+EPOCHS = 5  # of a net
+
+
+def scores(data: Clipset, method: str = "moments", seed: int = 0) -> dict[str, float]:
     """Accuracies on persons that neither method nor probe has met, and a KL: the mean of three folds."""
-    data, rows = Clipset((done,)), []
-    fold = probes.folds(data.groups, 3, 0)
+    fold, rows = probes.folds(data.groups, 3, 0), []
     for held_out in range(3):
         seen = fold != held_out
-        folder = encoders.embed(data, method, seen, seen, epochs, 0, ("logistic", "lda", "knn5"))
+        folder = encoders.embed(data, method, seen, seen, EPOCHS, seed, ("logistic", "lda", "knn5"))
         rows.append(pd.read_parquet(folder / "scores.parquet").drop(columns="cpu_s"))
     return pd.concat(rows).mean().to_dict()
 
 
-Plain = tuple[Rendered, dict[str, float]]
+def within(found: dict[str, float], before: dict[str, float], accuracy: float, kl: float) -> bool:
+    """Whether scores are those of before: accuracies up to so much, a KL up to this share of it."""
+    off = {name: abs(found[name] - value) for name, value in before.items() if name not in ("kl", "active_units")}
+    print({name: round(value, 3) for name, value in off.items()}, found.get("kl", 1) / before.get("kl", 1) - 1)
+    return max(off.values()) <= accuracy and abs(found.get("kl", 1) / before.get("kl", 1) - 1) <= kl
+
+
+Plain = tuple[Rendered, dict[str, dict[str, float]]]
 
 
 @pytest.fixture(scope="module")
 def plain(place: Path, sounds: Path) -> Plain:
-    """The clips as they are, and what is known of their effects."""
+    """The clips as they are, and what is known of their effects: by statistics made by hand, and by the book's net."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(place / "plain"))
         done = rendered(sounds)
-        return done, scores(done)
+        return done, {method: scores(Clipset((done,)), method) for method in ("moments", "told")}
 
 
 def told_of(done: Rendered) -> pd.DataFrame:
@@ -317,13 +327,14 @@ def test_gain_is_nothing(plain: Plain, sounds: Path, tmp_path: Path) -> None:
     assert off[before > -80].max() <= 1 / 16 and off.mean() < 1e-3  # one step of float16, and rarely
     assert off.max() < 0.5  # near the floor of -100 dB, where an overdrive lifts the rounding of the file
     assert np.abs(done.prints - plain[0].prints).mean() < 1e-3
-    assert scores(done) == pytest.approx(plain[1], abs=0.04)  # two clips of sixty
+    for method, before in plain[1].items():  # two clips of sixty; the KL moves by 0.002 %
+        assert within(scores(Clipset((done,)), method), before, 0.04, 1e-3), method
 
 
 def spread(folder: Path) -> np.ndarray:
     """LDA's accuracy by moments with five draws of clips."""
     made = [rendered(folder, seed, 30, prints=False) for seed in range(5)]
-    return np.array([scores(done)["lda"] for done in made])
+    return np.array([scores(Clipset((done,)))["lda"] for done in made])
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:
@@ -344,11 +355,20 @@ def test_names_in_another_order_draw_other_clips_and_find_the_same(sounds: Path,
     assert not alike(one - 0.25, one)  # or this test could not tell anything
 
 
+def with_silence(sounds: Path, to: Path) -> Path:
+    """The folder again, and a silent file of one person, whose other clips are then drawn anew."""
+    soundfile.write(copy(sounds, to) / GROUPS[1] / "m silent.wav", np.zeros(16 * 16000), 16000, subtype="FLOAT")
+    return to
+
+
 @pytest.mark.usefixtures("artifact_folder")
 def test_a_silent_file_is_left_out_and_costs_nobody_a_clip(plain: Plain, sounds: Path, tmp_path: Path) -> None:
-    """Clips of the other persons stay the same to the byte; its own person's come from the files that sound."""
-    folder, whose = copy(sounds, tmp_path / "with"), GROUPS[1]
-    soundfile.write(folder / whose / "m silent.wav", np.zeros(16 * 16000), 16000, subtype="FLOAT")
+    """Clips of the other persons stay the same to the byte; its own person's come from the files that sound.
+
+    So scores of all persons, that one included, change by less than one of six persons is worth. With five seeds of
+    the clips an accuracy changed by up to 0.11 with moments and by up to 0.09 with the net, whose KL changed by 0.5 %.
+    """
+    folder, whose = with_silence(sounds, tmp_path / "with"), GROUPS[1]
     with pytest.warns(UserWarning, match=r"skipped 1 of 19 recordings: carlo-flora/m silent.wav \(silent\)"):
         done = rendered(folder)
     before, after = plain[0].table, done.table
@@ -358,6 +378,66 @@ def test_a_silent_file_is_left_out_and_costs_nobody_a_clip(plain: Plain, sounds:
     assert after[others].equals(before[others])
     assert np.array_equal(done.spectrograms[others], plain[0].spectrograms[others])
     assert np.array_equal(done.prints[others], plain[0].prints[others])
+    for method, before in plain[1].items():
+        assert within(scores(Clipset((done,)), method), before, 0.15, 0.01), method
+
+
+@pytest.fixture(scope="module")
+def wide(place: Path, sounds: Path) -> Clipset:
+    """More clips: in each fold a PCA has more of them than components, and a net two batches an epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARTIFACTS_DIR", str(place / "wide"))
+        return Clipset((rendered(sounds, count=WIDE),))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("artifact_folder")
+@pytest.mark.filterwarnings("ignore:.*m silent.wav")
+@pytest.mark.parametrize(("change", "most"), [("gain", 0.02), ("silence", 0.1)])
+def test_gain_and_a_silent_file_are_nothing_to_a_pca_of_prints(
+    change: str, most: float, wide: Clipset, sounds: Path, tmp_path: Path
+) -> None:
+    """With three seeds of the clips an accuracy changed by up to 0.001 by the gain, by 0.045 by the silent file."""
+    to = tmp_path / change
+    folder = copy(sounds, to, gain=3.0) if change == "gain" else with_silence(sounds, to)
+    data = Clipset((rendered(folder, count=WIDE),))
+    assert within(scores(data, "print_pca"), scores(wide, "print_pca"), most, 0)
+
+
+def permuted(data: Clipset, seed: int) -> tuple[Clipset, np.ndarray]:
+    """The set with its rows in another order, spectrograms, prints and table alike; and this order."""
+    order, other = np.random.default_rng(seed).permutation(len(data.table)), Clipset(data.parts)
+    arrays = {name: np.array(getattr(data, name))[order] for name in ("spectrograms", "prints")}
+    other.__dict__.update(arrays, table=data.table.iloc[order].reset_index(drop=True))  # as cached_property finds them
+    return other, order
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("artifact_folder")
+@pytest.mark.parametrize(("method", "values", "atol"), [
+    ("moments", None, 1e-5), ("print", None, 1e-4), ("print_pca", 10, 0.02)])
+def test_codes_know_no_order_of_the_clips(method: str, values: int | None, atol: float, wide: Clipset) -> None:
+    """Of a PCA the first ten, off by up to 0.003; the last of 64 are as a randomised SVD finds them, in its order."""
+    other, order = permuted(wide, 0)
+    assert not np.array_equal(other.effects, wide.effects) and np.array_equal(other.groups, wide.groups[order])
+    seen = probes.folds(wide.groups, 3, 0) != 0
+    assert np.array_equal(probes.folds(other.groups, 3, 0) != 0, seen[order])
+    one = encoders.METHODS[method].codes(wide, seen, 1, 0)[0][order, :values]
+    np.testing.assert_allclose(encoders.METHODS[method].codes(other, seen[order], 1, 0)[0][:, :values], one, 0, atol)
+    assert one.std(0).max() > 1 and not np.allclose(one[np.argsort(order)], one, atol=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("artifact_folder")
+@pytest.mark.parametrize(("method", "accuracy", "kl"), [
+    ("moments", 0.01, 0), ("print_pca", 0.04, 0), ("told", 0.06, 0.05)])
+def test_scores_know_no_order_of_the_clips(method: str, accuracy: float, kl: float, wide: Clipset) -> None:
+    """But for a PCA's last components and the batches of a net.
+
+    With five orders an accuracy changed by up to 0.024 with the PCA. With five seeds and orders one changed by up to
+    0.037 with the net, whose KL changed by up to 2.6 %.
+    """
+    assert within(scores(permuted(wide, 0)[0], method), scores(wide, method), accuracy, kl)
 
 
 # Rows in another order, examples in another unit

@@ -67,6 +67,14 @@ def test_nothing_of_the_unseen_clips_is_fitted(data) -> None:
         assert not np.allclose(one[~seen], other[~seen], atol=1e-4), method
 
 
+@pytest.mark.parametrize("method", ["pca128", "print_pca", "pair_pca"])
+def test_a_pca_of_few_clips_has_no_component_of_noise(data, method: str) -> None:
+    """A probe divides by a component's deviation on the training clips, so noise would become the loudest of all."""
+    seen = probes.folds(data.groups, 2, 0) != 0
+    codes = encoders.METHODS[method].codes(data, seen, 1, 0)[0]
+    assert codes[seen].std(0).min() > 1e-3 * codes[seen].std(0).max()
+
+
 @pytest.mark.slow
 def test_the_map_holds_every_clip_once(data) -> None:
     seen = probes.folds(data.groups, 2, 0) != 0

@@ -9,23 +9,33 @@ import ast
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from html import escape
 from itertools import product
+from pathlib import Path
 
 import fuzz
 import hostile
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
+import pages
 import pandas as pd
 import pytest
+import status
 import yaml
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
+from markdown_it.renderer import RendererHTML
+from myst_parser.config.main import MdParserConfig
+from myst_parser.parsers.mdit import create_md_parser
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scipy.signal import butter, sosfilt
 
-from lib import ROOT, figures, widgets
+from lib import ROOT, figures, players, story, widgets
+from lib.parameters import read_run, resolve
 
 
 def environment(home, **more: str) -> dict[str, str]:
@@ -45,6 +55,7 @@ def found(tmp_path_factory) -> dict[str, dict]:
 
 def test_there_are_many(found) -> None:
     assert len(found) == len(hostile.CASES) >= 150
+    assert sum(of["decoded"] for of in found.values()) >= 60  # in the child process of lib, which is watched as well
 
 
 @pytest.mark.parametrize("name", hostile.CASES, ids=ascii)
@@ -56,6 +67,19 @@ def test_a_hostile_input_is_named_and_does_no_harm(found, name) -> None:
     assert of["kind"] in ("done", "refused"), said
     assert re.search(case.said, said, re.DOTALL), said
     assert not of["canary"] and of["events"] == [] and of["changed"] == []
+
+
+HARMFUL = """
+import os, socket
+import numpy as np
+from lib import apart
+def act():
+    os.system("touch canary")
+    socket.socket(socket.AF_UNIX).connect_ex("/nowhere")
+    open({place!r} + "/elsewhere", "w").close()
+    return np.zeros(1)
+apart.serve(act)
+"""
 
 
 def test_the_fork_sees_what_an_input_could_do(tmp_path) -> None:
@@ -70,18 +94,27 @@ from hostile import Case, Canary, run
 def unpickles(_): pickle.loads(pickle.dumps(Canary())); return []
 def writes(_): Path("input/new").write_text("x"); return []
 def fills(_): return [bytes(2**33)]
+def asks(_):
+    from lib import apart
+    apart.ask("harmful", "act", kind="<f8", most=1)
 def dies(_): os.kill(os.getpid(), signal.SIGSEGV)
 def turns(_):
     while True: pass
 hostile.CPU_S = 1
-acts = (unpickles, writes, fills, dies, turns)
+acts = (unpickles, writes, fills, dies, turns, asks)
 found = [run(n, Case(lambda folder: None, act, ""), Path({str(tmp_path)!r})) for n, act in enumerate(acts)]
 assert found[0]["canary"] and "os.system" in found[0]["events"][0] and found[0]["changed"] == ["'canary'"], found
 assert found[1]["changed"] == ["'input'", "'input/new'"] and "input/new" in found[1]["events"][0], found
 assert found[2]["kind"] == "raised" and "MemoryError" in found[2]["said"][0], found
+for word in ("os.system", "socket.connect", "/elsewhere"):
+    assert any(word in event for event in found[5]["events"]), found
+assert found[5]["canary"] and found[5]["decoded"], found
 assert found[3]["status"] == signal.SIGSEGV and found[4]["status"] in (signal.SIGXCPU, signal.SIGKILL), found
 """
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook/harmful.py").write_text(HARMFUL.format(place=str(tmp_path)))
     done = subprocess.run([sys.executable, "-c", code], env=environment(tmp_path), capture_output=True, text=True)
+    (ROOT / hostile.CANARY).unlink(missing_ok=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -196,30 +229,125 @@ def test_a_dollar_in_a_name_is_a_dollar(log) -> None:
     plt.close("all")
 
 
+NAME = "02_audio_effects"
+CORPUS = f"folder:{EVIL}`` ` | \\| $x$ {{{{ y }}}}</td></tr><tr><th>commit</th><td>z\n| **a** | [b](c) |\n```\n"
+
+
+def test_a_corpus_in_the_state_of_the_book_is_text(tmp_path) -> None:
+    """By the book's own parser: what stands in its cell is the name in JSON, and it stands nowhere else."""
+    given = new_code_cell(f"corpus = {CORPUS!r}", metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# Why?"), given]), tmp_path / f"{NAME}.ipynb")
+    page = status.text([tmp_path / f"{NAME}.ipynb"])
+    extensions = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["parse"]["myst_enable_extensions"]
+    parser = create_md_parser(MdParserConfig(enable_extensions=set(extensions)), RendererHTML)
+    (folded,) = [token.content for token in parser.parse(page) if token.info.startswith("{admonition}")]
+    soup = BeautifulSoup(parser.render(folded), "html.parser")
+    assert soup.find("thead").get_text(" ", strip=True) == "parameter value"
+    name, value = soup.find("tbody").find_all("td")
+    assert name.get_text() == "corpus" and json.loads(value.get_text()) == CORPUS
+    assert [tag.name for tag in value.find_all()] == ["code"]
+    assert "Hash unknown, on unknown, with unknown." in soup.get_text() and "alert" not in page.replace(folded, "")
+
+
+def test_a_corpus_in_the_provenance_is_text(monkeypatch) -> None:
+    """Nor does it make a row that tells another commit."""
+    shown = []
+    monkeypatch.setattr(story, "display", lambda data, raw, metadata: shown.append(
+        new_output("display_data", data, metadata=metadata)))
+    monkeypatch.setitem(story._running, "name", NAME)
+    values = read_run(ROOT / "runs/quick.yml")["stories"][NAME]
+    story.provenance(resolve(NAME, values | {"corpus": CORPUS}))
+    soup = BeautifulSoup(shown[0].data["text/html"], "html.parser")
+    rows = {row.th.get_text(): row.td for row in soup.find_all("tr")}
+    assert json.loads(rows["parameter corpus"].get_text()) == CORPUS and not rows["parameter corpus"].find()
+    assert len(soup.find_all("tr")) == len(rows) and not soup.find(["script", "img", "strong", "a"])
+    told = pages.provenance(new_notebook(cells=[new_code_cell(outputs=shown)]))
+    assert told["commit"] == story.artifacts.commit() and not any("alert" in text for text in told.values())
+
+
 GROUPS = ["<script>alert(1)<\u2215script>", "quote\"'`b", "new\nline", "A$AP $\\x$", "n" * 250, "!!!", "\u202egpj", "_"]
 
 
-@pytest.mark.slow
-def test_a_folder_of_hostile_names_makes_a_page_of_text(tmp_path) -> None:
-    """Story 01, all of it: names of groups in its tables, figures, players and recorded numbers."""
-    sounds = tmp_path / "<b>sounds$"
+FILE = "<img src=x onerror=alert(2)>.wav"
+FOLDER = "<b>sounds$`|`\n```\n|"
+
+
+@pytest.fixture(scope="module")
+def of_names(tmp_path_factory) -> Path:
+    """Story 01, all of it, run on a folder of hostile names."""
+    place = tmp_path_factory.mktemp("named")
+    sounds = place / FOLDER
     for number, group in enumerate(GROUPS):
         (sounds / group).mkdir(parents=True)
         noise = np.random.default_rng(number).normal(0, 0.1, 36_000)
         tilted = sosfilt(butter(1, 200 * 1.7**number, fs=24000, output="sos"), noise)  # each voice has its spectrum
-        (sounds / group / "<img src=x onerror=alert(2)>.wav").write_bytes(hostile.encoded("WAV", tilted))
+        (sounds / group / FILE).write_bytes(hostile.encoded("WAV", tilted))
     (sounds / GROUPS[0] / "<i>broken.wav").write_bytes(b"x")
-    values, out = yaml.safe_dump({"corpora": [f"folder:{sounds}"], "clip_s": 0.5}), tmp_path / "out.ipynb"
-    command = [sys.executable, "-m", "papermill", "notebooks/01_dataset_preparation.ipynb", out, "-y", values,
+    name, values = "01_dataset_preparation.ipynb", yaml.safe_dump({"corpora": [f"folder:{sounds}"], "clip_s": 0.5})
+    command = [sys.executable, "-m", "papermill", f"notebooks/{name}", place / name, "-y", values,
                "--cwd", "notebooks", "-k", "python3"]
-    done = subprocess.run(command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=ROOT, env=environment(place), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
-    outputs = [output for cell in nbformat.read(out, 4).cells for output in cell.get("outputs", [])]
-    pages = [output["data"]["text/html"] for output in outputs if "text/html" in output.get("data", {})]
-    soups = [BeautifulSoup(page, "html.parser") for page in pages]
+    return place / name
+
+
+@pytest.mark.slow
+def test_a_folder_of_hostile_names_makes_a_page_of_text(of_names) -> None:
+    """Names of groups in the tables, figures, players and recorded numbers of story 01."""
+    outputs = pages.outputs(pages.read(of_names))
+    tables = [output["data"]["text/html"] for output in outputs if "text/html" in output.get("data", {})]
+    soups = [BeautifulSoup(table, "html.parser") for table in tables]
     shown = "".join(soup.get_text() for soup in soups)
-    assert all(group in shown for group in GROUPS) and "<img src=x onerror=alert(2)>.wav" in shown
+    assert all(group in shown for group in GROUPS) and FILE in shown
     assert not any(soup.find(["script", "img", "i"]) for soup in soups)
     tags = [tag for soup in soups for tag in soup.find_all() if tag.name != "audio"]
     assert not any(name.startswith("on") for tag in tags for name in tag.attrs)
     assert "<i>broken.wav (not decodable" in "".join(output.get("text", "") for output in outputs)
+
+
+def planted(part: Tag) -> list[str]:
+    """Tags and attributes in a part of a page that neither the story nor the theme writes."""
+    def own(tag: Tag) -> bool:
+        return {
+            "script": tag.get("type") == "text/x-thebe-config" or tag.text == "kernelName = 'python3'",
+            "img": "_images/" in tag.get("src", ""), "i": False, "b": tag.parent.name == "figcaption",
+        }.get(tag.name, True)
+
+    found = [str(tag)[:200] for tag in part.find_all() if not own(tag)]
+    for tag in part.find_all():
+        acts = {name: value for name, value in tag.attrs.items() if name.startswith("on")}
+        if acts and (tag.name, acts) != ("audio", {"onplay": players.ONE_AT_A_TIME}):
+            found.append(f"{tag.name} {acts}")
+    return found
+
+
+@pytest.mark.parametrize("name", [*GROUPS[:1], FILE, FOLDER, "<i>broken.wav", EVIL, "<p onclick=alert(3)>"])
+def test_a_name_that_became_html_would_be_seen(name) -> None:
+    page = "<figure><figcaption><b>{}</b></figcaption></figure>"
+    assert not planted(BeautifulSoup(page.format(escape(name)), "html.parser"))
+    assert planted(BeautifulSoup(page.format(name), "html.parser"))
+
+
+@pytest.mark.slow
+def test_a_book_of_hostile_names_is_a_book_of_text(of_names, tmp_path) -> None:
+    """The page of story 01 as a chapter, and what tools/status.py says of it, with the book's own settings."""
+    book = tmp_path / "book"
+    shutil.copytree(ROOT / "book", book, ignore=lambda folder, names: [
+        name for name in names if name in ("_build", "chapters", "explorer", "sound") or name.endswith(".md")])
+    for name, content in pages.as_chapter(of_names).items():
+        (book / name).parent.mkdir(parents=True, exist_ok=True)
+        (book / name).write_bytes(content)
+    (book / "status.md").write_text(status.text([of_names]), encoding="utf-8")
+    chapter = f"chapters/{of_names.stem}"
+    (book / "_toc.yml").write_text(f"format: jb-book\nroot: status\nchapters:\n- file: {chapter}\n")
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", book]
+    done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    articles = []
+    for page in ("status", chapter):
+        soup = BeautifulSoup((book / f"_build/html/{page}.html").read_text(encoding="utf-8"), "html.parser")
+        articles.append(soup.find("article"))
+        assert planted(articles[-1]) == [], page
+    state, shown = (article.get_text() for article in articles)
+    assert json.dumps(FOLDER)[1:-1].replace("`", r"\u0060") in state
+    assert all(name in shown for name in [*GROUPS, FILE, "<i>broken.wav (not decodable"])
