@@ -33,8 +33,10 @@ screenshot: setup  ## the picture of README.md, from the published book
 links: setup  ## every address outside of the book, which needs a network; a test checks those inside
 	$(BIN)/jupyter-book build book --builder linkcheck
 
-test: setup  ## unit, drift, commands, pages in a browser, every cell of every story against its output
-	$(BIN)/pytest --nbval -m "not slow and not minutes"
+test: book  ## unit, drift, commands, some pages in a browser; beside it, every cell of every story against its output
+	$(BIN)/pytest --nbval -q notebooks > artifacts/cells.log 2>&1 & cells=$$!; trap 'kill $$cells' INT TERM; \
+	$(BIN)/pytest -m "not slow and not minutes" tests; tests=$$?; wait $$cells; cells=$$?; cat artifacts/cells.log; \
+	exit $$((tests | cells))
 
 slow: setup artifacts/peers/.done  ## the rest of what CI runs: faults, a cluster, several processes, the benchmark small
 	$(BIN)/pytest -m slow tests

@@ -107,6 +107,7 @@ def test_papermill_explains_every_parameter(story: str) -> None:
     assert done.returncode == 0 and explained == list(STORIES[story].model_fields), done.stdout
 
 
+@pytest.mark.slow
 def test_a_story_runs_on_a_folder_of_sound(tmp_path) -> None:
     """Nothing but paths of recordings is needed: here three of each of five voices, from another directory."""
     for voice in ("en", "es", "fr", "it", "ru"):

@@ -94,6 +94,7 @@ def test_umap_gets_exact_neighbours_and_each_point_is_its_own_at_distance_0(monk
     assert (given["random_state"], given["n_jobs"]) == (42, 1)
 
 
+@pytest.mark.slow
 def test_umap_does_not_compile_its_approximate_search(monkeypatch) -> None:
     import umap.umap_
 

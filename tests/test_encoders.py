@@ -36,6 +36,7 @@ def test_a_clipset_is_its_renderings_one_after_another(data) -> None:
     assert all("." in name for name in data.units)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*encoders.METHODS, "supervised_cnn"])
 def test_every_method_gives_finite_codes_of_all_clips_and_the_scores_of_the_unseen(data, method: str) -> None:
     seen = probes.folds(data.groups, 2, 0) != 0

@@ -403,6 +403,7 @@ def published(*asked: object):
 DIES = functools.partial(signal.raise_signal, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(1, 6))
 def test_a_publication_that_was_killed_is_ended_by_the_next(at: int, complete: Path) -> None:
     assert joined(published(complete / "run", complete / "book", at, DIES)) == -signal.SIGKILL
@@ -411,6 +412,7 @@ def test_a_publication_that_was_killed_is_ended_by_the_next(at: int, complete: P
     assert test_tools.files(complete / "book") == expected and not list((complete / "book").glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(1, 8))
 def test_a_publication_that_was_killed_and_the_next_one_refused_leave_the_old_book(at: int, complete: Path) -> None:
     """And of a book with more files than the new one has, one of them under the same name."""

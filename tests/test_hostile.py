@@ -53,11 +53,13 @@ def found(tmp_path_factory) -> dict[str, dict]:
     return json.loads((folder / "found.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_there_are_many(found) -> None:
     assert len(found) == len(hostile.CASES) >= 150
     assert sum(of["decoded"] for of in found.values()) >= 60  # in the child process of lib, which is watched as well
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", hostile.CASES, ids=ascii)
 def test_a_hostile_input_is_named_and_does_no_harm(found, name) -> None:
     """No signal, no hang, no error but BadInput; nothing written, started, connected to or run."""

@@ -95,6 +95,7 @@ training.fit(training.TrainingConfig(), pictures, pictures, {"pictures": "noise"
 """
 
 
+@pytest.mark.slow
 def test_a_training_asks_for_no_network_and_no_logger_but_csv(offline: dict[str, str], tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
     run(offline | {"ARTIFACTS_DIR": str(artifacts)}, BIN / "python", "-c", TRAIN, cwd=tmp_path)

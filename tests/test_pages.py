@@ -17,7 +17,10 @@ from pypdf import PdfReader
 
 PAGES = pages.toc()
 MOST, MOST_OF_EXPLORER = 3_000_000, 6_000_000  # bytes of a page with all it loads
-every_page = pytest.mark.parametrize("name", PAGES)
+FEW = ("intro", "chapters/03_mnist_sanity_check", "chapters/08_explorer", "the_answer")  # of each kind one
+MARKED = {name: name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in PAGES}
+every_page = pytest.mark.parametrize("name", MARKED.values())
+every_chapter = pytest.mark.parametrize("name", [MARKED[name] for name in PAGES if name.startswith("chapters/")])
 # The article is ours; menus, search and buttons around it are the theme's. `serious` and `critical` stop a reader.
 # One rule is off: docutils gives entries of a bibliography the role doc-biblioentry, which ARIA 1.3 no longer has.
 AXE = """async ({colours}) => (await axe.run("article.bd-article", {
@@ -128,7 +131,7 @@ def blank(page: Page) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("chapters/")])
+@every_chapter
 def test_every_figure_shows_something_in_both_themes(name: str, published: Path, visit) -> None:
     page = visit(published / f"{name}.html")
     assert (page.locator("article img").count() > 0) == (name != "chapters/08_explorer")  # its map is no picture

@@ -192,6 +192,7 @@ def test_memory_does_not_grow_with_the_number_of_clips(sounds, size):
     assert float(_said(_child(GROWTH, size, sounds, sounds, 65, 650))) < 30  # MB; 585 clips more are 75 MB
 
 
+@pytest.mark.slow
 def test_memory_hardly_grows_with_the_number_of_recordings(sounds, tmp_path):
     """Their names are kept and none of their sound; ten times as many, which are one file under many names."""
     for folder, count in (("few", 50), ("many", 500)):
@@ -284,6 +285,7 @@ print(shard(config, range(100, 150), sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_processes_and_machines_may_render_one_shard_at_once(sounds, monkeypatch, tmp_path):
     """Two on one disk, one on another: one folder on each, of the same name and with the same bytes."""
     config, recordings = _config(sounds, 50), corpora.fingerprint(f"folder:{sounds}")

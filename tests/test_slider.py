@@ -289,6 +289,7 @@ def test_errors_on_other_examples_are_told_apart(payload: dict, tmp_path: Path, 
     assert "compare the shares" in slider.inner_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("break_it", "words"), [
     (lambda p: "", "JSON"),
     (lambda p: "[1, 2", "JSON"),
