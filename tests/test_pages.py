@@ -18,9 +18,9 @@ from pypdf import PdfReader
 PAGES = pages.toc()
 MOST, MOST_OF_EXPLORER = 3_000_000, 6_000_000  # bytes of a page with all it loads
 FEW = ("intro", "chapters/03_mnist_sanity_check", "chapters/08_explorer", "the_answer")  # of each kind one
-MARKED = {name: name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in PAGES}
-every_page = pytest.mark.parametrize("name", MARKED.values())
-every_chapter = pytest.mark.parametrize("name", [MARKED[name] for name in PAGES if name.startswith("chapters/")])
+every_page = pytest.mark.parametrize("name", PAGES)
+every_page_in_time = pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in PAGES])
 # The article is ours; menus, search and buttons around it are the theme's. `serious` and `critical` stop a reader.
 # One rule is off: docutils gives entries of a bibliography the role doc-biblioentry, which ARIA 1.3 no longer has.
 AXE = """async ({colours}) => (await axe.run("article.bd-article", {
@@ -51,19 +51,22 @@ CUT = """() => {
   }).slice(0, 5).map(one => `${one.tagName} ${(one.textContent.trim() || one.alt || one.className).slice(0, 50)}`); }"""
 
 
-@every_page
-@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-def test_no_barrier_for_anybody_in_both_themes_on_every_screen(theme: str, name: str, published: Path, visit) -> None:
+@every_page_in_time
+@pytest.mark.parametrize(("theme", "phone"), [
+    ("light", False), *(pytest.param(theme, True, marks=pytest.mark.slow) for theme in ("light", "dark"))])
+def test_no_barrier_for_anybody_in_both_themes_on_every_screen(
+    theme: str, phone: bool, name: str, published: Path, visit
+) -> None:
     """Barriers on a screen and on a phone; what does not fit, also on a tablet and on a wide screen.
 
-    Contrast takes most of axe's time. Colours do not depend on the width, so that of the phone is held in the dark.
+    phone: whether its contrast is looked at too, which takes most of axe's time.
     """
     page = visit(published / f"{name}.html")
     page.evaluate(AXE_SCRIPT)
     for width in (1440, 1280, 768, 360) if theme == "light" else (1280, 360):
         show(page, theme, width)
         if width in (1280, 360):
-            assert page.evaluate(AXE, {"colours": width == 1280 or theme == "dark"}) == [], width
+            assert page.evaluate(AXE, {"colours": width == 1280 or phone}) == [], width
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
         assert page.evaluate(CUT) == [], f"cut off at {width} px"
 
@@ -131,7 +134,7 @@ def blank(page: Page) -> list[str]:
     return found
 
 
-@every_chapter
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("chapters/")])
 def test_every_figure_shows_something_in_both_themes(name: str, published: Path, visit) -> None:
     page = visit(published / f"{name}.html")
     assert (page.locator("article img").count() > 0) == (name != "chapters/08_explorer")  # its map is no picture
