@@ -19,8 +19,8 @@ LOSES, WINS = 0.1, 0.035  # squared error of a net that has learned a little, an
 def measured(tmp_path):
     """Measures a part at its tiny size."""
     if not bench.PEERS.is_dir() and not os.environ.get("CI"):
-        pytest.skip("what the benchmark compares with is not here: `make test` installs it")
-    assert bench.PEERS.is_dir(), "CI needs requirements-bench.txt in artifacts/peers: `make test` installs it"
+        pytest.skip("what the benchmark compares with is not here: `make slow` installs it")
+    assert bench.PEERS.is_dir(), "CI needs requirements-bench.txt in artifacts/peers: `make slow` installs it"
     return lambda name: bench.measure(bench.PARTS[name], True, tmp_path)
 
 
@@ -71,11 +71,13 @@ def test_both_kinds_of_maps_separate_effects(measured) -> None:
         assert all(0.6 < value <= 1 for turn in turns for value in turn["facts"].values()), found  # chance: 0.5
 
 
+@pytest.mark.slow
 def test_the_prediction_has_the_eigenvalues_of_numpy(measured) -> None:
     lines = check(measured("predict"), bench.PARTS["predict"])
     assert lines["lib.predict, eigenvalues apart", "numpy SVD"]["value"] <= 1e-6
 
 
+@pytest.mark.slow
 def test_a_large_set_is_read_in_pieces(measured) -> None:
     found = measured("large")
     check(found, bench.PARTS["large"])

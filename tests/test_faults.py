@@ -528,6 +528,26 @@ def test_a_damaged_page_is_refused_by_name(complete: Path) -> None:
     assert (complete / "book/chapters/old.ipynb").exists()
 
 
+@pytest.mark.slow
+def test_damaged_numbers_of_a_run_are_made_again_and_a_damaged_page_stops_it(
+    running: Callable, checkout: Path, folder: Path
+) -> None:
+    """Though nothing has changed, as far as their times tell."""
+    ended(running(checkout, "one", "results"))
+    numbers, (page,) = folder / "one/results.json", folder.glob("one/pages/*.ipynb")
+    expected, rng = numbers.read_bytes(), np.random.default_rng(SEED)
+    for damage in (flipped, cut):
+        damage(numbers, rng)
+        said = ended(running(checkout, "one", "results"))
+        assert f"{numbers}: not the numbers of its pages; made again\n" in said
+        assert numbers.read_bytes() == expected, damage
+    flipped(page, rng)
+    assert f"{page}: damaged, its checksum is another; delete it and run again" in ended(running(checkout, "one"), 1)
+    page.unlink()
+    ended(running(checkout, "one", "results"))
+    assert numbers.read_bytes() == expected
+
+
 # No room, no right to write
 
 
@@ -564,21 +584,58 @@ def mounts() -> bool:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_more_room_is_all_that_is_needed(folder: Path, sounds: Path) -> None:
-    """A disk of 100 kB, where the rendering has twice as much."""
+@pytest.mark.parametrize(("kind", "room", "stage"), [("render", "100k", "render"), ("train", "24k", "train"),
+                                                     ("ablation", "24k", "train"), ("umap", "4k", "umap")])
+def test_a_full_disk_is_told_and_more_room_is_all_that_is_needed(
+    kind: str, room: str, stage: str, folder: Path, sounds: Path
+) -> None:
+    """A disk with room for half of the stage, or less."""
     if not mounts():
         pytest.skip("no right to mount here: limits of a file's size stand for a full disk in other tests")
     said = python("""
+kind, room = sys.argv[2:]
 def disk(options):
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", root], check=True)
-disk("size=100k")
-refused("render")
-left = [path for path in root.rglob("*") if path.is_file() and path.stat().st_size]
-assert not left, left
+disk(f"size={room}")
+refused(kind)
+print("left:", *sorted({stage.parent.name for stage in test_faults.stages(root)}))
+test_faults.whole_or_absent(root)
 disk("remount,size=8m")
-assert len(test_faults.rendered(sounds).table) == 192
-""", str(sounds), before=("unshare", "-m"))
-    assert f"refused: {folder}: No space left on device while stage 'render' was written; free some space" in said
+test_faults.KINDS[kind](sounds)
+test_faults.whole_or_absent(root)
+print("ended:", *sorted({stage.parent.name for stage in test_faults.stages(root)}))
+""", str(sounds), kind, room, before=("unshare", "-m"))
+    why = f"refused: {folder}: .*No space left on device.* while stage '{stage}' was written; free some space"
+    refusal, left, end = said.splitlines()[-3:]
+    assert re.match(why, refusal) and stage not in left and stage in end
+
+
+@pytest.mark.slow
+def test_a_run_on_a_full_disk_says_so_and_ends_with_more_room(folder: Path, checkout: Path) -> None:
+    """A disk without room for a page: whoever meets it, papermill or a cell, memory is not what was short."""
+    if not mounts():
+        pytest.skip("no right to mount here")
+    said = python("""
+checkout, full = sys.argv[1], root / "full"
+def run():
+    return subprocess.run([sys.executable, "tools/run.py", "one", "results"], cwd=checkout,
+                          env=test_faults.environment(checkout)).returncode
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", root], check=True)
+full.write_bytes(bytes(7 << 20))
+try:
+    with open(full, "ab", 0) as file:
+        while file.write(bytes(4096)):
+            pass
+except OSError as error:
+    print("it is full:", error)
+print("status", run(), "pages", len(list(root.glob("*/pages/*.ipynb"))))
+full.unlink()
+print("status", run(), "pages", len(list(root.glob("*/pages/*.ipynb"))))
+""", str(checkout), before=("unshare", "-m"))
+    cut, ended = said.split("status 1 pages 0\n")
+    assert "01_dataset_preparation did not end; its page so far: " in cut and "\nIf its kernel died" not in cut
+    assert "\nNo room is left there: free some space, or set the variable ARTIFACTS_DIR to a folder" in cut
+    assert ended.endswith("status 0 pages 1\n")
 
 
 @pytest.mark.slow
@@ -685,6 +742,7 @@ def test_of_two_runs_in_one_checkout_and_two_machines_on_one_folder_one_computes
     said = ended(first, 1)
     assert "01_dataset_preparation did not end; its page so far: " in said
     assert "memory was short: lower batch_size or a number of clips in runs/one.yml, or set JOBS=1" in said
+    assert "\nNo room" not in said
     assert not (folder / "one/results.json").exists() and not list(folder.glob("one/pages/*.ipynb"))
     (folder / "steps").unlink()
     ended(running(other, "one", "results"))

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import results
 import sync
 from filelock import FileLock, Timeout
 
@@ -36,6 +37,18 @@ def set_back(out: Path) -> None:
                     found.append(path)
     if found:
         print(f"{len(found)} files had a time in the future, now that of today: {found[0]}, ...", file=sys.stderr)
+
+
+def keep_true(numbers: Path, made: list[Path]) -> None:
+    """Numbers of a run that are not those of its pages go: of files, Snakemake sees only what is missing or newer."""
+    if numbers.exists():
+        try:
+            if all(page.exists() for page in made) and json.loads(numbers.read_bytes()) == results.collect(made):
+                return
+        except (ValueError, SystemExit):  # numbers, or a page, of which the rule that gathers them tells
+            pass
+        print(f"{numbers}: not the numbers of its pages; made again", file=sys.stderr)
+        numbers.unlink()
 
 
 def main(run: str, *more: str) -> int:
@@ -60,8 +73,7 @@ def main(run: str, *more: str) -> int:
         return 2
     with lock:
         set_back(out)
-        if not all((out / "pages" / f"{story}.ipynb").exists() for story in stories):  # Snakemake misses none of them
-            (out / "results.json").unlink(missing_ok=True)
+        keep_true(out / "results.json", [out / "pages" / f"{story}.ipynb" for story in stories])
         if not (page.exists() and (out / "results.json").exists()):
             (out / "book.done").unlink(missing_ok=True)
         return snakemake(run, page, *more)
