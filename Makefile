@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup book report publish pdf screenshot links test slow check fuzz mutants coverage seeds lock sync bench clean
+.PHONY: setup book report publish pdf screenshot links test slow check fuzz mutants coverage lock sync bench clean
 
 setup: .venv/.done
 
@@ -35,10 +35,10 @@ links: setup  ## every address outside of the book, which needs a network; a tes
 
 test: book  ## unit, drift, commands, some pages in a browser; beside it, every cell of every story against its output
 	$(BIN)/pytest --nbval -q notebooks > artifacts/cells.log 2>&1 & cells=$$!; trap 'kill $$cells' INT TERM; \
-	$(BIN)/pytest -m "not slow and not minutes" tests; tests=$$?; wait $$cells; cells=$$?; cat artifacts/cells.log; \
+	$(BIN)/pytest -m "not slow" tests; tests=$$?; wait $$cells; cells=$$?; cat artifacts/cells.log; \
 	exit $$((tests | cells))
 
-slow: setup artifacts/peers/.done  ## the rest of what CI runs: faults, a cluster, several processes, the benchmark small
+slow: setup artifacts/peers/.done  ## the rest, half an hour and more: faults, twenty seeds, a cluster, several processes, the benchmark small
 	$(BIN)/pytest -m slow tests
 
 check: setup  ## the fast part: style, layout, drift
@@ -64,16 +64,13 @@ artifacts/mutmut/.done: requirements-mutants.txt | setup
 
 coverage: setup artifacts/peers/.done  ## lines and branches of lib that no test in tests/ runs, in whatever process
 	rm -rf artifacts/coverage
-	$(BIN)/coverage run -m pytest -q -m "not minutes" tests
+	$(BIN)/coverage run -m pytest -q tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --show-missing
 	$(BIN)/coverage json --quiet -o artifacts/coverage/report.json
 	$(BIN)/python -c 'import json, sys; found = json.load(open(sys.argv[1]))["totals"]; \
 	share = 100 * found["covered_branches"] / found["num_branches"]; print(f"{share:.1f} % of the branches"); \
 	sys.exit(share < 95 and "fewer than 95 %")' artifacts/coverage/report.json
-
-seeds: setup  ## the rest, of minutes each: bytes of two processes, other threads and processors, twenty seeds, interrupts
-	$(BIN)/pytest -m minutes tests
 
 sync: setup  ## after an edit of notebooks/*.py: cells and outputs of the .ipynb
 	$(BIN)/python tools/sync.py pairs

@@ -169,7 +169,7 @@ def twice(place: Path, sounds: Path, tmp_path_factory: pytest.TempPathFactory) -
         lambda: process(place / "again", "numbers", str(sounds), cwd=tmp_path_factory.mktemp("elsewhere"), **other))
 
 
-@pytest.mark.minutes
+@pytest.mark.slow
 def test_two_processes_leave_the_same_bytes(twice: list[dict]) -> None:
     """But for what a card tells of times, memory and the commit, and so for its checksum."""
     once, again = twice
@@ -194,7 +194,7 @@ def others(place: Path, sounds: Path) -> dict[str, dict]:
     return dict(zip(ways, at_once(*calls), strict=True))
 
 
-@pytest.mark.minutes
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["threads", "processor"])
 def test_other_threads_and_another_processor_stay_within_the_tolerances(
     name: str, twice: list[dict], request: pytest.FixtureRequest
@@ -217,7 +217,7 @@ def test_other_threads_and_another_processor_stay_within_the_tolerances(
         assert off.max() <= most, of
 
 
-@pytest.mark.minutes
+@pytest.mark.slow
 def test_findings_hold_for_nineteen_seeds_of_twenty(place: Path) -> None:
     """Of the story of effects at its published size: what it finds rests on 24 clips, which the seed draws."""
     halves = [[str(seed) for seed in SEEDS[part::2]] for part in (0, 1)]

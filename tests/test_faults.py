@@ -296,6 +296,11 @@ def going(place: Path) -> list[psutil.Process]:
     return found
 
 
+def hears() -> None:
+    """In a child: Ctrl-C ends it, though whoever started the tests may have told it not to."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     """Starts a command in a session of its own, as a terminal does. What goes on after the test is killed."""
@@ -303,7 +308,8 @@ def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen]]:
 
     def begin(command: list[str], place: Path, **more: str) -> subprocess.Popen:
         runs.append(subprocess.Popen(command, cwd=place, env=environment(place, **more), text=True,
-                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True))
+                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                                     preexec_fn=hears))
         return runs[-1]
 
     yield begin
@@ -726,7 +732,7 @@ def test_after_a_clock_that_was_a_day_ahead_an_edited_story_is_made_again(
 # Two at once
 
 
-@pytest.mark.minutes
+@pytest.mark.slow
 def test_of_two_runs_in_one_checkout_and_two_machines_on_one_folder_one_computes(
     running: Callable, checkout: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -749,7 +755,7 @@ def test_of_two_runs_in_one_checkout_and_two_machines_on_one_folder_one_computes
     assert (folder / "steps").read_text() == f"{(CONFIG.epochs - 2) * STEPS}\n"
 
 
-@pytest.mark.minutes
+@pytest.mark.slow
 def test_two_that_want_one_stage_compute_it_once(folder: Path, sounds: Path, tmp_path: Path) -> None:
     """As two machines with one artifact folder: the second process comes while the first one trains."""
     wait = tmp_path / "wait"
@@ -805,14 +811,14 @@ def resumed(folder: Path, expected: bytes) -> None:
 STOPPED = "stopped in stage 'train'; run again: finished stages and epochs are kept"
 
 
-@pytest.mark.minutes
+@pytest.mark.slow
 def test_an_interrupt_in_jupyter_says_how_to_go_on(folder: Path, expected: bytes, tmp_path: Path) -> None:
     from jupyter_client.manager import start_new_kernel
 
     wait = tmp_path / "wait"
     manager, client = start_new_kernel(300, env=environment(ROOT, WAIT=str(wait)), kernel_name="python3")
     try:
-        client.execute(f"{IMPORT}test_faults.trained()")
+        client.execute(f"{IMPORT}test_faults.trained()", stop_on_error=False)  # what comes next is not aborted
         until(wait.exists)
         manager.interrupt_kernel()
         answer = client.get_shell_msg(timeout=300)["content"]
@@ -826,7 +832,7 @@ def test_an_interrupt_in_jupyter_says_how_to_go_on(folder: Path, expected: bytes
     resumed(folder, expected)
 
 
-@pytest.mark.minutes
+@pytest.mark.slow
 def test_an_interrupt_of_papermill_says_how_to_go_on(
     start: Callable, checkout: Path, folder: Path, expected: bytes, tmp_path: Path
 ) -> None:
@@ -840,7 +846,7 @@ def test_an_interrupt_of_papermill_says_how_to_go_on(
     resumed(folder, expected)
 
 
-@pytest.mark.minutes
+@pytest.mark.slow
 def test_an_interrupt_of_a_run_says_how_to_go_on(
     running: Callable, checkout: Path, folder: Path, expected: bytes, tmp_path: Path
 ) -> None:
@@ -860,7 +866,7 @@ def test_an_interrupt_of_a_run_says_how_to_go_on(
 # Short of memory
 
 
-@pytest.mark.minutes
+@pytest.mark.slow
 def test_too_little_memory_names_what_to_lower_and_less_of_it_fits(folder: Path, sounds: Path) -> None:
     """Beside what the libraries take, 400 MB: a batch of 4,096 pictures does not fit, one of 32 does."""
     said = python("""
