@@ -117,7 +117,7 @@ wildcard_constraints:
 
 
 # `building` stands while Sphinx writes: after a build that was cut, it would take half a book for a whole one; after
-# one of a clock that was ahead, a new page for an old one
+# one of a clock that was ahead, a new page for an old one. Of references.bib, it sees no page that cites
 rule book:
     input:
         pages=expand(f"{OUT}/pages/{{story}}.ipynb", story=STORIES),
@@ -133,6 +133,7 @@ rule book:
         [ ! -e {OUT:q}/building ] || rm -rf {OUT:q}/book/_build
         touch {OUT:q}/building
         [ ! {OUT:q}/book/_build/.doctrees/environment.pickle -nt {OUT:q}/building ] || rm -rf {OUT:q}/book/_build
+        [ ! {OUT:q}/book/references.bib -nt {OUT:q}/book/_build/.doctrees/environment.pickle ] || rm -rf {OUT:q}/book/_build
         jupyter-book build {OUT:q}/book {STRICT}
         test -s {OUT:q}/book/_build/html/index.html
         rm {OUT:q}/building

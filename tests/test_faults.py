@@ -729,6 +729,25 @@ def test_after_a_clock_that_was_a_day_ahead_an_edited_story_is_made_again(
     assert "Nothing to be done" in ended(running(checkout, "tiny"))
 
 
+@pytest.mark.slow
+def test_after_an_edit_of_the_bibliography_no_page_keeps_an_old_label(
+    running: Callable, checkout: Path, folder: Path
+) -> None:
+    """One page cites, another lists: Sphinx sees that the second has changed, and the first page of all with it."""
+    book, page = checkout / "book", folder / "tiny/book/_build/html/citing.html"
+    (book / "citing.md").write_text("# Citing\n\nOf {cite}`one`.\n")
+    (book / "list.md").write_text("# List\n\n```{bibliography}\n```\n")
+    toc = yaml.safe_load((checkout / "_toc.yml").read_text())
+    toc["parts"][0]["chapters"] += [{"file": "citing"}, {"file": "list"}]
+    (checkout / "_toc.yml").write_text(yaml.safe_dump(toc))
+    with open(checkout / "_config.yml", "a") as file:
+        file.write("bibtex_bibfiles: [references.bib]\n")
+    for name, label in (("Abel", "[Abe20]"), ("Cain", "[Cai20]")):
+        (book / "references.bib").write_text(f"@book{{one, author = {{{name}, A.}}, title = {{T}}, year = {{2020}}}}\n")
+        ended(running(checkout, "tiny"))
+        assert label in re.sub("<.*?>", "", page.read_text())
+
+
 # Two at once
 
 
