@@ -44,11 +44,11 @@ mkdir -p {OUT:q}/tried && tried={OUT:q}/tried/{params.name}.ipynb
 TQDM_NCOLS=100 TQDM_BAR_FORMAT='{params.name} cell {{n_fmt}}/{{total_fmt}} |{{bar}}| {{elapsed}} (to go {{remaining}})' \
 papermill {params.notebook} "$tried" -k python3 --cwd notebooks -b {params.encoded} || {{
     echo "{params.name} did not end; its page so far: $tried." >&2
-    if head -c 1000000 /dev/zero > "$tried.room"; then
+    if head -c 1000000 /dev/zero > "$tried.room" 2>/dev/null; then
         echo "If its kernel died and nobody stopped it, memory was short: lower batch_size or a number of clips in" \
             "runs/{RUN}.yml, or set JOBS=1" >&2
     else
-        echo "No room is left there: free some space, or set the variable ARTIFACTS_DIR to a folder that has it" >&2
+        echo "Nothing more can be written there: free some space, or set the variable ARTIFACTS_DIR to another folder" >&2
     fi
     rm -f "$tried.room"
     exit 1

@@ -627,9 +627,8 @@ def run():
     return subprocess.run([sys.executable, "tools/run.py", "one", "results"], cwd=checkout,
                           env=test_faults.environment(checkout)).returncode
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", root], check=True)
-full.write_bytes(bytes(7 << 20))
 try:
-    with open(full, "ab", 0) as file:
+    with open(full, "wb", 0) as file:
         while file.write(bytes(4096)):
             pass
 except OSError as error:
@@ -640,7 +639,7 @@ print("status", run(), "pages", len(list(root.glob("*/pages/*.ipynb"))))
 """, str(checkout), before=("unshare", "-m"))
     cut, ended = said.split("status 1 pages 0\n")
     assert "01_dataset_preparation did not end; its page so far: " in cut and "\nIf its kernel died" not in cut
-    assert "\nNo room is left there: free some space, or set the variable ARTIFACTS_DIR to a folder" in cut
+    assert "\nNothing more can be written there: free some space, or set the variable ARTIFACTS_DIR to another" in cut
     assert ended.endswith("status 0 pages 1\n")
 
 
@@ -767,7 +766,7 @@ def test_of_two_runs_in_one_checkout_and_two_machines_on_one_folder_one_computes
     said = ended(first, 1)
     assert "01_dataset_preparation did not end; its page so far: " in said
     assert "memory was short: lower batch_size or a number of clips in runs/one.yml, or set JOBS=1" in said
-    assert "\nNo room" not in said
+    assert "\nNothing more can be written" not in said
     assert not (folder / "one/results.json").exists() and not list(folder.glob("one/pages/*.ipynb"))
     (folder / "steps").unlink()
     ended(running(other, "one", "results"))
