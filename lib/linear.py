@@ -4,9 +4,10 @@ Over a data set the expected loss depends on the covariance alone: no sampling, 
 principal components, without loss of generality.
 """
 
+from typing import Any
+
 import numpy as np
-import torch
-from torch import Tensor
+from scipy.optimize import minimize
 
 
 def optimum(values: np.ndarray, n_values: int, latents: int, beta: float, seed: int = 0) -> dict[str, float]:
@@ -16,31 +17,32 @@ def optimum(values: np.ndarray, n_values: int, latents: int, beta: float, seed: 
     the posterior, averaged over the N values) and active, the units whose mean varies by more than 0.001.
     Lucas, Tucker, Grosse and Norouzi 2019, the loss of their linear VAE.
     """
-    deviation, generator = torch.tensor(values, dtype=torch.float64).sqrt(), torch.Generator().manual_seed(seed)
-    # the encoder's weights count standard deviations of the components: better conditioned, same optimum
-    sizes = (latents, len(deviation)), (len(deviation), latents), (latents,)
-    weights = [(0.1 * torch.randn(*size, generator=generator, dtype=torch.float64)).requires_grad_() for size in sizes]
-    encoder, decoder, log_var = weights
+    deviation, sizes = np.sqrt(values), ((latents, len(values)), (latents, len(values)), (latents,))
+    start = 0.1 * np.random.default_rng(seed).standard_normal(latents * (2 * len(values) + 1))
 
-    def terms() -> tuple[Tensor, Tensor, Tensor]:
-        covariance = encoder @ encoder.T  # of mu, (latent, latent)
-        missed = deviation.square().sum() - 2 * ((encoder * deviation) * decoder.T).sum()
-        missed = missed + ((decoder.T @ decoder) * covariance).sum()
-        noise = (decoder.square() * log_var.exp()).sum()  # what drawing z adds to the squared error
-        kl = 0.5 * (covariance.diagonal() + log_var.exp() - log_var - 1).sum()
-        return (missed + noise) / n_values, kl, covariance.diagonal()
+    def terms(flat: np.ndarray) -> tuple[float, float, np.ndarray, list[np.ndarray]]:
+        """Squared error, KL, variance of each mean (latent,), and of error + N beta KL the slope of every weight.
 
-    def closure() -> Tensor:
-        solver.zero_grad()
-        mse, kl, _ = terms()
-        loss = n_values * (mse + beta * kl)
-        loss.backward()
-        return loss.detach()
+        The encoder's weights count standard deviations of the components: better conditioned, same optimum.
+        """
+        parts = np.split(flat, [latents * len(values), 2 * latents * len(values)])
+        encoder, decoder, log_var = (part.reshape(size) for part, size in zip(parts, sizes, strict=True))
+        covariance, gram, drawn = encoder @ encoder.T, decoder @ decoder.T, np.exp(log_var)
+        missed = values.sum() - 2 * np.vdot(encoder * deviation, decoder) + np.vdot(gram, covariance)
+        noise = gram.diagonal() @ drawn  # what drawing z adds to the squared error
+        kl = 0.5 * (covariance.trace() + (drawn - log_var - 1).sum())
+        slopes = [
+            2 * (gram @ encoder - decoder * deviation) + n_values * beta * encoder,
+            2 * (covariance @ decoder - encoder * deviation + drawn[:, None] * decoder),
+            gram.diagonal() * drawn + 0.5 * n_values * beta * (drawn - 1),
+        ]
+        return missed + noise, kl, covariance.diagonal(), slopes
 
-    solver = torch.optim.LBFGS(
-        weights, max_iter=3000, max_eval=4000, history_size=20, tolerance_grad=1e-8, tolerance_change=1e-14,
-        line_search_fn="strong_wolfe",
-    )
-    solver.step(closure)
-    mse, kl, variance = (value.detach().numpy() for value in terms())
-    return {"kl": float(kl), "mse": float(mse), "active": int((variance > 1e-3).sum())}
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        error, kl, _, slopes = terms(flat)
+        return error + n_values * beta * kl, np.concatenate([slope.ravel() for slope in slopes])
+
+    options: Any = {"maxiter": 3000, "maxfun": 4000, "maxcor": 5, "ftol": 1e-14, "gtol": 1e-8}
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    error, kl, variance, _ = terms(found.x)
+    return {"kl": float(kl), "mse": float(error / n_values), "active": int((variance > 1e-3).sum())}

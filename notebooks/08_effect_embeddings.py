@@ -229,10 +229,9 @@ print("Prints and a decoder told the dry clip beat every log-mel embedding on vo
 # [](08_how_far) asks how far this carries: from speech to music, to effects that were left out, to all twelve classes.
 #
 # ````{admonition} Exercise
-# :class: tip
 # The decoder is told the dry clip of the *same* clip. Would any clip of the same person do? Shuffle the dry rows of the training prints within each group, train again, and compare KL and accuracy. What do you expect z to hold now?
 # ````
-# ````{admonition} Solution
+# ````{admonition} A solution
 # :class: dropdown
 # ```python
 # shuffled = data["speech"].prints.copy()

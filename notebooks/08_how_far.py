@@ -164,11 +164,10 @@ print("Ours is ahead of the mean and deviation spectrum on every set; fixed sett
 
 # %% [markdown]
 # ````{admonition} Exercise
-# :class: tip
 # Leave *two* effects out of the encoder's training, delay and ambience. Will the probe confuse them with each other more than with the rest?
 # ````
 #
-# ````{admonition} Solution
+# ````{admonition} A solution
 # :class: dropdown
 # ```python
 # fit = seen & ~np.isin(one.effects, ["delay", "ambience"])
