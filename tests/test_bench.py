@@ -1,14 +1,19 @@
 """The benchmark: every part runs at a tiny size, contenders do the same work, the pages say what was measured."""
 
 import importlib
+import itertools
 import json
 import math
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import bench
 import pages
 import pytest
 import speed
+import torch
 
 from lib import ROOT
 
@@ -208,28 +213,66 @@ def test_what_misses_its_goal_is_printed_as_such() -> None:
     assert "| toying | others | 2.5 | at least 2 | reached |" in speed.speed_page(result(2.5))
 
 
-@pytest.mark.parametrize(("started", "first"), [(0.5, "the scheduler saturates"), (500.0, "the disk saturates")])
-def test_the_bill_is_a_multiplication(started: float, first: str) -> None:
+def bill(started: float) -> dict:
     """Rendering at 100 audio-seconds a CPU-second, 10 bytes stored of each; training at 4 clips of 2 s a CPU-second."""
-    found = result(1.0) | {"found": {
+    return result(1.0) | {"found": {
         "clips": {"ours": turn(1000, 10.0, bytes_per_audio_s=10.0), "the bare calls": turn(1000, 8.0, decode=0.002)},
         "vae": {"ours": turn(8, 2.0, clip_s=2.0, flop=1e9)},
         "planned": {"300": turn(300, 5.0), "1000": turn(1000, 12.0), "3000": turn(3000, 52.0)},
         "shape": {"ours": turn(10_000, 60.0)}, "started": {"ours": turn(started, 1.0)}}}
+
+
+GPU = {"gpu": "H100", "versions": {"torch": "2.11.0+cu130"}}
+
+
+def on_gpu(preset: str, batch_size: int, *step_s: float) -> dict:
+    return {"preset": preset, "batch_size": batch_size, "step_s": step_s, "shape": (96, 2049), "clip_s": 2.0,
+            "peak_gb": 0.5}
+
+
+@pytest.mark.parametrize(("started", "first"), [(0.5, "the scheduler saturates"), (500.0, "the disk saturates")])
+def test_the_bill_is_a_multiplication(started: float, first: str) -> None:
+    found = bill(started)
     assert speed.costs(found) == pytest.approx({
         "stage.decode": 7.2, "render": 36.0, "storage": 36_000.0, "train": 450.0, "flop": 1.8e12, "started": started,
         "plan_first": 0.01, "plan_last": 0.02})
-    text = speed.cost_page(found)
+    text = speed.cost_page(found, GPU | {"nets": [on_gpu("small", 10, 1.0)]})
     assert f"So {first} first." in text and "| rendering | 0.44 core-hours | 1,000 core-hours |" in text
     assert "| spectrograms | 0.00158 GB | 3.6 GB |" in text and f"about {started * 36:.0f} cores" in text
 
 
-@pytest.mark.parametrize("name", ["", "A100"])
-def test_the_page_says_whether_a_gpu_was_there(name: str) -> None:
-    found = result(1.0)
-    found["machine"]["gpu"] = name
-    told = speed._gpu(found)
-    assert told.endswith("so GPU-seconds were not measured.") and told.startswith("A GPU, A100" if name else "No GPU")
+def test_the_bill_of_a_gpu_takes_the_batch_that_costs_least() -> None:
+    """1,800 clips an audio-hour: 180 steps of 10 clips, or 18 of 100; the median step counts, whatever the turn."""
+    few, many = on_gpu("small", 10, 0.9, 0.02, 0.01), on_gpu("small", 100, 0.04, 0.03, 0.9)
+    assert [speed.gpu_seconds(net) for net in (few, many)] == pytest.approx([3.6, 0.72])
+    nets = [few, many, on_gpu("week4", 8, 0.1, 0.1, 0.1)]
+    text = " ".join(speed.cost_page(bill(0.5), GPU | {"nets": nets}).split())
+    assert "on one H100," in text and "torch 2.11.0," in text and "medians of 3 turns" in text
+    assert "| `small` on 96 x 2,049 | 100 | 40 (30 to 900) | 2,500 | 0.72 | 0.5 |" in text
+    assert "| training `small` on a GPU, batches of 100 | 0.176 GPU-hours | 400 GPU-hours |" in text
+    assert "training `week4` on a GPU, batches of 8 | 5.5 GPU-hours" in text
+    assert "is 1.80 TFLOP, so in its wider batches the device did 2.50 TFLOP a second" in text
+
+
+def test_without_a_gpu_its_benchmark_says_so(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    command = [sys.executable, "benchmarks/gpu.py", str(tmp_path / "gpu.json")]
+    told = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert told.returncode == 1 and "no CUDA device here" in told.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_step_is_timed_between_the_first_ones_and_the_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first look is at the start, before a step; the last step is left out, which ends with the epoch."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
+    gpu = importlib.import_module("gpu")
+    ticks = itertools.count()
+    monkeypatch.setattr(gpu, "perf_counter", lambda: next(ticks) ** 2)  # the n-th look is at n^2
+    net = {"preset": "small", "shape": (32, 32), "batch_size": 2, "steps": gpu.WARM + 3}
+    assert gpu.step_s(net, 0, "cpu") == ((12**2 - 10**2) / 2, 0.0)
 
 
 def test_pages_are_those_of_the_numbers() -> None:
@@ -243,6 +286,7 @@ def test_pages_are_those_of_the_numbers() -> None:
     if written or named:
         assert written == ["speed.json", "speed.md", "cost.md"] and named == ["speed", "cost"]
         found = json.loads((ROOT / "book/speed.json").read_text(encoding="utf-8"))
+        gpu = json.loads((ROOT / "book/gpu.json").read_text(encoding="utf-8"))
         assert not found["small"] and found["found"].keys() == bench.PARTS.keys()
         assert (ROOT / "book/speed.md").read_text(encoding="utf-8") == speed.speed_page(found)
-        assert (ROOT / "book/cost.md").read_text(encoding="utf-8") == speed.cost_page(found)
+        assert (ROOT / "book/cost.md").read_text(encoding="utf-8") == speed.cost_page(found, gpu)

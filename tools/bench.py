@@ -24,7 +24,6 @@ from typing import Any
 
 import psutil
 import speed
-import torch
 
 from lib import ROOT, artifacts
 
@@ -283,7 +282,7 @@ def _rates(found: Found) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on: processor, cores, GPU ("": none), memory in GB, system, versions, commit."""
+    """What the numbers were measured on: processor, cores, memory in GB, system, versions, commit."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -291,8 +290,7 @@ def machine() -> dict[str, Any]:
         model = next((row.partition(":")[2].strip() for row in rows if row.startswith("model name")), model)
     versions = artifacts.versions() | {name: version(name) for name in ("scipy", "soxr", "soundfile", "snakemake")}
     pins = (row.split("==") for row in (ROOT / "requirements-bench.txt").read_text().splitlines() if "==" in row)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return {"processor": model, "cores": os.cpu_count(), "gpu": gpu,
+    return {"processor": model, "cores": os.cpu_count(),
             "memory_gb": round(psutil.virtual_memory().total / 1e9), "commit": artifacts.commit(),
             "system": f"{platform.system()} {platform.machine()}", "versions": versions | dict(pins)}
 

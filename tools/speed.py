@@ -1,11 +1,12 @@
 """The pages on speed and cost, `book/speed.md` and `book/cost.md`, from what tools/bench.py measured.
 
 `python tools/speed.py` writes them again from the numbers that are there. Every number on them comes
-from `book/speed.json`.
+from `book/speed.json`, and those of a GPU from `book/gpu.json`, which benchmarks/gpu.py measures.
 """
 
 import json
 import math
+import statistics
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,19 @@ Rendering is counted once for each effect that a clip is put through. It stores 
 effect, as float16. The row of all of it also has what the bare calls leave out: drawing stretches and settings,
 refusing silent ones, labels, files.
 
-{gpu_was} By arithmetic: an epoch over an audio-hour is {tflop:.2f} TFLOP,
-which is {gpu:.3f} GPU-seconds at a sustained 5 TFLOP/s, an assumption; whether so small a net comes near it was not
-measured. Rendering stays on CPUs.
+## On a GPU
+
+Steps of training on one {gpu}, measured by `benchmarks/gpu.py` on another machine with torch {gpu_torch}, in bf16
+mixed precision, on made-up pictures ({{download}}`gpu.json`): medians of {gpu_turns} turns, with the lowest and the
+highest in brackets. GPU-seconds are those of an epoch over an audio-hour, validation and checkpoints left out.
+
+| net | batch | ms a step | clips a second | GPU-seconds | peak memory, GB |
+|---|---|---|---|---|---|
+{nets}
+
+Per audio-hour an epoch of `small` is {tflop:.2f} TFLOP, so in its wider batches the device did {pace:.2f} TFLOP a
+second, and for the rest waited for the one CPU thread that prepares the batches and starts the kernels. Rendering
+stays on CPUs.
 
 ## All of it
 
@@ -114,7 +125,7 @@ A clip is a function of its number alone, so rendering may be cut anywhere: at a
 So {first} first. For {hours:,} hours shards of {shard:.0f} hours keep the graph at {jobs:,.0f} jobs, the most that
 was planned here.
 """
-VCTK_HOURS, HOURS, EPOCHS, TFLOPS, CLUSTER = 44, 100_000, 20, 5e12, 1000
+VCTK_HOURS, HOURS, EPOCHS, CLUSTER = 44, 100_000, 20, 1000
 
 
 def _number(value: float) -> str:
@@ -147,11 +158,18 @@ def _machine(found: dict[str, Any]) -> str:
     return f"{m['processor']}, {m['cores']} cores, {m['memory_gb']} GB, {m['system']}"
 
 
-def _gpu(found: dict[str, Any]) -> str:
-    """What the arithmetic about a GPU stands for."""
-    name = found["machine"]["gpu"]
-    return f"{f'A GPU, {name}, was there, but the trainings were kept on the CPU' if name else 'No GPU was there'}, " \
-           "so GPU-seconds were not measured."
+def gpu_seconds(net: dict[str, Any]) -> float:
+    """GPU-seconds of an epoch over an audio-hour, by the median step of a net in gpu.json."""
+    return 3600 / net["clip_s"] / net["batch_size"] * statistics.median(net["step_s"])
+
+
+def _net(net: dict[str, Any]) -> str:
+    steps = net["step_s"]
+    low, middle, high = (_number(1000 * value) for value in (min(steps), statistics.median(steps), max(steps)))
+    size = " x ".join(f"{side:,}" for side in net["shape"])
+    return f"| `{net['preset']}` on {size} | {net['batch_size']} | {middle} ({low} to {high}) | " \
+           f"{_number(net['batch_size'] / statistics.median(steps))} | {_number(gpu_seconds(net))} | " \
+           f"{_number(net['peak_gb'])} |"
 
 
 def _report(found: dict[str, Any]) -> str:
@@ -198,9 +216,10 @@ def costs(found: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def cost_page(found: dict[str, Any]) -> str:
-    """The page on cost; Markdown."""
+def cost_page(found: dict[str, Any], gpu: dict[str, Any]) -> str:
+    """The page on cost, from speed.json and gpu.json; Markdown."""
     c, parts = costs(found), found["found"]
+    cheapest = {net["preset"]: net for net in sorted(gpu["nets"], key=gpu_seconds, reverse=True)}
     stages = [f"| {name.partition('.')[2]} | {value:.1f} |" for name, value in c.items() if name.startswith("stage.")]
 
     def days(cpu_s: float) -> str:
@@ -216,8 +235,9 @@ def cost_page(found: dict[str, Any]) -> str:
         row(f"rendering, wall on {CLUSTER:,} cores, if nothing saturates",
             lambda h: f"{_number(h * c['render'] / CLUSTER / 60)} min"),
         row("training on CPUs", lambda h: days(h * EPOCHS * c["train"])),
-        row("training on a GPU, by arithmetic",
-            lambda h: f"{_number(h * EPOCHS * c['flop'] / TFLOPS / 3600)} GPU-hours"),
+        *(row(f"training `{name}` on a GPU, batches of {net['batch_size']}",
+              lambda h, net=net: f"{_number(h * EPOCHS * gpu_seconds(net) / 3600)} GPU-hours")
+          for name, net in sorted(cheapest.items())),
         row("sound at 48 kHz, 16 bit", lambda h: f"{_number(h * 48_000 * 2 * 3600 / 1e9)} GB"),
         row("spectrograms", lambda h: f"{_number(h * c['storage'] / 1e9)} GB"),
         row("width of the graph, an audio-hour a job", lambda h: f"{h:,}"),
@@ -231,7 +251,9 @@ def cost_page(found: dict[str, Any]) -> str:
     return COST.format(
         processor=found["machine"]["processor"], vctk=VCTK_HOURS, epochs=EPOCHS, stages="\n".join(stages),
         render=c["render"], train=c["train"], storage=c["storage"] / 1e6, tflop=c["flop"] / 1e12,
-        gpu=c["flop"] / TFLOPS, gpu_was=_gpu(found), shape=shape, table="\n".join(table), planned=", ".join(planned),
+        gpu=gpu["gpu"], gpu_torch=gpu["versions"]["torch"].partition("+")[0], gpu_turns=len(gpu["nets"][0]["step_s"]),
+        nets="\n".join(map(_net, gpu["nets"])), pace=c["flop"] / 1e12 / gpu_seconds(cheapest["small"]),
+        shape=shape, table="\n".join(table), planned=", ".join(planned),
         plan_first=1000 * c["plan_first"], plan_last=1000 * c["plan_last"],
         started=c["started"], cores=cores, disk=disk, read=48_000 * 2 * 3600 / c["render"] / 1e6,
         written=c["storage"] / c["render"] / 1e6, share=c["train"] / c["render"], first=first,
@@ -244,7 +266,8 @@ def write(folder: Path) -> None:
     found = json.loads((folder / "speed.json").read_text(encoding="utf-8"))
     (folder / "speed.md").write_text(speed_page(found), encoding="utf-8")
     if {"clips", "vae", "planned", "started"} <= found["found"].keys():
-        (folder / "cost.md").write_text(cost_page(found), encoding="utf-8")
+        gpu = json.loads((ROOT / "book" / "gpu.json").read_text(encoding="utf-8"))
+        (folder / "cost.md").write_text(cost_page(found, gpu), encoding="utf-8")
 
 
 if __name__ == "__main__":
