@@ -127,6 +127,28 @@ def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
     return work
 
 
+def _planned_again(changed: str, parameter: str, value: object) -> float:
+    """How many pages of the checkout's report run would be made again if one parameter of a story had another value."""
+    read = 'Path("runs") / f"{RUN}.yml"'
+    source, run = ((ROOT / name).read_text(encoding="utf-8") for name in ("Snakefile", "runs/report.yml"))
+    other = yaml.safe_load(run)
+    if read not in source or other["stories"][changed][parameter] == value:
+        raise RuntimeError(f"the graph does not read its run by {read}, or {parameter} of {changed} is {value} already")
+    other["stories"][changed][parameter] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "report.yml")
+        path.write_text(yaml.safe_dump(other), encoding="utf-8")
+        Path(folder, "Snakefile").write_text(source.replace(read, f"Path({str(path)!r})"), encoding="utf-8")
+        own = {name: each for name, each in os.environ.items() if name != "ARTIFACTS_DIR"}
+        command = [sys.executable, "-m", "snakemake", "--snakefile", f"{folder}/Snakefile", "--directory", str(ROOT),
+                   "--config", "run=report", "--nolock", "--cores", "2", "--quiet", "rules", "--dry-run", "results"]
+        done = subprocess.run(command, cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    counts = {name: float(number) for name, number in re.findall(r"^(story|point|shard)\s+(\d+)$", done.stdout, re.M)}
+    if done.returncode or not counts:
+        raise RuntimeError(done.stdout[-3000:])
+    return sum(counts.values())
+
+
 def _report_again() -> dict[str, float]:
     """Wall seconds of the checkout's report run with nothing to be done, and its pages; empty unless it is complete.
 
@@ -152,7 +174,7 @@ def rerun(stories: list[str], changed: str, parameter: str, value: object, repor
     """A run of these stories cold, again with nothing changed, and with one parameter of one story changed.
 
     report: the checkout's report run too, where it is complete. Facts: wall seconds of each, and how many pages the
-    change made again.
+    change made again, in the report run by its plan.
     """
 
     def work() -> tuple[float, dict[str, float]]:
@@ -166,9 +188,12 @@ def rerun(stories: list[str], changed: str, parameter: str, value: object, repor
         after_change = _run(copy, 2)
         again = [name for name, page in pages.items() if page.stat().st_mtime_ns != before[name]]
         shutil.rmtree(copy)
+        facts = _report_again() if report else {}
+        if facts:
+            facts["report_made_again"] = _planned_again(changed, parameter, value)
         return len(stories), {"cold_s": cold, "warm_s": warm, "changed_s": after_change, "pages": len(pages),
                               "made_again": len(again), "only_what_depends": float(again == [changed]),
-                              **(_report_again() if report else {})}
+                              **facts}
 
     return work
 

@@ -1,7 +1,9 @@
 """`lib.predict` against a full singular value decomposition by numpy: seconds, equality and peak memory."""
 
 import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,12 +42,12 @@ def numpy_svd(images: int) -> Work:
     return work
 
 
-def large(examples: int, bins: int, frames: int) -> Work:
-    """Spectrograms of the report's size, more than numpy can decompose here: made, float16, of a falling spectrum."""
+def _made(examples: int, bins: int, frames: int) -> Path:
+    """Spectrograms of the report's size, float16, of a falling spectrum."""
     path = artifacts.root() / "bench" / f"large-{examples}-{bins * frames}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        rng, beside = np.random.default_rng(0), path.with_suffix(".part")
+        rng, beside = np.random.default_rng(0), path.with_suffix(f".{os.getpid()}")
         basis = rng.standard_normal((32, bins * frames), dtype=np.float32)
         basis *= 0.8 ** np.arange(32, dtype=np.float32)[:, None]
         with beside.open("wb") as file:
@@ -56,13 +58,37 @@ def large(examples: int, bins: int, frames: int) -> Work:
                 rows += 0.1 * rng.standard_normal((1, bins * frames), dtype=np.float32)
                 file.write(rows.astype("<f2").data)
         beside.rename(path)
+    return path
+
+
+def large(examples: int, bins: int, frames: int) -> Work:
+    """Spectrograms of the report's size. Facts: N, the leading eigenvalues and their share of the variance."""
+    path = _made(examples, bins, frames)
 
     def work() -> tuple[float, dict[str, float]]:
         found = predict_data(str(path), LATENTS, 0.01)
         share = sum(found["eigenvalues"]) / found["total"]
-        return found["examples"], {"n_values": found["n_values"], "share": share if math.isfinite(share) else 0.0}
+        values = {f"lambda_{k}": value for k, value in enumerate(found["eigenvalues"], 1)}
+        facts = {"n_values": found["n_values"], "share": share if math.isfinite(share) else 0.0}
+        return found["examples"], facts | values
 
     return work
 
 
-CONTENDERS = {"ours": ours, "numpy": numpy_svd, "large": large}
+def numpy_gram(examples: int, bins: int, frames: int, columns: int = 4096) -> Work:
+    """numpy's eigenvalues of all inner products of the centred examples, in float64, some columns at a time."""
+    path = _made(examples, bins, frames)
+
+    def work() -> tuple[float, dict[str, float]]:
+        x, gram = np.load(path, mmap_mode="r").reshape(examples, -1), np.zeros((examples, examples))
+        for start in range(0, bins * frames, columns):
+            part = x[:, start : start + columns].astype(np.float64)
+            part -= part.mean(0)
+            gram += part @ part.T
+        values = np.linalg.eigvalsh(gram)[::-1] / examples
+        return examples, {f"lambda_{k}": float(value) for k, value in enumerate(values[:LATENTS], 1)}
+
+    return work
+
+
+CONTENDERS = {"ours": ours, "numpy": numpy_svd, "large": large, "numpy_gram": numpy_gram}

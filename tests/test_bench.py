@@ -79,13 +79,15 @@ def test_both_kinds_of_maps_separate_effects(measured) -> None:
 @pytest.mark.slow
 def test_the_prediction_has_the_eigenvalues_of_numpy(measured) -> None:
     lines = check(measured("predict"), bench.PARTS["predict"])
-    assert lines["lib.predict, eigenvalues apart", "numpy SVD"]["value"] <= 1e-6
+    assert lines["lib.predict, 60,000 x 784, eigenvalues apart", "numpy SVD"]["value"] <= 1e-6
 
 
 @pytest.mark.slow
 def test_a_large_set_is_read_in_pieces(measured) -> None:
     found = measured("large")
-    check(found, bench.PARTS["large"])
+    lines = check(found, bench.PARTS["large"])
+    apart = lines["lib.predict, 5,000 x 133,185, eigenvalues apart", "numpy, inner products"]
+    assert 0 < apart["value"] <= 1e-6  # two ways, in another order
     assert found["ours"][0]["done"] == 40 and 0.9 < found["ours"][0]["facts"]["share"] <= 1
 
 
@@ -140,6 +142,7 @@ def test_panels_are_compared_one_by_one() -> None:
              "umap.UMAP().fit": [turn(2, 2.0, a=0.84, b=0.86), turn(2, 2.0, a=0.82, b=0.87)]}
     _, apart, again = bench._panels(found)
     assert (apart["low"], apart["high"]) == pytest.approx((3.0, 4.0)) and not apart["reached"]
+    assert apart["note"].endswith("; ours is higher in 1 of 2 panels")
     assert again["value"] == pytest.approx(2.0) and again["goal"] is None
 
 
@@ -158,7 +161,7 @@ def test_growth_is_that_of_one_more_clip(seconds: tuple[float, ...], change: flo
 
 @pytest.mark.parametrize(("report", "told"), [
     ({}, "quick run, 3 stories, nothing to be done"),
-    ({"report_s": 40.0, "report_pages": 14.0}, "report run, 14 stories, nothing to be done"),
+    ({"report_s": 40.0, "report_pages": 14.0, "report_made_again": 2.0}, "report run, 14 stories, nothing to be done"),
 ])
 def test_half_a_minute_with_nothing_to_do_is_asked_of_the_report_where_there_is_one(report: dict, told: str) -> None:
     facts = {"cold_s": 90.0, "warm_s": 12.0, "changed_s": 20.0, "pages": 3, "made_again": 1.0} | report
@@ -167,8 +170,48 @@ def test_half_a_minute_with_nothing_to_do_is_asked_of_the_report_where_there_is_
     assert (row["goal"], row["value"]) == (30.0, facts.get("report_s", 12.0)) and row["reached"] == (not report)
     assert ("no complete report run" in row["note"]) == (not report)
     assert [one["what"] for one in rows.values() if one["goal"] == 30.0] == [told]
+    again = rows.get("report run, 14 stories, jobs planned after the same change")
+    assert not again["reached"] if report else again is None  # two: one that does not depend on it
     page = speed.speed_page(result(1.0) | {"found": {"rerun": {"ours": turn(3, 1.0, **facts) | {"turns": 1}}}})
     assert ("no complete report run was there" in page) == (not report)
+
+
+def test_the_cold_report_is_a_row_where_one_was_timed(monkeypatch) -> None:
+    facts = {"cold_s": 90.0, "warm_s": 12.0, "changed_s": 20.0, "pages": 3, "made_again": 1.0, "report_s": 6.0,
+             "report_pages": 14.0, "report_made_again": 1.0}
+    for took, values in (({}, []), ({"warm_s": 5.0}, []), ({"cold_s": 4300.9, "warm_s": 5.0}, [71.68])):
+        monkeypatch.setattr(bench, "_took", lambda run, took=took: took)
+        rows = bench._rerun({"ours": [turn(3, 1.0, **facts)]})
+        cold = [row["value"] for row in rows if row["what"] == "report run, 14 stories, cold"]
+        assert cold == pytest.approx(values, abs=0.01)
+
+
+@pytest.mark.parametrize(("plan", "jobs"), [
+    ("story          1\nresults        1\ntotal          2", 1), ("point 12\nstory 2", 14), ("nothing", None)])
+def test_the_plan_after_a_change_is_read(plan: str, jobs: int | None, monkeypatch, tmp_path) -> None:
+    """A stand-in for Snakemake is shown a graph that reads the changed run."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    graph = importlib.import_module("graph")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/report.yml").write_text("stories:\n  one: {seed: 0}\n  two: {seed: 0}\n")
+    (tmp_path / "Snakefile").write_text('run = read_run(Path("runs") / f"{RUN}.yml")\n')
+    monkeypatch.setattr(graph, "ROOT", tmp_path)
+
+    def snakemake(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        source = Path(command[command.index("--snakefile") + 1]).read_text()
+        changed = Path(source.split("'")[1])
+        assert graph.yaml.safe_load(changed.read_text()) == {"stories": {"one": {"seed": 1}, "two": {"seed": 0}}}
+        assert command[-2:] == ["--dry-run", "results"]
+        return subprocess.CompletedProcess(command, 0, plan)
+
+    monkeypatch.setattr(graph.subprocess, "run", snakemake)
+    if jobs is None:
+        with pytest.raises(RuntimeError, match="nothing"):
+            graph._planned_again("one", "seed", 1)
+    else:
+        assert graph._planned_again("one", "seed", 1) == jobs
+    with pytest.raises(RuntimeError, match="seed of one is 0 already"):
+        graph._planned_again("one", "seed", 0)
 
 
 @pytest.mark.parametrize("says", ["Nothing to be done", "job count\nstory 14"])
@@ -214,10 +257,13 @@ def test_what_misses_its_goal_is_printed_as_such() -> None:
 
 
 def bill(started: float) -> dict:
-    """Rendering at 100 audio-seconds a CPU-second, 10 bytes stored of each; training at 4 clips of 2 s a CPU-second."""
+    """Rendering at 100 audio-seconds a CPU-second, 10 bytes stored of each; lib.predict at 10 clips a CPU-second;
+    training at 4 clips of 2 s a CPU-second, after a start of 3 s.
+    """
     return result(1.0) | {"found": {
         "clips": {"ours": turn(1000, 10.0, bytes_per_audio_s=10.0), "the bare calls": turn(1000, 8.0, decode=0.002)},
-        "vae": {"ours": turn(8, 2.0, clip_s=2.0, flop=1e9)},
+        "vae": {"16": turn(16, 7.0, clip_s=2.0, flop=1e9), "8": turn(8, 5.0, clip_s=2.0, flop=1e9)},
+        "large": {"ours": turn(50, 5.0, n_values=1000)},
         "planned": {"300": turn(300, 5.0), "1000": turn(1000, 12.0), "3000": turn(3000, 52.0)},
         "shape": {"ours": turn(10_000, 60.0)}, "started": {"ours": turn(started, 1.0)}}}
 
@@ -235,10 +281,11 @@ def test_the_bill_is_a_multiplication(started: float, first: str) -> None:
     found = bill(started)
     assert speed.costs(found) == pytest.approx({
         "stage.decode": 7.2, "render": 36.0, "storage": 36_000.0, "train": 450.0, "flop": 1.8e12, "started": started,
+        "predict": 360 / speed.LONG_S, "long": 3600 / speed.LONG_S * 2000,
         "plan_first": 0.01, "plan_last": 0.02})
     text = speed.cost_page(found, GPU | {"nets": [on_gpu("small", 10, 1.0)]})
     assert f"So {first} first." in text and "| rendering | 0.44 core-hours | 1,000 core-hours |" in text
-    assert "| spectrograms | 0.00158 GB | 3.6 GB |" in text and f"about {started * 36:.0f} cores" in text
+    assert "| spectrograms, 96 x 96 | 0.00158 GB | 3.6 GB |" in text and f"about {started * 36:.0f} cores" in text
 
 
 def test_the_bill_of_a_gpu_takes_the_batch_that_costs_least() -> None:

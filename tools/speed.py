@@ -33,20 +33,23 @@ Measured on {machine}. {summary}
 - **MNIST VAE training**: the same net, batch of 128, loss and learning rate. The limit is a loop on one tensor in
   memory that does nothing else. Ours, `lib.training.fit`, also validates on 512 images, watches for collapse and
   keeps checkpoints; the spectrum of the data, a stage of its own that all trainings share, is not counted. The
-  ToTensor loader is torchvision's MNIST class. MLP: 784-400-16. Convolutions: the preset `small`.
+  ToTensor loader is torchvision's MNIST class. Ours *is* Lightning's loop, and on convolutions no faster than it.
+  MLP: 784-400-16. Convolutions: the preset `small`.
 - **Beta grid**: story 06 by `tools/run.py`, kernels, test and page included, against the same trainings one after
   another with Lightning and torchvision as they come, on all threads. Of those one in {share} is trained and stands
   for the rest.
 - **Clips**: recordings of speech and music, five effects. The limit is the bare calls of soundfile, soxr,
   pedalboard, scipy and torch on the stretches and settings that ours had drawn. The report's way opens, resamples,
-  applies and transforms an item at a time with librosa, without levels.
+  applies and transforms an item at a time with librosa, without levels: ours sets that of every clip twice, dry and
+  wet, which takes time that the report's way does not spend. Who needs no levels is served faster by the libraries.
 - **STFT**: clips of 5.46 s, one at a time. Ours is `torch.stft` in float64, because beside a pure tone float32 is a
   third of a dB off in quiet bins; librosa and torchaudio take float32 as they come, and float64 for comparison.
   torchaudio calls `torch.stft`, and so do we.
 - **UMAP**: the book maps a corpus a job, reduces to 50 components, finds neighbours exactly and seeds everything.
   `umap.UMAP().fit` gets flattened spectrograms, no seed, all threads.
 - **lib.predict**: reading the data included. numpy decomposes all 784 directions. The second set, made for the
-  purpose, is 5,000 examples of the report's spectrogram size, which numpy's decomposition does not fit.
+  purpose, is 5,000 examples of the report's spectrogram size; there numpy decomposes the inner products of the
+  examples, summed in float64 a few columns at a time: for the set itself it would need several times its 5.3 GB.
 - **Graph**: our own with a story scattered over so many jobs, and `benchmarks/scale.smk`, whose jobs do nothing and
   depend on nothing.
 - **Growth**: dry speech, rendered at three sizes. What one more clip costs is the difference of two sizes, so that
@@ -76,10 +79,12 @@ multiplication, not a measurement: nothing of that size was run. VCTK is taken a
 {stages}
 | *rendering, all of it, as our graph does it* | {render:.1f} |
 | *training, an epoch of the preset `small` on 96 x 96* | {train:.1f} |
+| *`lib.predict` on spectrograms of the report's size, all passes* | {predict:.1f} |
 
 Rendering is counted once for each effect that a clip is put through. It stores {storage:.1f} MB an audio-hour and
-effect, as float16. The row of all of it also has what the bare calls leave out: drawing stretches and settings,
-refusing silent ones, labels, files.
+effect, as float16; spectrograms of the report's size, 2,049 x 65, take {long:.0f} MB. While the shards of a rendering
+are gathered, both take twice that. The row of all of it also has what the bare calls leave out: drawing stretches and
+settings, refusing silent ones, labels, files.
 
 ## On a GPU
 
@@ -92,8 +97,8 @@ highest in brackets. GPU-seconds are those of an epoch over an audio-hour, valid
 {nets}
 
 Per audio-hour an epoch of `small` is {tflop:.2f} TFLOP, so in its wider batches the device did {pace:.2f} TFLOP a
-second, and for the rest waited for the one CPU thread that prepares the batches and starts the kernels. Rendering
-stays on CPUs.
+second: it waits for the one CPU thread that prepares the batches and starts the kernels. All other stages of our graph,
+rendering, spectra, embeddings and maps, run on CPUs and take no GPU-seconds.
 
 ## All of it
 
@@ -126,6 +131,7 @@ So {first} first. For {hours:,} hours shards of {shard:.0f} hours keep the graph
 was planned here.
 """
 VCTK_HOURS, HOURS, EPOCHS, CLUSTER = 44, 100_000, 20, 1000
+LONG_S = 131_072 / 24_000  # of a clip of the report
 
 
 def _number(value: float) -> str:
@@ -202,15 +208,19 @@ def speed_page(found: dict[str, Any]) -> str:
 def costs(found: dict[str, Any]) -> dict[str, float]:
     """What the page on cost multiplies: an audio-hour's CPU-seconds, bytes and FLOP, and the scheduler's pace."""
     parts = found["found"]
-    ours, bare, vae = parts["clips"]["ours"], parts["clips"]["the bare calls"]["facts"], parts["vae"]["ours"]
+    ours, bare, large = parts["clips"]["ours"], parts["clips"]["the bare calls"]["facts"], parts["large"]["ours"]
+    (_, few), (_, many) = _rising(parts["vae"])  # what a training does once does not count
+    step = (many["cpu_s"] - few["cpu_s"]) / (many["done"] - few["done"])
     plans = sorted((turn["done"], turn["cpu_s"]) for turn in parts["planned"].values())
     more = [(s - s_before) / (jobs - before) for (before, s_before), (jobs, s) in pairwise(plans)]  # of one job more
     started = parts["started"]["ours"]
-    seconds = vae["facts"]["clip_s"]
+    seconds = many["facts"]["clip_s"]
     return {
         **{f"stage.{name}": 3600 * value for name, value in bare.items() if name != "finite"},
         "render": 3600 * ours["cpu_s"] / ours["done"], "storage": 3600 * ours["facts"]["bytes_per_audio_s"],
-        "train": 3600 / seconds * vae["cpu_s"] / vae["done"], "flop": 3600 / seconds * vae["facts"]["flop"],
+        "train": 3600 / seconds * step, "flop": 3600 / seconds * many["facts"]["flop"],
+        "predict": 3600 / LONG_S * large["cpu_s"] / large["done"],
+        "long": 3600 / LONG_S * large["facts"]["n_values"] * 2,
         "started": started["done"] / started["wall_s"],
         "plan_first": more[0], "plan_last": more[-1],
     }
@@ -234,12 +244,13 @@ def cost_page(found: dict[str, Any], gpu: dict[str, Any]) -> str:
         row("rendering", lambda h: days(h * c["render"])),
         row(f"rendering, wall on {CLUSTER:,} cores, if nothing saturates",
             lambda h: f"{_number(h * c['render'] / CLUSTER / 60)} min"),
-        row("training on CPUs", lambda h: days(h * EPOCHS * c["train"])),
+        row("training `small` on CPUs", lambda h: days(h * EPOCHS * c["train"])),
         *(row(f"training `{name}` on a GPU, batches of {net['batch_size']}",
               lambda h, net=net: f"{_number(h * EPOCHS * gpu_seconds(net) / 3600)} GPU-hours")
           for name, net in sorted(cheapest.items())),
-        row("sound at 48 kHz, 16 bit", lambda h: f"{_number(h * 48_000 * 2 * 3600 / 1e9)} GB"),
-        row("spectrograms", lambda h: f"{_number(h * c['storage'] / 1e9)} GB"),
+        row("sound at 48 kHz, 16 bit, not compressed", lambda h: f"{_number(h * 48_000 * 2 * 3600 / 1e9)} GB"),
+        row("spectrograms, 96 x 96", lambda h: f"{_number(h * c['storage'] / 1e9)} GB"),
+        row("spectrograms of the report's size", lambda h: f"{_number(h * c['long'] / 1e9)} GB"),
         row("width of the graph, an audio-hour a job", lambda h: f"{h:,}"),
     ]
     planned = [f"{turn['wall_s']:.0f} s ({turn['done']:,} jobs, {turn['peak_mb']:.0f} MB)"
@@ -250,7 +261,8 @@ def cost_page(found: dict[str, Any], gpu: dict[str, Any]) -> str:
     first = "the scheduler saturates" if cores < disk else "the disk saturates"
     return COST.format(
         processor=found["machine"]["processor"], vctk=VCTK_HOURS, epochs=EPOCHS, stages="\n".join(stages),
-        render=c["render"], train=c["train"], storage=c["storage"] / 1e6, tflop=c["flop"] / 1e12,
+        render=c["render"], train=c["train"], predict=c["predict"], long=c["long"] / 1e6,
+        storage=c["storage"] / 1e6, tflop=c["flop"] / 1e12,
         gpu=gpu["gpu"], gpu_torch=gpu["versions"]["torch"].partition("+")[0], gpu_turns=len(gpu["nets"][0]["step_s"]),
         nets="\n".join(map(_net, gpu["nets"])), pace=c["flop"] / 1e12 / gpu_seconds(cheapest["small"]),
         shape=shape, table="\n".join(table), planned=", ".join(planned),
@@ -265,7 +277,7 @@ def write(folder: Path) -> None:
     """Both pages beside the numbers of a folder."""
     found = json.loads((folder / "speed.json").read_text(encoding="utf-8"))
     (folder / "speed.md").write_text(speed_page(found), encoding="utf-8")
-    if {"clips", "vae", "planned", "started"} <= found["found"].keys():
+    if {"clips", "large", "vae", "planned", "started"} <= found["found"].keys():
         gpu = json.loads((ROOT / "book" / "gpu.json").read_text(encoding="utf-8"))
         (folder / "cost.md").write_text(cost_page(found, gpu), encoding="utf-8")
 
