@@ -176,14 +176,21 @@ def test_half_a_minute_with_nothing_to_do_is_asked_of_the_report_where_there_is_
     assert ("no complete report run was there" in page) == (not report)
 
 
-def test_the_cold_report_is_a_row_where_one_was_timed(monkeypatch) -> None:
+def test_the_cold_report_is_a_row_where_one_was_timed(monkeypatch, tmp_path) -> None:
+    """Of what tools/run.py noted, the last run from nothing that made every page."""
     facts = {"cold_s": 90.0, "warm_s": 12.0, "changed_s": 20.0, "pages": 3, "made_again": 1.0, "report_s": 6.0,
              "report_pages": 14.0, "report_made_again": 1.0}
-    for took, values in (({}, []), ({"warm_s": 5.0}, []), ({"cold_s": 4300.9, "warm_s": 5.0}, [71.68])):
-        monkeypatch.setattr(bench, "_took", lambda run, took=took: took)
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    (tmp_path / "artifacts/report").mkdir(parents=True)
+    noted = ""
+    for seconds, made, fresh, values in (
+        (60.0, 0, False, []), (90.0, 13, True, []), (300.0, 14, True, [5.0]), (30.0, 0, False, [5.0]),
+        (480.0, 14, False, [5.0]), (240.0, 14, True, [4.0]),
+    ):
+        noted += json.dumps({"seconds": seconds, "pages": 14, "made": made, "fresh": fresh}) + "\n"
+        (tmp_path / "artifacts/report/took.jsonl").write_text(noted)
         rows = bench._rerun({"ours": [turn(3, 1.0, **facts)]})
-        cold = [row["value"] for row in rows if row["what"] == "report run, 14 stories, cold"]
-        assert cold == pytest.approx(values, abs=0.01)
+        assert [row["value"] for row in rows if row["what"] == "report run, 14 stories, cold"] == values
 
 
 @pytest.mark.parametrize(("plan", "jobs"), [
@@ -245,7 +252,7 @@ def result(value: float) -> dict:
     rows = [{"part": "toy", **bench.line("toying", "others", [value], "at least", 2.0, "x")},
             {"part": "toy", **bench.line("error", "", [value], "at most", 2.0)},
             {"part": "toy", **bench.line("no goal", "", [value])}]
-    return {"machine": bench.machine(), "share": 5, "lines": rows, "found": {"toy": bench._rates(turns)}, "report": {}}
+    return {"machine": bench.machine(), "share": 5, "lines": rows, "found": {"toy": bench._rates(turns)}}
 
 
 def test_what_misses_its_goal_is_printed_as_such() -> None:

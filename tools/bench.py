@@ -211,8 +211,7 @@ def _rerun(found: Found) -> list[dict[str, Any]]:
         lines.insert(1, line(f"{quick}, nothing to be done", "", [facts["warm_s"]], unit="s"))
         again = facts["report_made_again"]
         lines.append(line(f"{told}, jobs planned after the same change", "", [again], "at most", 1.0))
-        lines += [line(f"{told}, cold", "", [seconds / 60], unit="min")
-                  for name, seconds in _took("report").items() if name == "cold_s"]
+        lines += [line(f"{told}, cold", "", [minutes], unit="min") for minutes in _cold("report")]
     warm = facts["report_s"] if whole else facts["warm_s"]
     return [*lines, line(f"{told}, nothing to be done", "", [warm], "at most", 30.0, "s", note)]
 
@@ -310,19 +309,17 @@ def machine() -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}", "versions": versions | dict(pins)}
 
 
-def _took(run: str) -> dict[str, float]:
-    """Wall seconds of a run of this checkout, from nothing and with nothing to do, where tools/run.py noted them."""
+def _cold(run: str) -> list[float]:
+    """Wall minutes of the last run of this checkout from nothing, where tools/run.py noted one."""
     path = ROOT / "artifacts" / run / "took.jsonl"
     noted = [json.loads(row) for row in path.read_text().splitlines()] if path.exists() else []
-    cold = [row["seconds"] for row in noted if row["fresh"] and row["made"] == row["pages"]]
-    warm = [row["seconds"] for row in noted if row["made"] == 0]
-    return ({"cold_s": cold[-1]} if cold else {}) | ({"warm_s": warm[-1]} if warm else {})
+    return [row["seconds"] / 60 for row in noted if row["fresh"] and row["made"] == row["pages"]][-1:]
 
 
 def run(names: list[str], small: bool) -> dict[str, Any]:
     """Every part named, one after the other: what stands in speed.json."""
     result = {"machine": machine(), "small": small, "load_before": os.getloadavg()[0], "share": SHARE,
-              "lines": [], "found": {}, "report": _took("report")}
+              "lines": [], "found": {}}
     (ROOT / "artifacts").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "artifacts") as scratch:
         for name in names:

@@ -179,15 +179,11 @@ def _net(net: dict[str, Any]) -> str:
 
 
 def _report(found: dict[str, Any]) -> str:
-    """Which run had nothing to be done, and what the report run took, where one noted it."""
-    told = found.get("report", {})
+    """Which run had nothing to be done."""
     facts = found["found"].get("rerun", {}).get("ours", {}).get("facts", {})
-    text = " With nothing to be done, " + ("the report run of this checkout was timed, pages and numbers." if
-           "report_s" in facts else "the same run was timed: no complete report run was there.") if facts else ""
-    if "cold_s" in told:
-        text += f" The report run from nothing took {told['cold_s'] / 60:.0f} minutes of wall"
-        text += f", again with nothing changed {told['warm_s']:.0f} s." if "warm_s" in told else "."
-    return text
+    return " With nothing to be done, " + (
+        "the report run of this checkout was timed, pages and numbers; its time from nothing is that of the run before."
+        if "report_s" in facts else "the same run was timed: no complete report run was there.") if facts else ""
 
 
 def speed_page(found: dict[str, Any]) -> str:
