@@ -24,7 +24,7 @@ from lib.spectrograms import Standardiser
 from lib.task import TrainingConfig
 
 WARM, TURNS, CLIP_S, LONG_S = 10, 3, 2.03, 131_072 / 24_000
-NETS = [  # as in the stories and in runs/full.yml; a batch of 128 for how much wider a step may be; steps
+NETS = [  # batches of the stories and of runs/full.yml, and wider ones; steps of the one epoch
     {"preset": "small", "shape": (96, 96), "batch_size": 16, "clip_s": CLIP_S, "steps": 150},
     {"preset": "small", "shape": (96, 96), "batch_size": 128, "clip_s": CLIP_S, "steps": 60},
     {"preset": "week4", "shape": (2049, 65), "batch_size": 8, "clip_s": LONG_S, "steps": 40},

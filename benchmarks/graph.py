@@ -128,7 +128,7 @@ def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
 
 
 def _planned_again(changed: str, parameter: str, value: object) -> float:
-    """How many pages of the checkout's report run would be made again if one parameter of a story had another value."""
+    """How many jobs of the checkout's report run would run again if one parameter of a story had another value."""
     read = 'Path("runs") / f"{RUN}.yml"'
     source, run = ((ROOT / name).read_text(encoding="utf-8") for name in ("Snakefile", "runs/report.yml"))
     other = yaml.safe_load(run)
@@ -174,7 +174,7 @@ def rerun(stories: list[str], changed: str, parameter: str, value: object, repor
     """A run of these stories cold, again with nothing changed, and with one parameter of one story changed.
 
     report: the checkout's report run too, where it is complete. Facts: wall seconds of each, and how many pages the
-    change made again, in the report run by its plan.
+    change made again; of the report run, how many jobs it would by the plan.
     """
 
     def work() -> tuple[float, dict[str, float]]:

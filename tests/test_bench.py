@@ -305,7 +305,7 @@ def test_the_bill_of_a_gpu_takes_the_batch_that_costs_least() -> None:
     assert "| `small` on 96 x 2,049 | 100 | 40 (30 to 900) | 2,500 | 0.72 | 0.5 |" in text
     assert "| training `small` on a GPU, batches of 100 | 0.176 GPU-hours | 400 GPU-hours |" in text
     assert "training `week4` on a GPU, batches of 8 | 5.5 GPU-hours" in text
-    assert "is 1.80 TFLOP, so in its wider batches the device did 2.50 TFLOP a second" in text
+    assert "is 1.80 TFLOP, so in the batches that cost least the device did 2.50 TFLOP a second" in text
 
 
 def test_without_a_gpu_its_benchmark_says_so(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ Measured on {machine}. {summary}
 - **MNIST VAE training**: the same net, batch of 128, loss and learning rate. The limit is a loop on one tensor in
   memory that does nothing else. Ours, `lib.training.fit`, also validates on 512 images, watches for collapse and
   keeps checkpoints; the spectrum of the data, a stage of its own that all trainings share, is not counted. The
-  ToTensor loader is torchvision's MNIST class. Ours *is* Lightning's loop, and on convolutions no faster than it.
+  ToTensor loader is torchvision's MNIST class. Ours is itself run by Lightning, without its DataLoader.
   MLP: 784-400-16. Convolutions: the preset `small`.
 - **Beta grid**: story 06 by `tools/run.py`, kernels, test and page included, against the same trainings one after
   another with Lightning and torchvision as they come, on all threads. Of those one in {share} is trained and stands
@@ -41,7 +41,7 @@ Measured on {machine}. {summary}
 - **Clips**: recordings of speech and music, five effects. The limit is the bare calls of soundfile, soxr,
   pedalboard, scipy and torch on the stretches and settings that ours had drawn. The report's way opens, resamples,
   applies and transforms an item at a time with librosa, without levels: ours sets that of every clip twice, dry and
-  wet, which takes time that the report's way does not spend. Who needs no levels is served faster by the libraries.
+  wet, which takes time that the report's way does not spend. A ratio below 1: the libraries as they come are faster.
 - **STFT**: clips of 5.46 s, one at a time. Ours is `torch.stft` in float64, because beside a pure tone float32 is a
   third of a dB off in quiet bins; librosa and torchaudio take float32 as they come, and float64 for comparison.
   torchaudio calls `torch.stft`, and so do we.
@@ -82,9 +82,8 @@ multiplication, not a measurement: nothing of that size was run. VCTK is taken a
 | *`lib.predict` on spectrograms of the report's size, all passes* | {predict:.1f} |
 
 Rendering is counted once for each effect that a clip is put through. It stores {storage:.1f} MB an audio-hour and
-effect, as float16; spectrograms of the report's size, 2,049 x 65, take {long:.0f} MB. While the shards of a rendering
-are gathered, both take twice that. The row of all of it also has what the bare calls leave out: drawing stretches and
-settings, refusing silent ones, labels, files.
+effect, as float16; spectrograms of the report's size, 2,049 x 65, take {long:.0f} MB. The row of all of it also has
+what the bare calls leave out: drawing stretches and settings, refusing silent ones, labels, files.
 
 ## On a GPU
 
@@ -96,9 +95,9 @@ highest in brackets. GPU-seconds are those of an epoch over an audio-hour, valid
 |---|---|---|---|---|---|
 {nets}
 
-Per audio-hour an epoch of `small` is {tflop:.2f} TFLOP, so in its wider batches the device did {pace:.2f} TFLOP a
-second: it waits for the one CPU thread that prepares the batches and starts the kernels. All other stages of our graph,
-rendering, spectra, embeddings and maps, run on CPUs and take no GPU-seconds.
+Per audio-hour an epoch of `small` is {tflop:.2f} TFLOP, so in the batches that cost least the device did {pace:.2f}
+TFLOP a second. One CPU thread prepares the batches and starts the kernels; how much of a step waits for it is not told
+by these numbers. Only trainings use a GPU: rendering, spectra, evaluations and maps run on CPUs.
 
 ## All of it
 
