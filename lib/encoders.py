@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.decomposition import PCA
+from sklearn.metrics import pairwise_distances
 
-from lib import artifacts, measures, prints, probes, training
+from lib import artifacts, measures, objective, prints, probes, training
+from lib.alarm import ACTIVE
 from lib.batches import ArrayDataset
 from lib.classifier import train_and_name
 from lib.clipset import Clipset
@@ -78,9 +80,10 @@ def _untrained(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
 
 
 def _measured(model: Any, whole: ArrayDataset, cpu_s: float) -> Codes:
-    found = measures.evaluate(model, whole)
     mu, log_var = measures.embed(model, whole)
-    return mu, log_var, {"kl": found["kl"], "active_units": found["active_units"], "cpu_s": cpu_s}
+    kl = objective.kl_per_unit(torch.from_numpy(mu), torch.from_numpy(log_var)).double().sum(1).mean().item()
+    active = int((mu.astype(np.float64).var(0) > ACTIVE).sum())  # both as `measures.evaluate` has them
+    return mu, log_var, {"kl": kl, "active_units": active, "cpu_s": cpu_s}
 
 
 def _trained(whole: ArrayDataset, data: Clipset, fit: np.ndarray, config: TrainingConfig, every: int = 1) -> Codes:
@@ -196,14 +199,15 @@ def latent_map(embedded: Path, data: Clipset, seen: np.ndarray, seed: int) -> tu
     """
 
     def build_(folder: Path) -> None:
+        mu, points = np.load(embedded / "mu.npy"), np.empty((len(seen), 2), np.float32)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Tensorflow and of widgets, neither of which is wanted
+            warnings.simplefilter("ignore")  # of Tensorflow, of widgets, and of what given distances do not allow
             from umap import UMAP  # a slow import: numba compiles
 
-        mu = np.load(embedded / "mu.npy")
-        model = UMAP(random_state=seed, n_jobs=1).fit(mu[seen])
-        points = np.empty((len(mu), 2), np.float32)
-        points[seen], points[~seen] = model.embedding_, model.transform(mu[~seen])
+            # its own search for neighbours calls Python for each pair of so few clips
+            model = UMAP(metric="precomputed", random_state=seed, n_jobs=1).fit(pairwise_distances(mu[seen]))
+            points[seen] = model.embedding_
+            points[~seen] = model.transform(pairwise_distances(mu[~seen], mu[seen]))
         columns = {"x": points[:, 0], "y": points[:, 1], "label": data.effects, "group": data.groups, "seen": seen}
         table = pd.DataFrame(columns)
         table.to_parquet(folder / "points.parquet", index=False)
