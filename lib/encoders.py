@@ -27,6 +27,7 @@ from lib.task import TrainingConfig
 from lib.vae import build
 
 LEAST = 64  # training clips of a net
+UMAP_EXACT = 4096  # points below which UMAP compares all pairs, and calls Python for each: given distances are faster
 WATCHED = 256  # examples on which a training looks after each epoch; they are training clips, nothing is held out
 
 Codes = tuple[np.ndarray, np.ndarray | None, dict[str, float]]  # mu, log_var (clip, value) and what else was measured
@@ -204,10 +205,13 @@ def latent_map(embedded: Path, data: Clipset, seen: np.ndarray, seed: int) -> tu
             warnings.simplefilter("ignore")  # of Tensorflow, of widgets, and of what given distances do not allow
             from umap import UMAP  # a slow import: numba compiles
 
-            # its own search for neighbours calls Python for each pair of so few clips
-            model = UMAP(metric="precomputed", random_state=seed, n_jobs=1).fit(pairwise_distances(mu[seen]))
-            points[seen] = model.embedding_
-            points[~seen] = model.transform(pairwise_distances(mu[~seen], mu[seen]))
+            known, few = mu[seen], seen.sum() < UMAP_EXACT
+
+            def near(x: np.ndarray) -> np.ndarray:
+                return pairwise_distances(x, known) if few else x
+
+            model = UMAP(metric="precomputed" if few else "euclidean", random_state=seed, n_jobs=1).fit(near(known))
+            points[seen], points[~seen] = model.embedding_, model.transform(near(mu[~seen]))
         columns = {"x": points[:, 0], "y": points[:, 1], "label": data.effects, "group": data.groups, "seen": seen}
         table = pd.DataFrame(columns)
         table.to_parquet(folder / "points.parquet", index=False)

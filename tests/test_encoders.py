@@ -1,5 +1,7 @@
 """Embeddings compared: every method on a small folder of sound; scores against probes; stages; the supervised net."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,6 +85,20 @@ def test_the_map_holds_every_clip_once(data) -> None:
     points, votes = encoders.latent_map(folder, data, seen, 0)
     assert list(points["label"]) == list(data.effects) and np.array_equal(points["seen"], seen)
     assert np.isfinite(points[["x", "y"]].to_numpy()).all() and 0 <= votes <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seen_clips", [1500, encoders.UMAP_EXACT])
+def test_the_map_is_that_of_umap_whatever_the_number_of_clips(tmp_path, monkeypatch, seen_clips: int) -> None:
+    """Below and above the number from which UMAP searches by itself: islands of effects, the unseen on their own."""
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
+    rng, embedded = np.random.default_rng(0), tmp_path / "embed" / "made_up"
+    effect = rng.integers(3, size=seen_clips + 60)
+    embedded.mkdir(parents=True)
+    np.save(embedded / "mu.npy", (9 * np.eye(3, 8)[effect] + rng.standard_normal((len(effect), 8))).astype(np.float32))
+    clips = SimpleNamespace(effects=np.array(["a", "b", "c"])[effect], groups=np.full(len(effect), "g"))
+    points, votes = encoders.latent_map(embedded, clips, np.arange(len(effect)) < seen_clips, 0)
+    assert votes > 0.95 and len(points) == len(effect)
 
 
 def test_the_supervised_net_learns_what_is_plain_to_see() -> None:
