@@ -213,8 +213,7 @@ def latent_map(embedded: Path, data: Clipset, seen: np.ndarray, seed: int) -> tu
             model = UMAP(metric="precomputed" if few else "euclidean", random_state=seed, n_jobs=1).fit(near(known))
             points[seen], points[~seen] = model.embedding_, model.transform(near(mu[~seen]))
         columns = {"x": points[:, 0], "y": points[:, 1], "label": data.effects, "group": data.groups, "seen": seen}
-        table = pd.DataFrame(columns)
-        table.to_parquet(folder / "points.parquet", index=False)
+        pd.DataFrame(columns).to_parquet(folder / "points.parquet", index=False)
 
     identity = {"embed": embedded.name, "seen": np.packbits(seen).tobytes().hex(), "seed": seed}
     table = pd.read_parquet(artifacts.stage("latent_map", identity, build_, __name__) / "points.parquet")
