@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from pedalboard import time_stretch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.signal import sosfilt
@@ -74,9 +75,7 @@ def _block_energies(audio: np.ndarray, rate_hz: int) -> np.ndarray:
     if not np.isfinite(audio).all():
         return np.array([np.nan])
     squares = np.square(sosfilt(_k_weighting(rate_hz), audio.astype(np.float64)))
-    sums = np.concatenate([[0.0], np.cumsum(squares)])
-    starts = np.arange(0, audio.size - size + 1, round(STEP_S * rate_hz))
-    return (sums[starts + size] - sums[starts]) / size
+    return sliding_window_view(squares, size)[:: round(STEP_S * rate_hz)].mean(1)
 
 
 def _gated(energies: np.ndarray) -> float:

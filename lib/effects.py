@@ -197,19 +197,21 @@ def at(effect_name: str, audio: np.ndarray, rate_hz: int, **unit: float) -> np.n
 
 
 def draw(
-    effect_name: str, audio: np.ndarray, rate_hz: int, settings: Literal["fixed", "random"], rng: np.random.Generator
+    effect_name: str, audio: np.ndarray, rate_hz: int, settings: Literal["fixed", "random"], rng: np.random.Generator,
+    loudness_lufs: float | None = None,
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Wet audio float32 (sample,), as long and as loud as the dry audio, and the settings as positions in [0, 1].
 
     fixed: all 0.5; random: uniform. A draw that is silent, not finite or equal to the dry clip (relative difference
     below 1e-3 at equal loudness) is rejected. After ten random draws, or the one that fixed settings give, BadInput
     names effect and settings. Dry audio never stands under an effect's label; "clean" alone returns it.
+    loudness_lufs: of the dry audio, where it is known; else it is measured.
     """
     effect = find(effect_name)
     if settings not in ("fixed", "random"):
         raise BadInput(f"settings = {settings!r} is unknown; right are 'fixed' (all 0.5) and 'random' (uniform)")
     audio = np.ascontiguousarray(audio, np.float32)
-    loud = loudness(audio, rate_hz)
+    loud = loudness(audio, rate_hz) if loudness_lufs is None else loudness_lufs
     if not np.isfinite(loud):
         raise BadInput(f"effect {effect.name!r}: the dry clip is silent or not finite; give audio with sound in it")
     if not effect.parameters:

@@ -18,7 +18,6 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import pairwise_distances
 
 from lib import artifacts, measures, objective, prints, probes, training
-from lib.alarm import ACTIVE
 from lib.batches import ArrayDataset
 from lib.classifier import train_and_name
 from lib.clipset import Clipset
@@ -82,17 +81,15 @@ def _untrained(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
 
 def _measured(model: Any, whole: ArrayDataset, cpu_s: float) -> Codes:
     mu, log_var = measures.embed(model, whole)
-    kl = objective.kl_per_unit(torch.from_numpy(mu), torch.from_numpy(log_var)).double().sum(1).mean().item()
-    active = int((mu.astype(np.float64).var(0) > ACTIVE).sum())  # both as `measures.evaluate` has them
-    return mu, log_var, {"kl": kl, "active_units": active, "cpu_s": cpu_s}
+    found = measures.usage(objective.kl_per_unit(torch.from_numpy(mu), torch.from_numpy(log_var)), torch.from_numpy(mu))
+    return mu, log_var, {"kl": found["kl"], "active_units": found["active_units"], "cpu_s": cpu_s}
 
 
 def _trained(whole: ArrayDataset, data: Clipset, fit: np.ndarray, config: TrainingConfig, every: int = 1) -> Codes:
     """Codes of a net trained on the clips of fit, or on one of `every` so many of them."""
     learning = ArrayDataset(whole.array[fit][::every], standardiser=whole.standardiser)
     watched = ArrayDataset(whole.array[fit][:: max(1, fit.sum() // WATCHED)], standardiser=whole.standardiser)
-    key = {"renders": data.key, "fit": np.packbits(fit).tobytes().hex()}
-    fitted = training.fit(config, learning, watched, key)
+    fitted = training.fit(config, learning, watched, {"renders": data.key, "fit": np.packbits(fit).tobytes().hex()})
     return _measured(fitted.model(), whole, fitted.card["cpu_seconds"])
 
 

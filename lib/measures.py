@@ -19,9 +19,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """What a model does on a whole data set, in eval mode; the noise is fixed by the seed.
 
-    Returns mse_mu and mse_sampled (squared error averaged over values and examples, z = mu and z ~ q), kl (nats an
-    example), kl_per_unit (latent,), mu_variance (latent,), active_units (how many of those exceed 0.01; Burda, Grosse
-    and Salakhutdinov 2016), sigma2 and neg_elbo (nats an example, z ~ q), where sigma2 is mse_sampled unless given.
+    Returns mse_mu and mse_sampled (squared error averaged over values and examples, z = mu and z ~ q), what `usage`
+    returns, sigma2 and neg_elbo (nats an example, z ~ q), where sigma2 is mse_sampled unless given.
     """
     n_values = math.prod(model.shape)
     noise = torch.Generator().manual_seed(seed)
@@ -36,16 +35,26 @@ def evaluate(
     at_mu, sampled, kl, mus = (torch.cat(parts).cpu().double() for parts in (at_mu, sampled, kl, mus))
     mse_sampled = sampled.mean().item() / n_values
     sigma2 = mse_sampled if sigma2 is None else sigma2
-    variance = mus.var(0, correction=0).numpy()
-    return {
+    return usage(kl, mus) | {
         "mse_mu": at_mu.mean().item() / n_values,
         "mse_sampled": mse_sampled,
+        "sigma2": sigma2,
+        "neg_elbo": objective.neg_elbo_nats(sampled, kl.sum(1), sigma2, n_values).mean().item(),
+    }
+
+
+def usage(kl: Tensor, mu: Tensor) -> dict[str, Any]:
+    """What latents carry; kl: `objective.kl_per_unit` of every example, mu: their codes, (example, latent) each.
+
+    Returns kl (nats an example), kl_per_unit (latent,), mu_variance (latent,) and active_units, how many of these
+    exceed 0.01 (Burda, Grosse and Salakhutdinov 2016).
+    """
+    kl, variance = kl.double(), mu.double().var(0, correction=0).numpy()
+    return {
         "kl": kl.sum(1).mean().item(),
         "kl_per_unit": kl.mean(0).numpy(),
         "mu_variance": variance,
         "active_units": int((variance > ACTIVE).sum()),
-        "sigma2": sigma2,
-        "neg_elbo": objective.neg_elbo_nats(sampled, kl.sum(1), sigma2, n_values).mean().item(),
     }
 
 

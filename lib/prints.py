@@ -51,16 +51,15 @@ def fields(audio: np.ndarray) -> Fields:
     """The three fields of a clip (sample,) at LAYOUT's rate; BadInput below 1.4 s, too short for the last quefrency."""
     rate_hz = LAYOUT.sample_rate_hz
     if audio.ndim != 1 or audio.size < 2 * RANGES_S[-1] * rate_hz:
-        needed = f"one channel and {2 * RANGES_S[-1]:g} s at {rate_hz} Hz"
-        raise BadInput(f"audio of shape {audio.shape}: a print needs {needed}")
+        raise BadInput(f"audio of shape {audio.shape}: prints need one channel, {2 * RANGES_S[-1]:g} s at {rate_hz} Hz")
     power = _power(fft.rfft(audio * _hann(audio.size), fft.next_fast_len(audio.size, real=True)))
-    whole = fft.irfft(np.log(power + 1e-9 * power.mean() + 1e-12))
+    whole = fft.irfft(np.log(np.float32(power + 1e-9 * power.mean() + 1e-12)))
     made = transform(LAYOUT)
     power = _power(made.stft(torch.from_numpy(audio)))  # (frequency, frame)
     log_mel = 10 * torch.log10(made.mel @ power + FLOOR_POWER)
     energy = power.mean(0)
-    short = fft.irfft(torch.log(power + 1e-6 * energy + FLOOR_POWER).float().numpy(), axis=0)[:LAGS]
-    return Fields(log_mel.numpy(), short.T, whole, (energy >= 0.01 * energy.max()).numpy())
+    short = torch.fft.irfft(torch.log((power + 1e-6 * energy + FLOOR_POWER).float()), dim=0)[:LAGS]
+    return Fields(log_mel.numpy(), short.T.numpy(), whole, (energy >= 0.01 * energy.max()).numpy())
 
 
 def _summary(of: Fields) -> np.ndarray:
@@ -77,25 +76,23 @@ def _summary(of: Fields) -> np.ndarray:
     centred = gathered - gathered.mean(1, keepdims=True)
     modulation = np.abs(fft.rfft(centred * _hann(centred.shape[1])))[:, 1 : MODULATIONS + 1]
     modulation = np.log(modulation + 0.1).reshape(BANDS, -1, 2).mean(2)
-    spectrum = _power(fft.rfft(centred, 2 * centred.shape[1]))
-    repeats = fft.irfft(spectrum)[:, :40]
+    repeats = fft.irfft(_power(fft.rfft(centred, 2 * centred.shape[1])))[:, :40]
     repeats = (repeats[:, 1:] / (repeats[:, :1] + 1e-6)).mean(0)
     parts = [echoes, short.mean(0), short.std(0), bands.std(2).mean(1), steps[..., places].mean(1),
              gathered.mean(1), modulation, repeats]
     return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
 
-def effect_print(wet: np.ndarray, dry: np.ndarray) -> np.ndarray:
-    """The print (row, value) float32 of a clip (sample,): rows WET (which knows nothing of the dry), DRY, PAIR."""
-    of_wet, of_dry = fields(wet), fields(dry)
-    return np.stack([_summary(of_wet), _summary(of_dry), _summary(of_wet - of_dry)])
+def effect_print(wet: Fields, dry: Fields) -> np.ndarray:
+    """The print (row, value) float32 of a clip by its fields: rows WET (which knows nothing of the dry), DRY, PAIR."""
+    return np.stack([_summary(wet), _summary(dry), _summary(wet - dry)])
 
 
 @lru_cache(maxsize=8)
 def shape(samples: int) -> tuple[int, int]:
     """(row, value) of the print of a clip of so many samples."""
-    noise = np.random.default_rng(0).standard_normal(samples).astype(np.float32)
-    return 3, len(_summary(fields(noise)))
+    noise = fields(np.random.default_rng(0).standard_normal(samples).astype(np.float32))
+    return effect_print(noise, noise).shape
 
 
 class Scale:
@@ -111,4 +108,4 @@ class Scale:
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         """(clip, row, value) -> the same shape."""
-        return ((x - self.mean) / (self.std + 1e-6)).clamp(-self.most, self.most)
+        return x.sub(self.mean).div_(self.std + 1e-6).clamp_(-self.most, self.most)

@@ -201,17 +201,17 @@ def _clips(config: ClipConfig, fingerprint: str) -> Clips:
 
 def _clip(config: RenderConfig, index: int, fingerprint: str) -> tuple[np.ndarray, np.ndarray, dict]:
     """Dry and wet audio (sample,) and the table's row of a clip: a pure function of (config, index)."""
-    effect = config.effects[index // config.clips_per_effect]
-    dry, info = _clips(config.clips, fingerprint).clip(index)
-    rng = np.random.default_rng([config.clips.seed, index, 2])  # clips draw from [seed, index] and [seed, index, 1]
-    wet, unit = effects.draw(effect, dry, config.clips.sample_rate_hz, config.settings, rng)
+    source, effect = config.clips, config.effects[index // config.clips_per_effect]
+    dry, info = _clips(source, fingerprint).clip(index)
+    rng = np.random.default_rng([source.seed, index, 2])  # clips draw from [seed, index] and [seed, index, 1]
+    wet, unit = effects.draw(effect, dry, source.sample_rate_hz, config.settings, rng, source.loudness_lufs)
     row = {"index": index, "clip": index, "effect": effect, **info}
     return dry, wet, row | {f"{effect}.{name}": value for name, value in unit.items()}
 
 
 def _block(config: RenderConfig, rows: range, fingerprint: str) -> tuple[dict[str, np.ndarray], list[dict], dict]:
     """What is kept of each of these clips, by file, their rows of the table, and recordings that were left out."""
-    threads, told = torch.get_num_threads(), []
+    threads, told, layout = torch.get_num_threads(), [], config.spectrogram
     block = {name: np.empty((len(rows), *size), kind) for name, (kind, size) in _arrays(config).items()}
     pictures = [name for name in block if name != "prints"]
     torch.set_num_threads(1)
@@ -220,18 +220,19 @@ def _block(config: RenderConfig, rows: range, fingerprint: str) -> tuple[dict[st
             warnings.filterwarnings("ignore", "corpus .*skipped")  # gathered: one warning for all workers
             for place, index in enumerate(rows):
                 dry, wet, row = _clip(config, index, fingerprint)
-                for name in pictures:  # one at a time: a batch leaves the cache
-                    block[name][place] = spectrogram(dry if name == "dry" else wet, config.spectrogram).numpy()
-                if config.prints:
-                    block["prints"][place] = prints.effect_print(wet, dry)
+                clip = {"spectrograms": wet, "dry": dry}
+                fields = {name: prints.fields(audio) for name, audio in clip.items() if config.prints}
+                if fields:
+                    block["prints"][place] = prints.effect_print(*fields.values())
+                for name in pictures:  # one at a time: a batch leaves the cache; a print has made the same one
+                    x = fields[name].log_mel if fields and layout == prints.LAYOUT else spectrogram(clip[name], layout)
+                    block[name][place] = np.float32(x)
                 told.append(row)
-            skipped = dict(_clips(config.clips, fingerprint).skipped)
     finally:
         torch.set_num_threads(threads)
     if not all(np.isfinite([block[name].min(), block[name].max()]).all() for name in pictures):
-        power = config.spectrogram.power
-        raise BadInput(f"spectrogram.power = {power}: values above 65504 do not fit into float16; give a smaller one")
-    return block, told, skipped
+        raise BadInput(f"spectrogram.power = {layout.power}: values above 65504 do not fit float16; give a smaller one")
+    return block, told, dict(_clips(config.clips, fingerprint).skipped)
 
 
 def _arrays(config: RenderConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -245,6 +246,5 @@ def _schema(config: RenderConfig) -> pa.Schema:
     """Columns of the table: the same for every row, so that it can be written as a stream."""
     numbers = ["start_s", "pitch_semitones", "tempo"]
     numbers += [f"{name}.{parameter.name}" for name in config.effects for parameter in effects.find(name).parameters]
-    fields = [("index", pa.int64()), ("clip", pa.int64())]
-    fields += [(name, pa.string()) for name in ("effect", "group", "recording")]
+    fields = [(n, pa.int64()) for n in ("index", "clip")] + [(n, pa.string()) for n in ("effect", "group", "recording")]
     return pa.schema(fields + [(name, pa.float64()) for name in numbers])

@@ -8,7 +8,8 @@ from pathlib import Path
 from lib import ROOT
 
 
-def imports(source: str) -> list[str]:
+@cache  # a kernel asks for the same sources at every stage
+def imports(source: str) -> tuple[str, ...]:
     """Names of the lib modules that a Python source imports, sorted; the package itself is not among them."""
     names = set()
     for node in ast.walk(ast.parse(source)):
@@ -18,12 +19,12 @@ def imports(source: str) -> list[str]:
             names.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
             names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("lib.")}
-    return sorted(name for name in names if (ROOT / "lib" / f"{name}.py").exists())
+    return tuple(sorted(name for name in names if (ROOT / "lib" / f"{name}.py").exists()))
 
 
 def closure(source: str) -> list[Path]:
     """Files of the lib modules that a source imports, directly or through one another, sorted."""
-    found, todo = set(), imports(source)
+    found, todo = set(), list(imports(source))
     while todo:
         path = ROOT / "lib" / f"{todo.pop()}.py"
         if path not in found:
@@ -32,6 +33,7 @@ def closure(source: str) -> list[Path]:
     return sorted(found)
 
 
+@cache
 def _bare(source: str) -> str:
     """The source as a syntax tree without docstrings and positions: what the code does, not how it is told."""
     tree = ast.parse(source)

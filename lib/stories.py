@@ -200,6 +200,7 @@ class HowFar(Parameters):
     clips_per_effect: Annotated[int, Field(ge=30, description="clips of each effect, corpus and setting")]
     folds: Annotated[int, Field(ge=2, le=20, description="parts into which persons or songs are divided")]
     epochs: Count
+    net_seed: Annotated[int, Field(ge=0, le=1000, description="seed of folds and nets")]
     seed: Seed
 
 

@@ -131,6 +131,15 @@ def test_every_effect_is_level_matched_finite_and_audible(name, kind):
 
 
 @pytest.mark.parametrize("name", WET)
+def test_a_loudness_that_is_known_takes_the_place_of_the_measured_one(name):
+    measured, unit = effects.draw(name, AUDIO, RATE_HZ, "random", np.random.default_rng(3))
+    for lufs in (loudness(AUDIO, RATE_HZ), -30.0):
+        told, same = effects.draw(name, AUDIO, RATE_HZ, "random", np.random.default_rng(3), lufs)
+        assert same == unit and loudness(told, RATE_HZ) == pytest.approx(lufs, abs=0.05)
+        assert np.array_equal(told, measured) == (lufs != -30)
+
+
+@pytest.mark.parametrize("name", WET)
 def test_extreme_settings_are_audible(name):
     names = [p.name for p in EFFECTS[name].parameters]
     corners = list(itertools.product((0.0, 1.0), repeat=len(names)))

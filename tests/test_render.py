@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lib.render
-from lib import ROOT, BadInput, corpora, effects
+from lib import ROOT, BadInput, corpora, effects, prints
 from lib.clips import ClipConfig, Clips, level
 from lib.render import BLOCK, ROW_GROUP, SHARD, RenderConfig, render, shard, shards
 from lib.spectrograms import SpectrogramConfig, spectrogram
@@ -235,6 +235,19 @@ def test_prints_come_through_shards(monkeypatch, tmp_path):
     config = RenderConfig(clips=clips, effects=("delay",), clips_per_effect=40, prints=True)
     whole = _files(render(config))
     assert _files(_in_shards(monkeypatch, tmp_path / "shards", config)) == whole and "prints.npy" in whole
+
+
+@pytest.mark.parametrize("layout", [{}, {"kind": "stft"}])
+def test_a_print_leaves_pictures_as_they_are(layout):
+    """It makes the log-mel spectrogram of both clips, which is then taken from it; another kind is not."""
+    config = RenderConfig(clips=ClipConfig(corpus="speech", split="all"), spectrogram=SpectrogramConfig(**layout),
+                          effects=("delay",), clips_per_effect=3, dry=True)
+    alone, beside = render(config), render(config.model_copy(update={"prints": True}))
+    assert np.array_equal(alone.spectrograms, beside.spectrograms)
+    assert np.array_equal(alone.dry_spectrograms, beside.dry_spectrograms)
+    for row in range(3):
+        found = prints.effect_print(prints.fields(beside.wet(row)), prints.fields(beside.dry(row)))
+        assert np.array_equal(beside.prints[row], found)
 
 
 KILLED = """
