@@ -68,7 +68,7 @@ def _print_pca(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
 
 
 def _pair_pca(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
-    return _pca(_scaled_prints(data, fit)[:, prints.PAIR], fit, 64, seed)
+    return _pca(_scaled_prints(data, fit)[:, prints.PAIR], fit, 128, seed)
 
 
 def _untrained(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
@@ -147,8 +147,8 @@ METHODS = {
     "print_vae": Method("VAE of prints, decoder told nothing", "training clips", _on_prints("mlp")),
     "told_16": Method("ours with 16 latents", "dry training clips", _on_prints("told", 16)),
     "told": Method("ours: VAE of prints, decoder told the dry clip", "dry training clips", _on_prints("told")),
-    "pair_pca": Method("PCA-64 of pairs' prints", "dry clips", _pair_pca),
-    "told_paired": Method("ours, hearing the dry clip", "dry clips", _on_prints("told_paired")),
+    "pair_pca": Method("PCA-128 of pairs' prints", "dry clips", _pair_pca),
+    "told_paired": Method("ours with 128 latents, hearing the dry clip", "dry clips", _on_prints("told_paired", 128)),
 }
 
 

@@ -26,6 +26,7 @@ def fixed(net) -> str:
     ("repaired VAE", [size(vae.build("repair", (28, 28)))]),
     ("refined VAE", [size(vae.build("refined", LARGE)), fixed(vae.build("refined", LARGE))]),
     ("told VAE, blind", [size(vae.build("told", PRINT)), f"{PRINT[1]:,} values"]),
+    ("told VAE, paired", [size(vae.build("told_paired", PRINT, 128)), "128"]),
     ("told picture VAE, paired", [size(vae.build("told_picture_paired", (96, 48)))]),
     ("supervised CNN, for reference", [size(classifier._net(5))]),
 ])
