@@ -4,12 +4,12 @@ Over a data set the expected loss depends on the covariance alone: no sampling, 
 principal components, without loss of generality.
 """
 
-from typing import Any
-
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # beside other work, two threads wait for each other
 def optimum(values: np.ndarray, n_values: int, latents: int, beta: float, seed: int = 0) -> dict[str, float]:
     """A linear VAE found by L-BFGS in float64 from random weights under MSE + beta * summed KL.
 
@@ -29,20 +29,19 @@ def optimum(values: np.ndarray, n_values: int, latents: int, beta: float, seed: 
         encoder, decoder, log_var = (part.reshape(size) for part, size in zip(parts, sizes, strict=True))
         covariance, gram, drawn = encoder @ encoder.T, decoder @ decoder.T, np.exp(log_var)
         missed = values.sum() - 2 * np.vdot(encoder * deviation, decoder) + np.vdot(gram, covariance)
-        noise = gram.diagonal() @ drawn  # what drawing z adds to the squared error
         kl = 0.5 * (covariance.trace() + (drawn - log_var - 1).sum())
         slopes = [
             2 * (gram @ encoder - decoder * deviation) + n_values * beta * encoder,
             2 * (covariance @ decoder - encoder * deviation + drawn[:, None] * decoder),
             gram.diagonal() * drawn + 0.5 * n_values * beta * (drawn - 1),
         ]
-        return missed + noise, kl, covariance.diagonal(), slopes
+        return missed + gram.diagonal() @ drawn, kl, covariance.diagonal(), slopes  # drawing z adds the second summand
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         error, kl, _, slopes = terms(flat)
         return error + n_values * beta * kl, np.concatenate([slope.ravel() for slope in slopes])
 
-    options: Any = {"maxiter": 3000, "maxfun": 4000, "maxcor": 5, "ftol": 1e-14, "gtol": 1e-8}
+    options = {"maxiter": 3000, "maxfun": 4000, "maxcor": 5, "ftol": 1e-14, "gtol": 1e-8}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     error, kl, variance, _ = terms(found.x)
     return {"kl": float(kl), "mse": float(error / n_values), "active": int((variance > 1e-3).sum())}

@@ -5,7 +5,7 @@
 # :class: tip
 # **In**: the clips and embeddings of [](08_effect_embeddings). **Out**: the same protocol on other sets of clips: fixed settings, clean
 # among the effects, all twelve classes, both corpora together; from one corpus to the other; with an effect left out of the encoder's
-# training. **Time**: two minutes on one CPU core at the quick setting, twenty at the published one. **Number to expect**: at fixed
+# training. **Time**: two minutes on one CPU core at the quick setting, fifteen at the published one. **Number to expect**: at fixed
 # settings nine in ten and more on unheard voices; with twelve classes, chance 0.08, well above half.
 # ```
 #
@@ -148,7 +148,7 @@ pd.Series(shown).unstack().style.set_uuid("left")
 # What we see. At fixed settings ours names {glue:text}`embed.speech.fixed.told.logistic.mean:.3f` of the clips of unheard voices rightly and
 # {glue:text}`embed.music.fixed.told.logistic.mean:.3f` of those of unheard songs; at random settings
 # {glue:text}`embed.speech.random.told.logistic.mean:.3f` and {glue:text}`embed.music.random.told.logistic.mean:.3f`. From speech to music it
-# keeps {glue:text}`transfer.speech_music.told:.3f`, from music to speech {glue:text}`transfer.music_speech.told:.3f`, where chance is 0.200; the print without a net keeps more, {glue:text}`transfer.speech_music.print:.3f` and {glue:text}`transfer.music_speech.print:.3f`. A
+# keeps {glue:text}`transfer.speech_music.told:.3f`, from music to speech {glue:text}`transfer.music_speech.told:.3f`, where chance is 0.200; the print without a net keeps as much or more, {glue:text}`transfer.speech_music.print:.3f` and {glue:text}`transfer.music_speech.print:.3f`. A
 # flanger that the encoder never met is found in {glue:text}`embed.speech.never_met.flanger:.2f` of its clips on speech, against
 # {glue:text}`embed.speech.met.flanger:.2f` with it, and {glue:text}`embed.music.never_met.flanger:.2f` against {glue:text}`embed.music.met.flanger:.2f` on music.
 #
