@@ -22,6 +22,7 @@ from lib.batches import equalised, stream
 from lib.measures import importance_weighted
 from lib.vae import VAE
 
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning sets 1: each step then seeks NVIDIA's library, .5 ms
 SETTLED = 0.8  # of a cycle: before it, steps are so large that an epoch's validation loss is luck, and none is kept
 TIE = 0.01  # of the best validation loss: of epochs that differ by less, the last one is kept, where steps are smallest
 
@@ -108,10 +109,8 @@ class Task(pl.LightningModule):
         with torch.set_grad_enabled(bernoulli and torch.is_grad_enabled()):  # else these are for the log alone
             units = objective.kl_per_unit(mu, log_var)
             kl, units = units.sum(1).mean(), units.mean(0)
-            if bernoulli:  # logged as mse: the cross-entropy of a pixel
-                mse = objective.bernoulli_nats(x, x_hat).mean() / self.n_values
-            else:
-                mse = objective.squared_error_mean(x, x_hat)
+            mse = (objective.bernoulli_nats(x, x_hat).mean() / self.n_values if bernoulli  # of a pixel, logged as mse
+                   else objective.squared_error_mean(x, x_hat))
         whole_n, (mse_, kl_, units_) = self._whole(n, mse, kl, units)
         self._add(mse=whole_n * mse_, kl=whole_n * kl_, units=whole_n * units_, n=whole_n)
         if bernoulli:

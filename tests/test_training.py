@@ -349,6 +349,17 @@ def test_precision_is_mixed_on_cuda_only(accelerator: str, precision: str, monke
     assert (settings["accelerator"], settings["devices"], settings["precision"]) == (accelerator, 1, precision)
 
 
+def test_no_step_looks_for_nvidias_library_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, found = [], torch.cuda._raw_device_count_nvml
+    monkeypatch.setattr(torch.cuda, "_raw_device_count_nvml", lambda: looked.append(1) or found())
+    counts = []
+    for epochs in (1, 3):  # of ten steps
+        looked.clear()
+        training.fit(CONFIG.model_copy(update={"epochs": epochs}), TRAIN, TEST, KEY)
+        counts.append(len(looked))
+    assert counts[0] == counts[1] < 10
+
+
 def test_a_training_takes_one_thread() -> None:
     seen = set()
 
