@@ -213,6 +213,14 @@ def test_lib_stays_thin() -> None:
     assert sum(code_lines(text) for text in sources.values()) <= 4285  # docstrings and comments not counted
 
 
+def test_prose_that_quotes_a_page_is_built_again_with_new_numbers() -> None:
+    """Sphinx knows of a download that a page depends on it, and not of a number glued on another page."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")}
+    quoting = {name for name, text in texts.items() if ".ipynb::" in text}
+    assert "the_answer.md" in quoting
+    assert not {name for name in quoting if "{download}`results.json`" not in texts[name]}
+
+
 def test_stories_and_chapters_stay_small() -> None:
     for path in (ROOT / "notebooks").glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 250, path
