@@ -109,7 +109,7 @@ class Task(pl.LightningModule):
         with torch.set_grad_enabled(bernoulli and torch.is_grad_enabled()):  # else these are for the log alone
             units = objective.kl_per_unit(mu, log_var)
             kl, units = units.sum(1).mean(), units.mean(0)
-            mse = (objective.bernoulli_nats(x, x_hat).mean() / self.n_values if bernoulli  # of a pixel, logged as mse
+            mse = (objective.bernoulli_nats(x, x_hat).mean() / self.n_values if bernoulli  # cross-entropy of a pixel
                    else objective.squared_error_mean(x, x_hat))
         whole_n, (mse_, kl_, units_) = self._whole(n, mse, kl, units)
         self._add(mse=whole_n * mse_, kl=whole_n * kl_, units=whole_n * units_, n=whole_n)
