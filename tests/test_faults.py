@@ -190,6 +190,13 @@ def joined(child) -> int:
     return child.exitcode
 
 
+def killed(child, after_s: float) -> int:
+    """The exit code of a child that is killed then: 0 where it ended before, be it while the signal was on its way."""
+    child.join(after_s)
+    child.kill()
+    return joined(child)
+
+
 def whole_or_absent(root: Path) -> None:
     """Every file under its final name is whole: those of stages by their cards, those of a training by themselves."""
     for stage in stages(root):
@@ -209,14 +216,10 @@ def test_killed_at_random_moments_it_ends_as_one_that_was_not(kind: str, kills: 
     expected, rng = contents(tmp_path / "whole"), np.random.default_rng([SEED, kills, len(kind)])
     for number, moment in enumerate(rng.uniform(0, 0.9, kills)):
         root = tmp_path / f"killed{number}"
-        child = process(kind, root, sounds)
-        child.join(moment * seconds)
-        while child.exitcode == 0:  # it had fewer neighbours than the first one
+        while (code := killed(process(kind, root, sounds), moment * seconds)) == 0:  # it took less than the first one
             shutil.rmtree(root)
-            child, moment = process(kind, root, sounds), 0.7 * moment
-            child.join(moment * seconds)
-        child.kill()
-        assert joined(child) == -signal.SIGKILL
+            moment *= 0.7
+        assert code == -signal.SIGKILL
         whole_or_absent(root)
         before = times(root)
         (root / "steps").unlink(missing_ok=True)
