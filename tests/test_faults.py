@@ -224,7 +224,8 @@ def test_killed_at_random_moments_it_ends_as_one_that_was_not(kind: str, kills: 
         whole_or_absent(root)
         before = times(root)
         (root / "steps").unlink(missing_ok=True)
-        states = [training._load(path) for path in root.glob("train/.partial-*/last.ckpt")]
+        states = [training._load(path) for path in root.glob("train/.partial-*/last.ckpt")
+                  if path.parent.with_name(path.parent.name.removeprefix(".partial-")) not in before]
         assert joined(process(kind, root, sounds)) == 0
         assert contents(root) == expected
         assert {stage: times(root)[stage] for stage in before} == before, "a finished stage was computed again"
