@@ -148,6 +148,7 @@ def _measured(row: dict[str, Any]) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     goal = "" if row["goal"] is None else f"{row['sense']} {_number(row['goal'])}"
+    goal = goal.replace(" ", "\N{NO-BREAK SPACE}")  # in a narrow column it would be a word a line
     told = {True: "reached", False: "**not reached**", None: ""}[row["reached"]]
     note = f"; {row['note']}" if row["note"] else ""
     return f"| {row['what']} | {row['against']} | {_measured(row)}{note} | {goal} | {told} |"
