@@ -17,9 +17,9 @@ from pathlib import Path
 
 import yaml
 
-from lib import artifacts
-from lib.parameters import read_run
-from lib.source import closure
+from lib.runtime import stages as artifacts
+from lib.book.parameters import read_run
+from lib.runtime.code import closure
 
 RUN = config.get("run", "quick")
 run = read_run(Path("runs") / f"{RUN}.yml")

@@ -1,6 +1,6 @@
 """What a step of training takes on a GPU: `python benchmarks/gpu.py book/gpu.json`, on a machine that has one.
 
-The page on cost multiplies it. `lib.training.fit` as the stories call it, in bf16 mixed precision, on made-up pictures:
+The page on cost multiplies it. `lib.vae.train.fit` as the stories call it, in bf16 mixed precision, on made-up pictures:
 what a step takes does not depend on what they show. Steps are counted from WARM on, within one epoch, so that start,
 validation and checkpoints are left out; the device has finished its work at both ends. Each net is measured TURNS
 times, in turn.
@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import artifacts, training
-from lib.batches import ArrayDataset
-from lib.spectrograms import Standardiser
-from lib.task import TrainingConfig
+from lib.audio.spectrograms import Standardiser
+from lib.data.batches import ArrayDataset
+from lib.runtime import stages as artifacts
+from lib.vae import train as training
+from lib.vae.module import TrainingConfig
 
 WARM, TURNS, CLIP_S, LONG_S = 10, 3, 2.03, 131_072 / 24_000
 NETS = [  # batches of the stories and of runs/full.yml, and wider ones; steps of the one epoch
@@ -35,7 +36,11 @@ NETS = [  # batches of the stories and of runs/full.yml, and wider ones; steps o
 def step_s(net: dict[str, Any], seed: int, accelerator: str = "cuda") -> tuple[float, float]:
     """Seconds of a step, the mean of all after the first WARM, and the device's peak memory in GB."""
     shape, batch, steps = net["shape"], net["batch_size"], net["steps"]
-    pictures = np.random.default_rng(0).standard_normal((steps * batch, *shape), dtype=np.float32).astype(np.float16)
+    pictures = (
+        np.random.default_rng(0)
+        .standard_normal((steps * batch, *shape), dtype=np.float32)
+        .astype(np.float16)
+    )
     data, times = ArrayDataset(pictures, standardiser=Standardiser().fit(pictures[:64])), []
 
     def clock(ticks: Iterable[int], total: int, label: Any) -> Iterator[int]:
@@ -47,9 +52,22 @@ def step_s(net: dict[str, Any], seed: int, accelerator: str = "cuda") -> tuple[f
 
     if accelerator == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    config = TrainingConfig(preset=net["preset"], objective="calibrated", learning_rate=1e-4, schedule="constant",
-                            batch_size=batch, seed=seed, accelerator=accelerator)
-    training.fit(config, data, ArrayDataset(pictures[:16], standardiser=data.standardiser), {"bench": seed}, clock)
+    config = TrainingConfig(
+        preset=net["preset"],
+        objective="calibrated",
+        learning_rate=1e-4,
+        schedule="constant",
+        batch_size=batch,
+        seed=seed,
+        accelerator=accelerator,
+    )
+    training.fit(
+        config,
+        data,
+        ArrayDataset(pictures[:16], standardiser=data.standardiser),
+        {"bench": seed},
+        clock,
+    )
     peak = torch.cuda.max_memory_allocated() / 1e9 if accelerator == "cuda" else 0.0
     return (times[steps - 1] - times[WARM]) / (steps - 1 - WARM), peak
 
@@ -66,10 +84,17 @@ def main(path: str) -> None:
                 seconds, peak = step_s(net, next(seeds))
                 net["step_s"].append(seconds)
                 net["peak_gb"] = max(net["peak_gb"], peak)
-                print(f"turn {turn + 1}: {net['preset']}, batch {net['batch_size']}: {1000 * seconds:.2f} ms a step, "
-                      f"{net['batch_size'] / seconds:.0f} clips/s, {peak:.2f} GB", flush=True)
-    told = {"gpu": torch.cuda.get_device_name(), "commit": artifacts.commit(), "nets": found,
-            "versions": {"python": sys.version.split()[0], "torch": torch.__version__}}
+                print(
+                    f"turn {turn + 1}: {net['preset']}, batch {net['batch_size']}: {1000 * seconds:.2f} ms a step, "
+                    f"{net['batch_size'] / seconds:.0f} clips/s, {peak:.2f} GB",
+                    flush=True,
+                )
+    told = {
+        "gpu": torch.cuda.get_device_name(),
+        "commit": artifacts.commit(),
+        "nets": found,
+        "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
+    }
     artifacts.write_json(Path(path), told)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import yaml
 
-from lib import ROOT, artifacts
+from lib import ROOT
+from lib.runtime import stages as artifacts
 
 Work = Callable[[], tuple[float, dict[str, float]]]
 COPIED = ("lib", "tools", "notebooks", "Snakefile", "requirements.txt", "_toc.yml", "_config.yml")
@@ -41,15 +42,23 @@ def _checkout(story_values: dict[str, dict], scatter: dict[str, list[str]]) -> P
 
 
 def _write(copy: Path, story_values: dict[str, dict], scatter: dict[str, list[str]]) -> None:
-    (copy / "runs/bench.yml").write_text(yaml.safe_dump({"stories": story_values, "scatter": scatter}))
+    (copy / "runs/bench.yml").write_text(
+        yaml.safe_dump({"stories": story_values, "scatter": scatter})
+    )
 
 
 def _run(copy: Path, jobs: int, *more: str) -> float:
     """Wall seconds of the run `bench`, without the book; more: for Snakemake."""
     own = {"PYTHONPATH": str(copy), "ARTIFACTS_DIR": str(copy / "artifacts"), "JOBS": str(jobs)}
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "tools/run.py", "bench", "results", *more], cwd=copy, env=os.environ | own,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [sys.executable, "tools/run.py", "bench", "results", *more],
+        cwd=copy,
+        env=os.environ | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     if done.returncode:
         raise RuntimeError(done.stdout[-3000:])
     return time.perf_counter() - start
@@ -60,9 +69,16 @@ def _quick() -> dict[str, dict]:
 
 
 def _grid(betas: int, seeds: int, images: int) -> dict:
-    values = [float(f"{1e-5 * 10 ** (5 * k / max(1, betas - 1)):.3g}") for k in range(betas)]  # from 1e-5 to 1
-    return _quick()[GRID] | {"corpora": ["digits"], "betas": values, "seeds": list(range(1, seeds + 1)), "epochs": 1,
-                             "train_images": images}
+    values = [
+        float(f"{1e-5 * 10 ** (5 * k / max(1, betas - 1)):.3g}") for k in range(betas)
+    ]  # from 1e-5 to 1
+    return _quick()[GRID] | {
+        "corpora": ["digits"],
+        "betas": values,
+        "seeds": list(range(1, seeds + 1)),
+        "epochs": 1,
+        "train_images": images,
+    }
 
 
 def grid_ours(betas: int, seeds: int, images: int, share: int) -> Work:
@@ -91,8 +107,8 @@ def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
     import torch
     import trainings
 
-    from lib.batches import ArrayDataset
-    from lib.measures import evaluate
+    from lib.data.batches import ArrayDataset
+    from lib.vae.evaluate import evaluate
 
     torch.set_num_threads(os.cpu_count() or 1)  # which importing trainings set to 1
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -130,20 +146,47 @@ def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
 def _planned_again(changed: str, parameter: str, value: object) -> float:
     """How many jobs of the checkout's report run would run again if one parameter of a story had another value."""
     read = 'Path("runs") / f"{RUN}.yml"'
-    source, run = ((ROOT / name).read_text(encoding="utf-8") for name in ("Snakefile", "runs/report.yml"))
+    source, run = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("Snakefile", "runs/report.yml")
+    )
     other = yaml.safe_load(run)
     if read not in source or other["stories"][changed][parameter] == value:
-        raise RuntimeError(f"the graph does not read its run by {read}, or {parameter} of {changed} is {value} already")
+        raise RuntimeError(
+            f"the graph does not read its run by {read}, or {parameter} of {changed} is {value} already"
+        )
     other["stories"][changed][parameter] = value
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "report.yml")
         path.write_text(yaml.safe_dump(other), encoding="utf-8")
-        Path(folder, "Snakefile").write_text(source.replace(read, f"Path({str(path)!r})"), encoding="utf-8")
+        Path(folder, "Snakefile").write_text(
+            source.replace(read, f"Path({str(path)!r})"), encoding="utf-8"
+        )
         own = {name: each for name, each in os.environ.items() if name != "ARTIFACTS_DIR"}
-        command = [sys.executable, "-m", "snakemake", "--snakefile", f"{folder}/Snakefile", "--directory", str(ROOT),
-                   "--config", "run=report", "--nolock", "--cores", "2", "--quiet", "rules", "--dry-run", "results"]
-        done = subprocess.run(command, cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    counts = {name: float(number) for name, number in re.findall(r"^(story|point|shard)\s+(\d+)$", done.stdout, re.M)}
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            f"{folder}/Snakefile",
+            "--directory",
+            str(ROOT),
+            "--config",
+            "run=report",
+            "--nolock",
+            "--cores",
+            "2",
+            "--quiet",
+            "rules",
+            "--dry-run",
+            "results",
+        ]
+        done = subprocess.run(
+            command, cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+    counts = {
+        name: float(number)
+        for name, number in re.findall(r"^(story|point|shard)\s+(\d+)$", done.stdout, re.M)
+    }
     if done.returncode or not counts:
         raise RuntimeError(done.stdout[-3000:])
     return sum(counts.values())
@@ -154,12 +197,20 @@ def _report_again() -> dict[str, float]:
 
     A dry run asks first, so that no report is computed here.
     """
-    own = {name: value for name, value in os.environ.items() if name != "ARTIFACTS_DIR"}  # the checkout's artifacts
+    own = {
+        name: value for name, value in os.environ.items() if name != "ARTIFACTS_DIR"
+    }  # the checkout's artifacts
     command, idle = [sys.executable, "tools/run.py", "report", "results"], "Nothing to be done"
 
     def said(*more: str) -> str:
-        return subprocess.run([*command, *more], cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True).stdout
+        return subprocess.run(
+            [*command, *more],
+            cwd=ROOT,
+            env=own,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ).stdout
 
     pages = len(list((ROOT / "artifacts/report/pages").glob("*.ipynb")))
     if not pages or idle not in said("--dry-run"):
@@ -191,9 +242,15 @@ def rerun(stories: list[str], changed: str, parameter: str, value: object, repor
         facts = _report_again() if report else {}
         if facts:
             facts["report_made_again"] = _planned_again(changed, parameter, value)
-        return len(stories), {"cold_s": cold, "warm_s": warm, "changed_s": after_change, "pages": len(pages),
-                              "made_again": len(again), "only_what_depends": float(again == [changed]),
-                              **facts}
+        return len(stories), {
+            "cold_s": cold,
+            "warm_s": warm,
+            "changed_s": after_change,
+            "pages": len(pages),
+            "made_again": len(again),
+            "only_what_depends": float(again == [changed]),
+            **facts,
+        }
 
     return work
 
@@ -213,8 +270,20 @@ def planned(jobs: int) -> Work:
 def _scale(jobs: int, *more: str) -> tuple[bool, str]:
     """scale.smk with so many jobs, two at a time, and one that gathers them: whether it did, and what was said."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_name("scale.smk")),
-                   "--directory", folder, "--config", f"shards={jobs}", "--cores", "2", *more]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(Path(__file__).with_name("scale.smk")),
+            "--directory",
+            folder,
+            "--config",
+            f"shards={jobs}",
+            "--cores",
+            "2",
+            *more,
+        ]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             raise RuntimeError(done.stdout[-3000:])
@@ -245,5 +314,11 @@ def shape(jobs: int) -> Work:
     return work
 
 
-CONTENDERS = {"grid_ours": grid_ours, "grid_defaults": grid_defaults, "rerun": rerun, "planned": planned,
-              "shape": shape, "started": started}
+CONTENDERS = {
+    "grid_ours": grid_ours,
+    "grid_defaults": grid_defaults,
+    "rerun": rerun,
+    "planned": planned,
+    "shape": shape,
+    "started": started,
+}

@@ -11,10 +11,10 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from lib import embeddings
-from lib.clips import ClipConfig
-from lib.effects import REPORT_ORDER
-from lib.render import RenderConfig, render
+from lib.audio.effects import REPORT_ORDER
+from lib.data.clips import ClipConfig
+from lib.data.rendering import RenderConfig, render
+from lib.embeddings import maps as embeddings
 
 Work = Callable[[], tuple[float, dict[str, float]]]
 SEED = 42
@@ -27,7 +27,9 @@ def _panels(corpus: str, clips: list[int]) -> Iterator[tuple[np.ndarray, np.ndar
         for place, effect in enumerate(REPORT_ORDER[:number]):
             source = ClipConfig(corpus=corpus, split="all", seed=SEED + 1000 * place)
             most = max(clips[max(0, place - 1) :])  # what the largest panel with this effect needs
-            parts.append(render(RenderConfig(clips=source, effects=(effect,), clips_per_effect=most)))
+            parts.append(
+                render(RenderConfig(clips=source, effects=(effect,), clips_per_effect=most))
+            )
         x = np.concatenate([part.spectrograms[:count] for part in parts])
         yield x, pd.concat([part.table[:count] for part in parts])["effect"].to_numpy()
 
@@ -40,8 +42,10 @@ def _rendered(corpus: str, clips: list[int]) -> None:
 
 def _ours(corpus: str, clips: list[int]) -> dict[str, float]:
     """Of each panel, by corpus and number of effects, the share of points whose five neighbours vote right."""
-    return {f"{corpus}, {number} effects": embeddings.knn_accuracy(embeddings.umap_2d(x, SEED), labels)
-            for number, (x, labels) in enumerate(_panels(corpus, clips), 2)}
+    return {
+        f"{corpus}, {number} effects": embeddings.knn_accuracy(embeddings.umap_2d(x, SEED), labels)
+        for number, (x, labels) in enumerate(_panels(corpus, clips), 2)
+    }
 
 
 def ours(corpora: list[str], clips: list[int]) -> Work:
@@ -62,8 +66,11 @@ def defaults(corpora: list[str], clips: list[int]) -> Work:
     warnings.simplefilter("ignore")
     from umap import UMAP
 
-    data = {f"{corpus}, {number} effects": panel
-            for corpus in corpora for number, panel in enumerate(_panels(corpus, clips), 2)}
+    data = {
+        f"{corpus}, {number} effects": panel
+        for corpus in corpora
+        for number, panel in enumerate(_panels(corpus, clips), 2)
+    }
     first, _ = next(iter(data.values()))
     UMAP().fit(first.reshape(len(first), -1).astype(np.float32)[:40])  # numba compiles
 

@@ -14,11 +14,14 @@ import soundfile
 import soxr
 import torch
 
-from lib import artifacts, corpora, effects
-from lib.clips import ClipConfig, level
-from lib.effects import REPORT_ORDER
-from lib.render import RenderConfig, render
-from lib.spectrograms import REPORT_STFT, SpectrogramConfig, transform
+from lib.audio import effects
+from lib.audio.effects import REPORT_ORDER
+from lib.audio.loudness import level
+from lib.audio.spectrograms import REPORT_STFT, SpectrogramConfig, transform
+from lib.data import corpora
+from lib.data.clips import ClipConfig
+from lib.data.rendering import RenderConfig, render
+from lib.runtime import stages as artifacts
 
 Work = Callable[[], tuple[float, dict[str, float]]]
 LAYOUT = SpectrogramConfig()
@@ -28,7 +31,9 @@ torch.set_num_threads(1)
 
 def _config(corpus: str, clips: int, seed: int = 0) -> RenderConfig:
     chosen = ClipConfig(corpus=corpus, split="all", sample_rate_hz=RATE_HZ, seed=seed)
-    return RenderConfig(clips=chosen, spectrogram=LAYOUT, effects=REPORT_ORDER, clips_per_effect=clips)
+    return RenderConfig(
+        clips=chosen, spectrogram=LAYOUT, effects=REPORT_ORDER, clips_per_effect=clips
+    )
 
 
 def ours(corpora_: list[str], clips: int) -> Work:
@@ -53,9 +58,18 @@ def _stretches(corpora_: list[str], clips: int) -> list[tuple]:
         by_name = {recording.name: recording for recording in corpora.load(corpus)}
         for row in table.to_dict("records"):
             names = [p.name for p in effects.find(row["effect"]).parameters]
-            values = effects.denormalise(row["effect"], {n: row[f"{row['effect']}.{n}"] for n in names})
-            found.append((by_name[row["recording"]].paths, row["start_s"], _config(corpus, clips).clips.clip_s,
-                          effects.find(row["effect"]), values))
+            values = effects.denormalise(
+                row["effect"], {n: row[f"{row['effect']}.{n}"] for n in names}
+            )
+            found.append(
+                (
+                    by_name[row["recording"]].paths,
+                    row["start_s"],
+                    _config(corpus, clips).clips.clip_s,
+                    effects.find(row["effect"]),
+                    values,
+                )
+            )
     return found
 
 
@@ -75,22 +89,33 @@ def bare(corpora_: list[str], clips: int) -> Work:
                 t0 = clock()
                 with soundfile.SoundFile(path) as file:
                     file.seek(int(start_s * file.samplerate))
-                    audio = file.read(int(seconds * file.samplerate), dtype="float32", always_2d=True).mean(axis=1)
+                    audio = file.read(
+                        int(seconds * file.samplerate), dtype="float32", always_2d=True
+                    ).mean(axis=1)
                     rate_hz = file.samplerate
                 t1 = clock()
                 dry = dry + soxr.resample(audio, rate_hz, RATE_HZ)
                 spent["decode"] += t1 - t0
                 spent["resample"] += clock() - t1
             t0 = clock()
-            dry = level(dry, RATE_HZ, LUFS)  # before the effect, whose drive it decides, and after it
+            dry = level(
+                dry, RATE_HZ, LUFS
+            )  # before the effect, whose drive it decides, and after it
             t1 = clock()
             wet = np.asarray(effect.apply(dry, RATE_HZ, **values), np.float32)
             t2 = clock()
             wet = level(wet, RATE_HZ, LUFS)
             t3 = clock()
-            x = torch.stft(torch.from_numpy(wet).double(), LAYOUT.n_fft, LAYOUT.hop_length, window=window,
-                           return_complex=True)
-            kept = (10 * torch.log10(mel @ (x.real**2 + x.imag**2) + 1e-10)).numpy().astype(np.float16)
+            x = torch.stft(
+                torch.from_numpy(wet).double(),
+                LAYOUT.n_fft,
+                LAYOUT.hop_length,
+                window=window,
+                return_complex=True,
+            )
+            kept = (
+                (10 * torch.log10(mel @ (x.real**2 + x.imag**2) + 1e-10)).numpy().astype(np.float16)
+            )
             spent["level"] += t1 - t0 + t3 - t2
             spent["effect"] += t2 - t1
             spent["spectrogram"] += clock() - t3
@@ -111,9 +136,15 @@ def _report(resampler: str) -> Callable[..., Work]:
         bands = librosa.filters.mel(sr=RATE_HZ, n_fft=LAYOUT.n_fft, n_mels=LAYOUT.n_mels)
         stretches_s = sum(seconds for _, _, seconds, _, _ in stretches)
 
-        def item(paths: tuple, start_s: float, seconds: float, effect: effects.Effect, values: dict) -> np.ndarray:
-            parts = [librosa.load(path, sr=RATE_HZ, offset=start_s, duration=seconds, res_type=resampler)[0]
-                     for path in paths]
+        def item(
+            paths: tuple, start_s: float, seconds: float, effect: effects.Effect, values: dict
+        ) -> np.ndarray:
+            parts = [
+                librosa.load(
+                    path, sr=RATE_HZ, offset=start_s, duration=seconds, res_type=resampler
+                )[0]
+                for path in paths
+            ]
             shortest = min(map(len, parts))
             wet = effect.apply(sum(part[:shortest] for part in parts), RATE_HZ, **values)
             power = np.abs(librosa.stft(wet, n_fft=LAYOUT.n_fft, hop_length=LAYOUT.hop_length)) ** 2
@@ -156,7 +187,9 @@ def _stft(kind: str, dtype: torch.dtype = torch.float32) -> Callable[..., Work]:
         elif kind == "torch":
 
             def one(x: np.ndarray) -> torch.Tensor:
-                return torch.stft(torch.from_numpy(x), n_fft, hop, window=window, return_complex=True)
+                return torch.stft(
+                    torch.from_numpy(x), n_fft, hop, window=window, return_complex=True
+                )
         else:
             made = transform(REPORT_STFT)
 
@@ -185,15 +218,28 @@ def growth(clips: int, workers: int) -> Work:
     def work() -> tuple[float, dict[str, float]]:
         chosen = ClipConfig(corpus="speech", split="all", seed=next(seeds))
         made = render(RenderConfig(clips=chosen, clips_per_effect=clips), workers=workers)
-        return clips, {"bytes": float(sum((made.folder / name).stat().st_size
-                                          for name in artifacts.read_card(made.folder)["files"]))}
+        return clips, {
+            "bytes": float(
+                sum(
+                    (made.folder / name).stat().st_size
+                    for name in artifacts.read_card(made.folder)["files"]
+                )
+            )
+        }
 
     return work
 
 
 CONTENDERS = {
-    "ours": ours, "bare": bare, "resampy": _report("kaiser_best"), "librosa": _report("soxr_hq"),
-    "stft_ours": _stft("ours"), "stft_librosa": _stft("librosa"), "stft_torchaudio": _stft("torchaudio"),
-    "stft_torch": _stft("torch"), "stft_librosa_64": _stft("librosa", torch.float64),
-    "stft_torchaudio_64": _stft("torchaudio", torch.float64), "growth": growth,
+    "ours": ours,
+    "bare": bare,
+    "resampy": _report("kaiser_best"),
+    "librosa": _report("soxr_hq"),
+    "stft_ours": _stft("ours"),
+    "stft_librosa": _stft("librosa"),
+    "stft_torchaudio": _stft("torchaudio"),
+    "stft_torch": _stft("torch"),
+    "stft_librosa_64": _stft("librosa", torch.float64),
+    "stft_torchaudio_64": _stft("torchaudio", torch.float64),
+    "growth": growth,
 }

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import artifacts, corpora
+from lib.data import corpora
 from lib.predict import predict_data
+from lib.runtime import stages as artifacts
 
 Work = Callable[[], tuple[float, dict[str, float]]]
 LATENTS = 16
@@ -29,7 +30,9 @@ def ours(images: int) -> Work:
 
     def work() -> tuple[float, dict[str, float]]:
         found = predict_data(name, LATENTS, 0.01)
-        return found["examples"], {f"lambda_{k}": value for k, value in enumerate(found["eigenvalues"], 1)}
+        return found["examples"], {
+            f"lambda_{k}": value for k, value in enumerate(found["eigenvalues"], 1)
+        }
 
     return work
 
@@ -40,7 +43,9 @@ def numpy_svd(images: int) -> Work:
     def work() -> tuple[float, dict[str, float]]:
         x = corpora.digits("train")[0][:images].reshape(images, -1) / 255
         _, deviations, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
-        return images, {f"lambda_{k}": float(s**2 / images) for k, s in enumerate(deviations[:LATENTS], 1)}
+        return images, {
+            f"lambda_{k}": float(s**2 / images) for k, s in enumerate(deviations[:LATENTS], 1)
+        }
 
     return work
 
@@ -57,7 +62,9 @@ def _made(examples: int, bins: int, frames: int) -> Path:
             header = {"descr": "<f2", "fortran_order": False, "shape": (examples, bins, frames)}
             np.lib.format.write_array_header_1_0(file, header)
             for start in range(0, examples, 64):
-                rows = rng.standard_normal((min(64, examples - start), 32), dtype=np.float32) @ basis
+                rows = (
+                    rng.standard_normal((min(64, examples - start), 32), dtype=np.float32) @ basis
+                )
                 rows += 0.1 * rng.standard_normal((1, bins * frames), dtype=np.float32)
                 file.write(rows.astype("<f2").data)
         beside.rename(path)
@@ -89,7 +96,9 @@ def numpy_gram(examples: int, bins: int, frames: int, columns: int = 4096) -> Wo
             part -= part.mean(0)
             gram += part @ part.T
         values = np.linalg.eigvalsh(gram)[::-1] / examples
-        return examples, {f"lambda_{k}": float(value) for k, value in enumerate(values[:LATENTS], 1)}
+        return examples, {
+            f"lambda_{k}": float(value) for k, value in enumerate(values[:LATENTS], 1)
+        }
 
     return work
 

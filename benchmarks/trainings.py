@@ -1,7 +1,7 @@
 """Training a VAE on MNIST: the same net, batch size, optimiser and loss, by five loops; and ours on spectrograms.
 
 `bare` is the limit: a loop that does nothing else, on one float tensor in memory. `loader` is the loop of most
-tutorials: an image is decoded by PIL and ToTensor, one by one. Ours is `lib.training.fit` as the stories call it, which
+tutorials: an image is decoded by PIL and ToTensor, one by one. Ours is `lib.vae.train.fit` as the stories call it, which
 also validates, watches for collapse and keeps checkpoints. Its spectrum of the data, a stage that all trainings on the
 same images share, is made before.
 """
@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib import artifacts, corpora, objective
-from lib.vae import VAE, build
+from lib.data import corpora
+from lib.runtime import stages as artifacts
+from lib.vae import losses as objective
+from lib.vae.networks import VAE, build
 
 BATCH, RATE, BETA, LATENT = 128, 1e-3, 1e-3, 16
 Work = Callable[[], tuple[int, dict[str, float]]]
@@ -40,17 +42,29 @@ def _told(net: nn.Module, x: np.ndarray) -> dict[str, float]:
 
 
 def ours(preset: str, images: int) -> Work:
-    from lib import training
-    from lib.batches import ArrayDataset
-    from lib.task import TrainingConfig
+    from lib.data.batches import ArrayDataset
+    from lib.vae import train as training
+    from lib.vae.module import TrainingConfig
 
     x, seeds = corpora.digits("train")[0], itertools.count()
-    train, validation = ArrayDataset(x[:images], scale=1 / 255), ArrayDataset(x[-512:], scale=1 / 255)
+    train, validation = (
+        ArrayDataset(x[:images], scale=1 / 255),
+        ArrayDataset(x[-512:], scale=1 / 255),
+    )
     training.spectrum(train, 1, {"digits": images})
 
     def work() -> tuple[int, dict[str, float]]:
-        config = TrainingConfig(preset=preset, latent=LATENT, beta=BETA, learning_rate=RATE, schedule="constant",
-                                batch_size=BATCH, epochs=1, seed=next(seeds), accelerator="cpu")
+        config = TrainingConfig(
+            preset=preset,
+            latent=LATENT,
+            beta=BETA,
+            learning_rate=RATE,
+            schedule="constant",
+            batch_size=BATCH,
+            epochs=1,
+            seed=next(seeds),
+            accelerator="cpu",
+        )
         fitted = training.fit(config, train, validation, {"digits": images})
         return images, _told(fitted.model(), x)
 
@@ -85,7 +99,9 @@ def torchvision_digits(images: int) -> torch.utils.data.Dataset:
             beside = raw / f"{path.stem}.{os.getpid()}"
             beside.write_bytes(gzip.decompress(path.read_bytes()))
             beside.rename(raw / path.stem)
-    return torch.utils.data.Subset(MNIST(str(raw.parents[1]), train=True, transform=ToTensor()), range(images))
+    return torch.utils.data.Subset(
+        MNIST(str(raw.parents[1]), train=True, transform=ToTensor()), range(images)
+    )
 
 
 def loader(preset: str, images: int) -> Work:
@@ -131,7 +147,9 @@ def lightning(preset: str, images: int) -> Work:
 
     def work() -> tuple[int, dict[str, float]]:
         task = Task()
-        trainer = pl.Trainer(accelerator="cpu", max_epochs=1, default_root_dir=folder, enable_progress_bar=False)
+        trainer = pl.Trainer(
+            accelerator="cpu", max_epochs=1, default_root_dir=folder, enable_progress_bar=False
+        )
         trainer.fit(task, torch.utils.data.DataLoader(tensor, BATCH, shuffle=True))
         return images, _told(task.net, x)
 
@@ -174,8 +192,13 @@ def pythae(preset: str, images: int) -> Work:
         net = _net(preset)
         encoder = Encoder(net)
         model = Theirs(VAEConfig(input_dim=(1, 28, 28), latent_dim=LATENT), encoder, Decoder(net))
-        config = BaseTrainerConfig(output_dir=str(artifacts.root() / "bench" / "pythae"), num_epochs=1,
-                                   learning_rate=RATE, per_device_train_batch_size=BATCH, no_cuda=True)
+        config = BaseTrainerConfig(
+            output_dir=str(artifacts.root() / "bench" / "pythae"),
+            num_epochs=1,
+            learning_rate=RATE,
+            per_device_train_batch_size=BATCH,
+            no_cuda=True,
+        )
         trainer = BaseTrainer(model, BaseDataset(tensor, torch.zeros(images)), None, config)
         trainer.train()
         return images, _told(net, x)
@@ -190,12 +213,12 @@ def spectrogram_vae(clips: int) -> Work:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    from lib import training
-    from lib.batches import ArrayDataset
-    from lib.clips import ClipConfig
-    from lib.render import RenderConfig, render
-    from lib.spectrograms import Standardiser
-    from lib.task import TrainingConfig
+    from lib.audio.spectrograms import Standardiser
+    from lib.data.batches import ArrayDataset
+    from lib.data.clips import ClipConfig
+    from lib.data.rendering import RenderConfig, render
+    from lib.vae import train as training
+    from lib.vae.module import TrainingConfig
 
     chosen, seeds = ClipConfig(split="all", seed=0), itertools.count()
     x = np.asarray(render(RenderConfig(clips=chosen, clips_per_effect=clips)).spectrograms)
@@ -206,12 +229,22 @@ def spectrogram_vae(clips: int) -> Work:
         _loss(net, data.__getitems__([0])).backward()
 
     def work() -> tuple[int, dict[str, float]]:
-        config = TrainingConfig(beta=0.01, learning_rate=RATE, batch_size=16, seed=next(seeds), accelerator="cpu")
-        training.fit(config, data, ArrayDataset(x[:16], standardiser=data.standardiser), {"clips": clips})
+        config = TrainingConfig(
+            beta=0.01, learning_rate=RATE, batch_size=16, seed=next(seeds), accelerator="cpu"
+        )
+        training.fit(
+            config, data, ArrayDataset(x[:16], standardiser=data.standardiser), {"clips": clips}
+        )
         return clips, {"clip_s": chosen.clip_s, "flop": float(counter.get_total_flops())}
 
     return work
 
 
-CONTENDERS = {"ours": ours, "bare": bare, "loader": loader, "lightning": lightning, "pythae": pythae,
-              "spectrogram_vae": spectrogram_vae}
+CONTENDERS = {
+    "ours": ours,
+    "bare": bare,
+    "loader": loader,
+    "lightning": lightning,
+    "pythae": pythae,
+    "spectrogram_vae": spectrogram_vae,
+}

@@ -21,14 +21,25 @@ def cpu_s() -> float:
     """CPU-seconds of this process, all its threads, and of its children, gone or alive."""
     gone = resource.getrusage(resource.RUSAGE_CHILDREN)
     alive = (child.cpu_times() for child in psutil.Process().children(recursive=True))
-    return time.process_time() + gone.ru_utime + gone.ru_stime + sum(times.user + times.system for times in alive)
+    return (
+        time.process_time()
+        + gone.ru_utime
+        + gone.ru_stime
+        + sum(times.user + times.system for times in alive)
+    )
 
 
 def peak_mb() -> float:
     """Peak resident memory, MB, of this process or of a child that is gone; of a child that lives, what it has now."""
     unit = 1e6 if sys.platform == "darwin" else 1e3
-    peaks = [resource.getrusage(who).ru_maxrss / unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return max(*peaks, *(child.memory_info().rss / 1e6 for child in psutil.Process().children(recursive=True)))
+    peaks = [
+        resource.getrusage(who).ru_maxrss / unit
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    ]
+    return max(
+        *peaks,
+        *(child.memory_info().rss / 1e6 for child in psutil.Process().children(recursive=True)),
+    )
 
 
 def main(part: str, contender: str, size: str, before: str = "") -> None:
@@ -42,7 +53,12 @@ def main(part: str, contender: str, size: str, before: str = "") -> None:
     for _ in sys.stdin:
         start, cpu = time.perf_counter(), cpu_s()
         done, facts = work()
-        found = {"done": done, "cpu_s": cpu_s() - cpu, "wall_s": time.perf_counter() - start, "peak_mb": peak_mb()}
+        found = {
+            "done": done,
+            "cpu_s": cpu_s() - cpu,
+            "wall_s": time.perf_counter() - start,
+            "peak_mb": peak_mb(),
+        }
         answers.write(json.dumps(found | {"facts": facts}) + "\n")
 
 

@@ -7,7 +7,9 @@ theory, vae, alarm, measures, training, then embeddings and figures; `predict` i
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]  # the checkout, wherever the caller's working directory is
+ROOT = (
+    Path(__file__).resolve().parents[1]
+)  # the checkout, wherever the caller's working directory is
 __version__ = "0.1.0"
 
 

@@ -23,10 +23,22 @@ from tqdm import tqdm
 from lib import BadInput
 
 BLOCK = 2**20  # bytes that are held in memory
-RATIO, MEMBERS = 10, 1_000_000  # an archive may unpack to that many times its own size, and to that many members
+RATIO, MEMBERS = (
+    10,
+    1_000_000,
+)  # an archive may unpack to that many times its own size, and to that many members
 SPECIAL = (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError,
-           RuntimeError, OverflowError)  # what reading raises; RuntimeError: encrypted, or packed in an unknown way
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    OverflowError,
+)  # what reading raises; RuntimeError: encrypted, or packed in an unknown way
 CLASH = (FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
@@ -43,10 +55,18 @@ def unpack(archive: Path, into: Path, most: float) -> None:
         _write(archive, into, min(most, RATIO * archive.stat().st_size))
     except BaseException as error:
         shutil.rmtree(into, ignore_errors=True)
-        no_disk = isinstance(error, OSError) and error.errno in (None, errno.ENAMETOOLONG)  # None: gzip, bzip2
+        no_disk = isinstance(error, OSError) and error.errno in (
+            None,
+            errno.ENAMETOOLONG,
+        )  # None: gzip, bzip2
         if isinstance(error, (*DAMAGED, *CLASH)) or no_disk:
-            twice = isinstance(error, CLASH) and f"{Path(error.filename).relative_to(into).as_posix()!r} stands twice"
-            raise BadInput(f"{archive}: {twice or str(error).partition(chr(10))[0] or type(error).__name__}") from error
+            twice = (
+                isinstance(error, CLASH)
+                and f"{Path(error.filename).relative_to(into).as_posix()!r} stands twice"
+            )
+            raise BadInput(
+                f"{archive}: {twice or str(error).partition(chr(10))[0] or type(error).__name__}"
+            ) from error
         raise
 
 
@@ -58,7 +78,13 @@ def _members(archive: Path) -> Iterator[tuple[str, int, str, Callable[[], Binary
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
                 special = stat.S_IFMT(info.external_attr >> 16) in SPECIAL
-                kind = "special" if special else "folder" if info.orig_filename.endswith("/") else "file"
+                kind = (
+                    "special"
+                    if special
+                    else "folder"
+                    if info.orig_filename.endswith("/")
+                    else "file"
+                )
                 yield info.orig_filename, info.file_size, kind, partial(packed.open, info)
     else:
         with tarfile.open(archive) as packed:
@@ -84,7 +110,9 @@ def _write(archive: Path, into: Path, most: float) -> None:
                 raise BadInput(f"{shown} is no name for a file")
             if kind == "special" or size < 0:
                 raise BadInput(f"{shown} is a link or a device")
-            (into / path if kind == "folder" else into / path.parent).mkdir(parents=True, exist_ok=True)
+            (into / path if kind == "folder" else into / path.parent).mkdir(
+                parents=True, exist_ok=True
+            )
             if kind == "folder":
                 continue
             with opened() as packed, (into / path).open("xb") as file:

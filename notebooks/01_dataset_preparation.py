@@ -27,9 +27,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-
-from lib import clips, embeddings, figures, players, spectrograms, story
-from lib.corpora import load, manifest
+from lib.audio import loudness, spectrograms
+from lib.book import figures, players
+from lib.book import page as story
+from lib.data import clips
+from lib.data.corpora import load, manifest
+from lib.embeddings import maps as embeddings
 
 parameters = story.begin("01_dataset_preparation", globals())
 layout = spectrograms.SpectrogramConfig()
@@ -43,18 +46,38 @@ names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
 
 # %%
 recordings = {corpus: load(corpus) for corpus in parameters.corpora}
-table = pd.DataFrame([vars(each) | {"corpus": corpus} for corpus, part in recordings.items() for each in part])
-known = pd.DataFrame(manifest()).drop_duplicates("group").set_index("group")[["author", "licence"]]
-table = table.groupby(["corpus", "group"]).agg(
-    recordings=("name", "count"), minutes=("seconds", lambda s: s.sum() / 60), rate_hz=("rate_hz", "first")
-).join(known, on="group")
-table.style.format({"minutes": "{:.1f}", "rate_hz": "{:,}"}, na_rep="-").format_index(escape="html").set_uuid("corpora")
+table = pd.DataFrame(
+    [
+        vars(each) | {"corpus": corpus}
+        for corpus, part in recordings.items()
+        for each in part
+    ]
+)
+known = (
+    pd.DataFrame(manifest())
+    .drop_duplicates("group")
+    .set_index("group")[["author", "licence"]]
+)
+table = (
+    table.groupby(["corpus", "group"])
+    .agg(
+        recordings=("name", "count"),
+        minutes=("seconds", lambda s: s.sum() / 60),
+        rate_hz=("rate_hz", "first"),
+    )
+    .join(known, on="group")
+)
+table.style.format(
+    {"minutes": "{:.1f}", "rate_hz": "{:,}"}, na_rep="-"
+).format_index(escape="html").set_uuid("corpora")
 
 # %% tags=["nbval-ignore-output"]
 for corpus, rows in table.groupby("corpus"):
     story.record(f"corpora.{names[corpus]}.minutes", rows["minutes"].sum())
     story.record(f"corpora.{names[corpus]}.groups", len(rows))
-    story.record(f"corpora.{names[corpus]}.recordings", rows["recordings"].sum())
+    story.record(
+        f"corpora.{names[corpus]}.recordings", rows["recordings"].sum()
+    )
 
 # %% [markdown]
 # What we see: {glue:text}`corpora.speech.minutes:.0f` minutes of speech by {glue:text}`corpora.speech.groups` persons,
@@ -71,19 +94,55 @@ for corpus, rows in table.groupby("corpus"):
 story.source(clips.split_groups)
 
 # %% mystnb={"figure": {"name": "fig-splits", "caption": "Every group, its minutes of sound, and the split it belongs to. A group is never divided."}, "image": {"alt": "Horizontal bars, one for each person or song, coloured by split: most are for training, a few for validation and test."}}
-splits = {corpus: clips.split_groups(part, parameters.split_seed) for corpus, part in recordings.items()}
-rows = [(c, r.group, s, r.seconds / 60) for c, parts in splits.items() for s, part in parts.items() for r in part]
+splits = {
+    corpus: clips.split_groups(part, parameters.split_seed)
+    for corpus, part in recordings.items()
+}
+rows = [
+    (c, r.group, s, r.seconds / 60)
+    for c, parts in splits.items()
+    for s, part in parts.items()
+    for r in part
+]
 minutes = pd.DataFrame(rows, columns=["corpus", "group", "split", "minutes"])
-minutes = minutes.groupby(["corpus", "group", "split"], as_index=False)["minutes"].sum()
+minutes = minutes.groupby(["corpus", "group", "split"], as_index=False)[
+    "minutes"
+].sum()
 
-heights = [minutes[minutes["corpus"] == corpus]["group"].nunique() + 3 for corpus in parameters.corpora]
-figure, axes = plt.subplots(len(heights), 1, figsize=(7, 0.19 * sum(heights)), height_ratios=heights, squeeze=False)
+heights = [
+    minutes[minutes["corpus"] == corpus]["group"].nunique() + 3
+    for corpus in parameters.corpora
+]
+figure, axes = plt.subplots(
+    len(heights),
+    1,
+    figsize=(7, 0.19 * sum(heights)),
+    height_ratios=heights,
+    squeeze=False,
+)
 for ax, corpus in zip(axes[:, 0], parameters.corpora, strict=True):
     part = minutes[minutes["corpus"] == corpus]
-    part = part.sort_values("split", key=lambda column: column.map(clips.SPLITS.index), kind="stable")
+    part = part.sort_values(
+        "split",
+        key=lambda column: column.map(clips.SPLITS.index),
+        kind="stable",
+    )
     first = ax is axes[0, 0]
-    sns.barplot(part, y="group", x="minutes", hue="split", hue_order=clips.SPLITS, dodge=False, ax=ax, legend=first)
-    ax.set(title=names[corpus], ylabel="", xlabel="minutes" if ax is axes[-1, 0] else "")
+    sns.barplot(
+        part,
+        y="group",
+        x="minutes",
+        hue="split",
+        hue_order=clips.SPLITS,
+        dodge=False,
+        ax=ax,
+        legend=first,
+    )
+    ax.set(
+        title=names[corpus],
+        ylabel="",
+        xlabel="minutes" if ax is axes[-1, 0] else "",
+    )
     ax.tick_params(axis="y", labelsize=8, length=0)
 plt.show()
 
@@ -100,30 +159,55 @@ examples = {}
 for corpus in parameters.corpora:
     for split in clips.SPLITS:
         config = clips.ClipConfig(
-            corpus=corpus, split=split, clip_s=parameters.clip_s, seed=parameters.seed, split_seed=parameters.split_seed
+            corpus=corpus,
+            split=split,
+            clip_s=parameters.clip_s,
+            seed=parameters.seed,
+            split_seed=parameters.split_seed,
         )
-        examples[corpus, split] = clips.Clips(config, recordings[corpus]).clip(0)
+        examples[corpus, split] = clips.Clips(config, recordings[corpus]).clip(
+            0
+        )
 rate_hz = config.sample_rate_hz
-words = {"speech": "A voice, cut from a sentence.", "music": "A stretch of music, cut from a song."}
-players.players([
-    players.player(
-        audio, rate_hz, f"{names[corpus]}, {split}: {about['group']}",
-        f"{words.get(corpus, 'A recording.')} From {about['recording']}, at {about['start_s']:.1f} s.",
-    )
-    for (corpus, split), (audio, about) in examples.items()
-], columns=3)
+words = {
+    "speech": "A voice, cut from a sentence.",
+    "music": "A stretch of music, cut from a song.",
+}
+players.players(
+    [
+        players.player(
+            audio,
+            rate_hz,
+            f"{names[corpus]}, {split}: {about['group']}",
+            f"{words.get(corpus, 'A recording.')} From {about['recording']}, at {about['start_s']:.1f} s.",
+        )
+        for (corpus, split), (audio, about) in examples.items()
+    ],
+    columns=3,
+)
 
 # %% [markdown]
 # What we hear: one level indeed, and very different rooms, microphones and bands. As pictures, in 96 mel bands and one
 # frame each 21 ms:
 
 # %% mystnb={"figure": {"name": "fig-clips", "caption": "The clips above as log-mel spectrograms, on one colour scale of 70 dB."}, "image": {"alt": "Spectrograms of clips of each corpus and split. Speech shows harmonics that rise and fall, and pauses; one piece of music fills all bands, one pulses, one has low notes only. Some voices are empty above about 8 kHz."}}
-seen = {key: spectrograms.spectrogram(audio, layout).numpy() for key, (audio, _) in examples.items()}  # dB
+seen = {
+    key: spectrograms.spectrogram(audio, layout).numpy()
+    for key, (audio, _) in examples.items()
+}  # dB
 top = max(values.max() for values in seen.values())
 shape = len(parameters.corpora), len(clips.SPLITS)
-figure, axes = plt.subplots(*shape, figsize=(8.5, 2.0 * shape[0] + 0.4), squeeze=False, sharex=True, sharey=True)
+figure, axes = plt.subplots(
+    *shape,
+    figsize=(8.5, 2.0 * shape[0] + 0.4),
+    squeeze=False,
+    sharex=True,
+    sharey=True,
+)
 for ax, (key, values) in zip(axes.flat, seen.items(), strict=True):
-    image = figures.show_spectrogram(ax, values, layout, top - 70, top, examples[key][1]["group"])
+    image = figures.show_spectrogram(
+        ax, values, layout, top - 70, top, examples[key][1]["group"]
+    )
     ax.label_outer()
 figures.colour_bar(figure, image, axes, "power / dB")
 plt.show()
@@ -139,21 +223,45 @@ plt.show()
 power = spectrograms.SpectrogramConfig(kind="stft", power=2.0)
 hz, spectra = spectrograms.frequencies_hz(power), {}
 for corpus in parameters.corpora:
-    config = clips.ClipConfig(corpus=corpus, split="all", clip_s=parameters.clip_s, seed=parameters.seed)
-    for group in story.progress(table.loc[corpus].index, len(table.loc[corpus]), f"spectra {corpus}"):
-        source = clips.Clips(config, [r for r in recordings[corpus] if r.group == group])
+    config = clips.ClipConfig(
+        corpus=corpus,
+        split="all",
+        clip_s=parameters.clip_s,
+        seed=parameters.seed,
+    )
+    for group in story.progress(
+        table.loc[corpus].index, len(table.loc[corpus]), f"spectra {corpus}"
+    ):
+        source = clips.Clips(
+            config, [r for r in recordings[corpus] if r.group == group]
+        )
         audio = [source.clip(index)[0] for index in range(12)]
-        pictures = spectrograms.spectrogram(np.stack(audio), power).numpy()  # (clip, bin, frame)
+        pictures = spectrograms.spectrogram(
+            np.stack(audio), power
+        ).numpy()  # (clip, bin, frame)
         spectra[corpus, group] = pictures.mean(axis=2)  # (clip, bin)
-average_db = {key: 10 * np.log10(values.mean(axis=0) / values.mean(axis=0).max()) for key, values in spectra.items()}
-band_hz = {key: float(hz[np.flatnonzero(values > -60)[-1]]) for key, values in average_db.items()}
+average_db = {
+    key: 10 * np.log10(values.mean(axis=0) / values.mean(axis=0).max())
+    for key, values in spectra.items()
+}
+band_hz = {
+    key: float(hz[np.flatnonzero(values > -60)[-1]])
+    for key, values in average_db.items()
+}
 
-figure, axes = plt.subplots(1, len(parameters.corpora), figsize=(9, 3.6), squeeze=False, sharey=True)
+figure, axes = plt.subplots(
+    1, len(parameters.corpora), figsize=(9, 3.6), squeeze=False, sharey=True
+)
 for ax, corpus in zip(axes[0], parameters.corpora, strict=True):
     few = len(table.loc[corpus]) <= 10
     for (name, group), values in average_db.items():
         if name == corpus:
-            ax.plot(hz, values, lw=1.2 if few else 0.6, label=group if few else None)
+            ax.plot(
+                hz,
+                values,
+                lw=1.2 if few else 0.6,
+                label=group if few else None,
+            )
     ax.set(title=names[corpus], xlabel="frequency / Hz", ylim=(-90, 3))
     if few:
         ax.legend(fontsize=7, frameon=False, loc="lower left")
@@ -164,10 +272,16 @@ plt.show()
 told = {}
 for corpus in parameters.corpora:
     keys = [key for key in spectra if key[0] == corpus]
-    points = np.concatenate([10 * np.log10(spectra[key] + 1e-10) for key in keys])  # (clip, bin), dB
-    told[corpus] = embeddings.knn_accuracy(points, np.repeat([group for _, group in keys], 12))
+    points = np.concatenate(
+        [10 * np.log10(spectra[key] + 1e-10) for key in keys]
+    )  # (clip, bin), dB
+    told[corpus] = embeddings.knn_accuracy(
+        points, np.repeat([group for _, group in keys], 12)
+    )
     story.record(f"corpora.{names[corpus]}.voice_knn5", told[corpus])
-    story.record(f"corpora.{names[corpus]}.voice_chance", 1 / len(keys))  # as many clips of each
+    story.record(
+        f"corpora.{names[corpus]}.voice_chance", 1 / len(keys)
+    )  # as many clips of each
 for (corpus, group), limit in band_hz.items():
     person = re.sub(r"\W", "_", group)
     story.record(f"corpora.{names[corpus]}.{person}.band_hz", limit)
@@ -187,19 +301,41 @@ for (corpus, group), limit in band_hz.items():
 
 # %%
 for corpus, parts in splits.items():
-    sides = [{recording.group for recording in parts[split]} for split in clips.SPLITS]
+    sides = [
+        {recording.group for recording in parts[split]}
+        for split in clips.SPLITS
+    ]
     assert all(sides), f"{corpus}: an empty split"
-    assert sum(map(len, sides)) == len(set.union(*sides)), f"{corpus}: a group in two splits"
-    assert sum(len(part) for part in parts.values()) == len(recordings[corpus]), f"{corpus}: recordings lost"
+    assert sum(map(len, sides)) == len(set.union(*sides)), (
+        f"{corpus}: a group in two splits"
+    )
+    assert sum(len(part) for part in parts.values()) == len(
+        recordings[corpus]
+    ), f"{corpus}: recordings lost"
     for split, side in zip(clips.SPLITS, sides, strict=True):
         audio, about = examples[corpus, split]
-        assert about["group"] in side and abs(clips.loudness(audio, rate_hz) + 23) < 0.1, f"{corpus}, {split}"
-    assert told[corpus] > 1 / len(table.loc[corpus]) + 0.2, f"{corpus}: voices cannot be told, which would be news"
+        assert (
+            about["group"] in side
+            and abs(loudness.loudness(audio, rate_hz) + 23) < 0.1
+        ), f"{corpus}, {split}"
+    assert told[corpus] > 1 / len(table.loc[corpus]) + 0.2, (
+        f"{corpus}: voices cannot be told, which would be news"
+    )
 if "speech" in recordings:
-    limits = pd.Series({group: limit for (corpus, group), limit in band_hz.items() if corpus == "speech"})
+    limits = pd.Series(
+        {
+            group: limit
+            for (corpus, group), limit in band_hz.items()
+            if corpus == "speech"
+        }
+    )
     coded = table.loc["speech", "rate_hz"] == 16000
-    assert limits[coded].max() <= 8000 < limits.max(), "a recording at 16 kHz with sound above 8 kHz"
-print("No person and no song stands in two splits; clips are equally loud; a spectrum tells whose clip it is.")
+    assert limits[coded].max() <= 8000 < limits.max(), (
+        "a recording at 16 kHz with sound above 8 kHz"
+    )
+print(
+    "No person and no song stands in two splits; clips are equally loud; a spectrum tells whose clip it is."
+)
 
 # %% [markdown]
 # ````{admonition} Exercise

@@ -13,9 +13,13 @@
 # away.
 
 # %% tags=["parameters"]
-corpus: str = "speech"  # speech, music, folder:<path>, vctk:<path> or musdb18:<path>
+corpus: str = (
+    "speech"  # speech, music, folder:<path>, vctk:<path> or musdb18:<path>
+)
 clip_s: float = 2.03  # length of a clip, seconds
-settings: str = "fixed"  # fixed: every control at 0.5; random: uniform over its range
+settings: str = (
+    "fixed"  # fixed: every control at 0.5; random: uniform over its range
+)
 seed: int = 0  # of the clips and of random settings
 
 # %%
@@ -23,8 +27,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-
-from lib import clips, effects, figures, players, spectrograms, story
+from lib.audio import effects, loudness, spectrograms
+from lib.book import figures, players
+from lib.book import page as story
+from lib.data import clips
 
 parameters = story.begin("02_audio_effects", globals())
 layout = spectrograms.SpectrogramConfig()
@@ -57,27 +63,45 @@ story.source(effects.draw)
 # effects:
 
 # %% tags=["nbval-ignore-output"]
-config = clips.ClipConfig(corpus=parameters.corpus, split="all", clip_s=parameters.clip_s, seed=parameters.seed)
+config = clips.ClipConfig(
+    corpus=parameters.corpus,
+    split="all",
+    clip_s=parameters.clip_s,
+    seed=parameters.seed,
+)
 source = clips.Clips(config)
 rate_hz = config.sample_rate_hz
 
 
 def wet_clip(name: str, index: int) -> np.ndarray:
     """Clip number `index` under an effect, (sample,); random settings depend on the clip and the effect alone."""
-    rng = np.random.default_rng([parameters.seed, index, list(effects.EFFECTS).index(name)])
-    return effects.draw(name, source.clip(index)[0], rate_hz, parameters.settings, rng)[0]
+    rng = np.random.default_rng(
+        [parameters.seed, index, list(effects.EFFECTS).index(name)]
+    )
+    return effects.draw(
+        name, source.clip(index)[0], rate_hz, parameters.settings, rng
+    )[0]
 
 
 dry, about = source.clip(0)
 wet = {name: wet_clip(name, 0) for name in effects.EFFECTS}
-peaks = {name: 20 * np.log10(np.abs(audio).max()) for name, audio in wet.items()}
-lufs = {name: clips.loudness(audio, rate_hz) for name, audio in wet.items()}
-levels = pd.DataFrame({"loudness after / LUFS": lufs, "peak after / dBFS": peaks})
-levels.insert(0, "loudness before / LUFS", clips.loudness(dry, rate_hz))
+peaks = {
+    name: 20 * np.log10(np.abs(audio).max()) for name, audio in wet.items()
+}
+lufs = {name: loudness.loudness(audio, rate_hz) for name, audio in wet.items()}
+levels = pd.DataFrame(
+    {"loudness after / LUFS": lufs, "peak after / dBFS": peaks}
+)
+levels.insert(0, "loudness before / LUFS", loudness.loudness(dry, rate_hz))
 levels.style.format("{:.1f}").set_uuid("levels")
 
 # %% tags=["nbval-ignore-output"]
-story.record("effects.level_error_lu", max(abs(value - clips.loudness(dry, rate_hz)) for value in lufs.values()))
+story.record(
+    "effects.level_error_lu",
+    max(
+        abs(value - loudness.loudness(dry, rate_hz)) for value in lufs.values()
+    ),
+)
 
 # %% [markdown]
 # What we see: one loudness, to {glue:text}`effects.level_error_lu:.2f` LU, while the peaks differ by many decibels.
@@ -102,11 +126,18 @@ HEARD = {
     "bitcrush": "The clip grainy and buzzing, as from an early computer.",
     "combo": "The clip through a guitar amplifier: distorted, narrow, without treble.",
 }
-print(f"{about['recording']} ({about['group']}), from {about['start_s']:.1f} s")
-players.players([
-    players.player(audio, rate_hz, effects.EFFECTS[name].label, HEARD[name])
-    for name, audio in wet.items()
-], columns=3)
+print(
+    f"{about['recording']} ({about['group']}), from {about['start_s']:.1f} s"
+)
+players.players(
+    [
+        players.player(
+            audio, rate_hz, effects.EFFECTS[name].label, HEARD[name]
+        )
+        for name, audio in wet.items()
+    ],
+    columns=3,
+)
 
 # %% [markdown]
 # ## See it
@@ -116,14 +147,20 @@ players.players([
 # effect on one scale; {numref}`fig-effects-difference` subtracts the dry one.
 
 # %% mystnb={"figure": {"name": "fig-effects-wet", "caption": "One clip, dry (clean) and under eleven effects, at equal loudness: log-mel spectrograms of 96 bands on one colour scale, whose lower end lies 60 dB below the dry clip's peak."}, "image": {"alt": "Twelve spectrograms of the same two-second clip in a grid. Delay and ambience fill the gaps between sounds; overdrive, bitcrush and combo change the upper bands; flanger, chorus and phaser look almost like the clean one."}}
-seen = {name: spectrograms.spectrogram(audio, layout).numpy() for name, audio in wet.items()}  # (band, frame), dB
+seen = {
+    name: spectrograms.spectrogram(audio, layout).numpy()
+    for name, audio in wet.items()
+}  # (band, frame), dB
 top = float(seen["clean"].max())
 figure, axes = plt.subplots(3, 4, figsize=(8.2, 5.1), sharex=True, sharey=True)
 for ax, (name, values) in zip(axes.flat, seen.items(), strict=True):
-    image = figures.show_spectrogram(ax, values, layout, top - 60, top, effects.EFFECTS[name].label)
+    image = figures.show_spectrogram(
+        ax, values, layout, top - 60, top, effects.EFFECTS[name].label
+    )
     ax.label_outer()
 figures.colour_bar(figure, image, axes, "power / dB")
 plt.show()
+
 
 # %% mystnb={"figure": {"name": "fig-effects-difference", "caption": "Wet minus dry, in dB, both cut off 60 dB below the dry clip's peak. Red: the effect added energy; blue: it took some away."}, "image": {"alt": "Eleven difference spectrograms. Overdrive, multiband, bitcrush and combo show patches in some bands, with stripes in time; delay and ambience are red in the pauses; flanger, chorus and phaser are faint with thin moving lines."}}
 def difference(dry_db: np.ndarray, wet_db: np.ndarray) -> np.ndarray:
@@ -136,9 +173,13 @@ figure, axes = plt.subplots(3, 4, figsize=(8.2, 5.1), sharex=True, sharey=True)
 axes[0, 0].set_axis_off()
 for ax, name in zip(list(axes.flat)[1:], names, strict=True):
     change = difference(seen["clean"], seen[name])
-    image = figures.show_spectrogram(ax, change, layout, -30, 30, effects.EFFECTS[name].label, cmap="RdBu_r")
+    image = figures.show_spectrogram(
+        ax, change, layout, -30, 30, effects.EFFECTS[name].label, cmap="RdBu_r"
+    )
     ax.label_outer()
-axes[0, 1].tick_params(labelleft=True)  # the hidden panel counts as the outer one
+axes[0, 1].tick_params(
+    labelleft=True
+)  # the hidden panel counts as the outer one
 axes[0, 1].set_ylabel("frequency / Hz")
 figures.colour_bar(figure, image, axes, "wet minus dry / dB")
 plt.show()
@@ -159,26 +200,58 @@ trace = []
 for index in range(24):
     dry_db = spectrograms.spectrogram(source.clip(index)[0], layout).numpy()
     for name in names:
-        change = difference(dry_db, spectrograms.spectrogram(wet_clip(name, index), layout).numpy())
+        change = difference(
+            dry_db,
+            spectrograms.spectrogram(wet_clip(name, index), layout).numpy(),
+        )
         total = np.square(change).mean()
-        still = np.square(change.mean(axis=1)).mean()  # of the average over time
-        trace.append({"effect": name, "size_db": total**0.5, "fixed_share": still / total})
-trace = pd.DataFrame(trace).groupby("effect")[["size_db", "fixed_share"]].agg(["mean", "std"]).loc[names]
+        still = np.square(
+            change.mean(axis=1)
+        ).mean()  # of the average over time
+        trace.append(
+            {
+                "effect": name,
+                "size_db": total**0.5,
+                "fixed_share": still / total,
+            }
+        )
+trace = (
+    pd.DataFrame(trace)
+    .groupby("effect")[["size_db", "fixed_share"]]
+    .agg(["mean", "std"])
+    .loc[names]
+)
 
 figure, ax = plt.subplots(figsize=(7.2, 3.9))
 for name, row in trace.iterrows():
-    style = {"color": figures.EFFECT_COLOURS[name], "marker": figures.EFFECT_MARKERS[name], "ms": 8, "elinewidth": 0.7}
+    style = {
+        "color": figures.EFFECT_COLOURS[name],
+        "marker": figures.EFFECT_MARKERS[name],
+        "ms": 8,
+        "elinewidth": 0.7,
+    }
     (x, dx), (y, dy) = row["size_db"], row["fixed_share"]
-    ax.errorbar(x, y, dy, dx, ls="", label=effects.EFFECTS[name].label, **style)
-ax.set(xlabel="size of the trace / dB", ylabel="share of the trace that stands still (0 to 1)", ylim=(0, 1), xlim=(0, None))
+    ax.errorbar(
+        x, y, dy, dx, ls="", label=effects.EFFECTS[name].label, **style
+    )
+ax.set(
+    xlabel="size of the trace / dB",
+    ylabel="share of the trace that stands still (0 to 1)",
+    ylim=(0, 1),
+    xlim=(0, None),
+)
 figure.legend(loc="outside right center", frameon=False)
 sns.despine(ax=ax)
 plt.show()
 
 # %% tags=["nbval-ignore-output"]
 for name in names:
-    story.record(f"effects.{name}.size_db", trace.loc[name, ("size_db", "mean")])
-    story.record(f"effects.{name}.fixed_share", trace.loc[name, ("fixed_share", "mean")])
+    story.record(
+        f"effects.{name}.size_db", trace.loc[name, ("size_db", "mean")]
+    )
+    story.record(
+        f"effects.{name}.fixed_share", trace.loc[name, ("fixed_share", "mean")]
+    )
 
 # %% [markdown]
 # What we see: a fixed filter explains {glue:text}`effects.overdrive.fixed_share:.2f` of the trace of overdrive and
@@ -187,7 +260,7 @@ for name in names:
 # The flanger is also the faintest: {glue:text}`effects.flanger.size_db:.1f` dB against
 # {glue:text}`effects.overdrive.size_db:.1f` dB. Two clips differ in voice and words by far more than that, so a distance
 # between raw spectrograms hardly sees the flanger. Both findings come back in the
-# [maps of raw spectrograms](07_umap_analysis): the report's two-effect map sets a still effect against a moving one, and
+# [maps of raw spectrograms](09_umap_analysis): the report's two-effect map sets a still effect against a moving one, and
 # its fifth effect is the faint one.
 #
 # ## The finding, asserted
@@ -195,14 +268,31 @@ for name in names:
 # %%
 for name, audio in wet.items():
     assert np.isfinite(audio).all() and audio.shape == dry.shape, name
-    assert abs(clips.loudness(audio, rate_hz) - clips.loudness(dry, rate_hz)) < 0.5, f"{name}: not level-matched"
-    assert name == "clean" or np.abs(audio - dry).max() > 1e-3, f"{name}: equal to dry"
+    assert (
+        abs(
+            loudness.loudness(audio, rate_hz) - loudness.loudness(dry, rate_hz)
+        )
+        < 0.5
+    ), f"{name}: not level-matched"
+    assert name == "clean" or np.abs(audio - dry).max() > 1e-3, (
+        f"{name}: equal to dry"
+    )
 assert np.array_equal(wet["clean"], dry)
-if parameters.corpus in ("speech", "music"):  # found on these; on a sound of your own it may be otherwise
+if parameters.corpus in (
+    "speech",
+    "music",
+):  # found on these; on a sound of your own it may be otherwise
     size, still = trace["size_db"]["mean"], trace["fixed_share"]["mean"]
-    assert min(still["overdrive"], still["multiband"]) > max(still["delay"], still["ambience"], still["flanger"]) + 0.1
-    assert size["flanger"] < min(size["delay"], size["overdrive"], size["multiband"], size["ambience"])
-    print("All clips are finite, equally loud and changed; overdrive and multiband stand still, the others of five move.")
+    assert (
+        min(still["overdrive"], still["multiband"])
+        > max(still["delay"], still["ambience"], still["flanger"]) + 0.1
+    )
+    assert size["flanger"] < min(
+        size["delay"], size["overdrive"], size["multiband"], size["ambience"]
+    )
+    print(
+        "All clips are finite, equally loud and changed; overdrive and multiband stand still, the others of five move."
+    )
 
 # %% [markdown]
 # ````{admonition} Exercise

@@ -27,8 +27,13 @@ seed: int = 1234  # of the weights, the order of images and the latent noise
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
-
-from lib import corpora, figures, measures, objective, story, theory, training
+from lib.book import figures
+from lib.book import page as story
+from lib.data import corpora
+from lib.theory import collapse as theory
+from lib.vae import evaluate as measures
+from lib.vae import losses as objective
+from lib.vae import train as training
 
 parameters = story.begin("03_mnist_sanity_check", globals())
 
@@ -78,15 +83,25 @@ story.source(objective.report_loss)
 # %%
 x_train, _ = corpora.digits("train")
 x_test, _ = corpora.digits("test")
-train = training.ArrayDataset(x_train[: parameters.train_images], scale=1 / 255)
+train = training.ArrayDataset(
+    x_train[: parameters.train_images], scale=1 / 255
+)
 validation = training.ArrayDataset(x_train[-2000:], scale=1 / 255)
 test = training.ArrayDataset(x_test, scale=1 / 255)
 
-pca = theory.pca(x_train[: parameters.train_images], parameters.latent, prepare=lambda x: x / 255)
+pca = theory.pca(
+    x_train[: parameters.train_images],
+    parameters.latent,
+    prepare=lambda x: x / 255,
+)
 values = x_train[0].size  # N
 edge = theory.edge(pca.values[0], values)
-print(f"N = {values}; the edge of collapse is predicted near beta = {edge:.3f}")
-print(f"beta = {parameters.beta:g} lies {'beyond' if parameters.beta > edge else 'below'} it")
+print(
+    f"N = {values}; the edge of collapse is predicted near beta = {edge:.3f}"
+)
+print(
+    f"beta = {parameters.beta:g} lies {'beyond' if parameters.beta > edge else 'below'} it"
+)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 story.record("mnist.edge_predicted", edge)
@@ -111,7 +126,17 @@ story.source(objective.calibrated_loss)
 # nothing, and PCA with as many components as the VAE has latent units, which is the best any *linear* code can do.
 
 # %%
-common = parameters.model_dump(include={"preset", "latent", "epochs", "learning_rate", "batch_size", "logger", "seed"})
+common = parameters.model_dump(
+    include={
+        "preset",
+        "latent",
+        "epochs",
+        "learning_rate",
+        "batch_size",
+        "logger",
+        "seed",
+    }
+)
 objectives = {
     "beta": dict(objective="report", beta=parameters.beta),
     "beta0": dict(objective="report", beta=0.0),
@@ -120,26 +145,60 @@ objectives = {
 runs = {}
 for name, choice in objectives.items():
     config = training.TrainingConfig(**common, **choice)
-    runs[name] = training.run(config, train, validation, test, data_key={"digits": parameters.train_images}, progress=story.progress)
+    runs[name] = training.run(
+        config,
+        train,
+        validation,
+        test,
+        data_key={"digits": parameters.train_images},
+        progress=story.progress,
+    )
 
 # %%
 mse_mean, mse_pca = pca.mse(x_test, 0), pca.mse(x_test, parameters.latent)
 
-labels = {"beta": f"VAE, beta = {parameters.beta:g}", "beta0": "VAE, beta = 0", "calibrated": "VAE, calibrated"}
+labels = {
+    "beta": f"VAE, beta = {parameters.beta:g}",
+    "beta0": "VAE, beta = 0",
+    "calibrated": "VAE, calibrated",
+}
 columns = ["mse_mu", "mse_sampled", "kl", "active_units"]
 table = pd.DataFrame(
-    {labels[name]: {c: run.metrics[c] for c in columns} for name, run in runs.items()}
-    | {"mean image": {"mse_mu": mse_mean}, f"PCA, {parameters.latent} components": {"mse_mu": mse_pca}}
+    {
+        labels[name]: {c: run.metrics[c] for c in columns}
+        for name, run in runs.items()
+    }
+    | {
+        "mean image": {"mse_mu": mse_mean},
+        f"PCA, {parameters.latent} components": {"mse_mu": mse_pca},
+    }
 ).T[columns]
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 story.record("mnist.mean_image.mse", mse_mean)
 story.record("mnist.pca.mse", mse_pca)
-for name, key in {"beta": "beta1", "beta0": "beta0", "calibrated": "calibrated"}.items():
+for name, key in {
+    "beta": "beta1",
+    "beta0": "beta0",
+    "calibrated": "calibrated",
+}.items():
     metrics = runs[name].metrics
-    for short, long in {"mse": "mse_mu", "mse_sampled": "mse_sampled", "kl": "kl", "active_units": "active_units"}.items():
+    for short, long in {
+        "mse": "mse_mu",
+        "mse_sampled": "mse_sampled",
+        "kl": "kl",
+        "active_units": "active_units",
+    }.items():
         story.record(f"mnist.{key}.{short}", metrics[long])
-table.style.set_uuid("mnist").format({"mse_mu": "{:.4f}", "mse_sampled": "{:.4f}", "kl": "{:.3f}", "active_units": "{:.0f}"}, na_rep="").set_caption(
+table.style.set_uuid("mnist").format(
+    {
+        "mse_mu": "{:.4f}",
+        "mse_sampled": "{:.4f}",
+        "kl": "{:.3f}",
+        "active_units": "{:.0f}",
+    },
+    na_rep="",
+).set_caption(
     "Test set, 10,000 images. mse_mu: error with z = mu; mse_sampled: with z drawn from q(z|x); kl: nats an image."
 )
 
@@ -155,7 +214,10 @@ table.style.set_uuid("mnist").format({"mse_mu": "{:.4f}", "mse_sampled": "{:.4f}
 
 # %% mystnb={"figure": {"name": "fig-digits-beta1", "caption": "Ten test digits above their reconstructions with the report's loss, the counterpart of the report's Figure 2. The title of each is its mean squared error; one grey scale from 0 to 1. Beyond the edge every input gets the same average digit."}, "image": {"alt": "Two rows of ten images. Above: handwritten digits 7 2 1 0 4 1 4 9 5 9. Below: ten copies of one grey blur, the average digit."}}
 shown = test.__getitems__(range(10))
-drawn = {name: measures.reconstruct(run.fitted.model(), shown) for name, run in runs.items()}
+drawn = {
+    name: measures.reconstruct(run.fitted.model(), shown)
+    for name, run in runs.items()
+}
 figures.reconstruction_grid(shown[:, 0], drawn["beta"][:, 0])
 plt.show()
 
@@ -175,22 +237,39 @@ plt.show()
 
 # %%
 test_images = test.__getitems__(range(len(test)))
-spread = {name: float(measures.reconstruct(run.fitted.model(), test_images).std(dim=0).mean()) for name, run in runs.items()}
+spread = {
+    name: float(
+        measures.reconstruct(run.fitted.model(), test_images).std(dim=0).mean()
+    )
+    for name, run in runs.items()
+}
 spread_of_data = float(test_images.std(dim=0).mean())
-print("reconstructions vary less than a hundredth as much as the images:", {labels[n]: s < spread_of_data / 100 for n, s in spread.items()})
+print(
+    "reconstructions vary less than a hundredth as much as the images:",
+    {labels[n]: s < spread_of_data / 100 for n, s in spread.items()},
+)
 
 # %% [markdown]
 # ## The finding, asserted
 
 # %%
-collapsed, free, calibrated = (runs[name].metrics for name in ("beta", "beta0", "calibrated"))
+collapsed, free, calibrated = (
+    runs[name].metrics for name in ("beta", "beta0", "calibrated")
+)
 if parameters.beta > 1.5 * edge:  # beyond the edge there must be nothing left
     assert abs(collapsed["mse_mu"] / mse_mean - 1) < 0.01, "not the mean image"
-    assert collapsed["kl"] < 0.01 and collapsed["active_units"] == 0, "the code is not empty"
+    assert collapsed["kl"] < 0.01 and collapsed["active_units"] == 0, (
+        "the code is not empty"
+    )
     assert spread["beta"] < spread_of_data / 100, "the reconstructions differ"
 assert free["mse_mu"] < mse_pca, "beta = 0 does not beat PCA"
-assert calibrated["mse_sampled"] < mse_pca and calibrated["active_units"] > parameters.latent / 2
-print("asserted: collapse where it was predicted; none at beta = 0; none when sigma is calibrated")
+assert (
+    calibrated["mse_sampled"] < mse_pca
+    and calibrated["active_units"] > parameters.latent / 2
+)
+print(
+    "asserted: collapse where it was predicted; none at beta = 0; none when sigma is calibrated"
+)
 
 # %% [markdown]
 # ```{admonition} Exercise

@@ -14,15 +14,21 @@
 # the second the calibrated one.
 
 # %% tags=["parameters"]
-corpus: str = "speech"  # speech, music, folder:<path>, vctk:<path> or musdb18:<path>
-preset: str = "small"  # architecture: small, final (14.3 M parameters), week4 (227.5 M)
+corpus: str = (
+    "speech"  # speech, music, folder:<path>, vctk:<path> or musdb18:<path>
+)
+preset: str = (
+    "small"  # architecture: small, final (14.3 M parameters), week4 (227.5 M)
+)
 latent: int = 64  # number of latent units
 beta: float = 1.0  # weight of the KL term in the report's loss
 epochs: int = 14  # passes over the training clips
 learning_rate: float = 3.0e-3  # peak step size of Adam
 batch_size: int = 16  # clips a step
 train_clips: int = 1000  # clips drawn from the training voices
-test_clips: int = 300  # clips drawn from the test voices; as many from the validation voices
+test_clips: int = (
+    300  # clips drawn from the test voices; as many from the validation voices
+)
 clip_s: float = 2.03  # length of a clip, seconds
 spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (the report's: 2,049 bins, power 0.3)
 normalise: str = "constants"  # constants: one mean and deviation for the training set, as in the report; per_clip
@@ -38,8 +44,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-
-from lib import clips, figures, measures, players, render, spectrograms, story, theory, training
+from lib.audio import loudness, spectrograms
+from lib.book import figures, players
+from lib.book import page as story
+from lib.data import clips
+from lib.data import rendering as render
+from lib.theory import collapse as theory
+from lib.vae import evaluate as measures
+from lib.vae import train as training
 
 parameters = story.begin("04_spectrogram_vae", globals())
 name_of = story.slug(parameters.corpus)
@@ -51,24 +63,53 @@ name_of = story.slug(parameters.corpus)
 # set and its deviation are two numbers, computed on the training voices alone.
 
 # %%
-layout = spectrograms.REPORT_STFT if parameters.spectrogram == "stft" else spectrograms.SpectrogramConfig()
+layout = (
+    spectrograms.REPORT_STFT
+    if parameters.spectrogram == "stft"
+    else spectrograms.SpectrogramConfig()
+)
 
 
 def rendered(split: str, count: int) -> render.Rendered:
     """Dry clips of one split as spectrograms on disk."""
     augment = parameters.augment and split == "train"
-    chosen = clips.ClipConfig(corpus=parameters.corpus, split=split, clip_s=parameters.clip_s, augment=augment, seed=parameters.seed)
-    config = render.RenderConfig(clips=chosen, spectrogram=layout, effects=("clean",), clips_per_effect=count)
+    chosen = clips.ClipConfig(
+        corpus=parameters.corpus,
+        split=split,
+        clip_s=parameters.clip_s,
+        augment=augment,
+        seed=parameters.seed,
+    )
+    config = render.RenderConfig(
+        clips=chosen,
+        spectrogram=layout,
+        effects=("clean",),
+        clips_per_effect=count,
+    )
     return render.render(config, progress=story.progress)
 
 
-counts = {"train": parameters.train_clips, "validation": parameters.test_clips, "test": parameters.test_clips}
+counts = {
+    "train": parameters.train_clips,
+    "validation": parameters.test_clips,
+    "test": parameters.test_clips,
+}
 parts = {split: rendered(split, count) for split, count in counts.items()}
-standardiser = spectrograms.Standardiser(parameters.normalise).fit(parts["train"].spectrograms)
-data = {split: training.ArrayDataset(part.spectrograms, standardiser=standardiser) for split, part in parts.items()}
-voices = {split: sorted(part.table["group"].unique()) for split, part in parts.items()}
+standardiser = spectrograms.Standardiser(parameters.normalise).fit(
+    parts["train"].spectrograms
+)
+data = {
+    split: training.ArrayDataset(part.spectrograms, standardiser=standardiser)
+    for split, part in parts.items()
+}
+voices = {
+    split: sorted(part.table["group"].unique())
+    for split, part in parts.items()
+}
 for split, names in voices.items():
-    print(f"{split}: {len(data[split])} clips by {len(names)} voices or songs: {', '.join(names)}")
+    print(
+        f"{split}: {len(data[split])} clips by {len(names)} voices or songs: {', '.join(names)}"
+    )
 
 # %% [markdown]
 # ## What we expect
@@ -77,11 +118,18 @@ for split, names in voices.items():
 # error of knowing nothing, and PCA with as many components as latent units gives the best linear code.
 
 # %%
-pca = theory.pca(parts["train"].spectrograms, parameters.latent, prepare=standardiser.apply)
+pca = theory.pca(
+    parts["train"].spectrograms, parameters.latent, prepare=standardiser.apply
+)
 values = len(pca.mean)  # N
 edge = theory.edge(pca.values[0], values)
-mse_mean, mse_pca = (pca.mse(parts["test"].spectrograms, components) for components in (0, parameters.latent))
-print(f"N = {values} values a clip; beta = {parameters.beta:g} lies {'beyond' if parameters.beta > edge else 'below'} the predicted edge")
+mse_mean, mse_pca = (
+    pca.mse(parts["test"].spectrograms, components)
+    for components in (0, parameters.latent)
+)
+print(
+    f"N = {values} values a clip; beta = {parameters.beta:g} lies {'beyond' if parameters.beta > edge else 'below'} the predicted edge"
+)
 
 # %% tags=["nbval-ignore-output"]
 story.record(f"{name_of}.edge_predicted", edge)
@@ -97,25 +145,70 @@ story.record(f"{name_of}.pca.mse", mse_pca)
 # ## Two trainings
 
 # %%
-names = {"preset", "latent", "epochs", "learning_rate", "batch_size", "logger", "accelerator", "devices", "num_nodes", "seed"}
+names = {
+    "preset",
+    "latent",
+    "epochs",
+    "learning_rate",
+    "batch_size",
+    "logger",
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "seed",
+}
 common = parameters.model_dump(include=names)
-objectives = {"beta": dict(objective="report", beta=parameters.beta), "calibrated": dict(objective="calibrated")}
-identity = {split: part.folder.name for split, part in parts.items()} | {"normalise": parameters.normalise}
+objectives = {
+    "beta": dict(objective="report", beta=parameters.beta),
+    "calibrated": dict(objective="calibrated"),
+}
+identity = {split: part.folder.name for split, part in parts.items()} | {
+    "normalise": parameters.normalise
+}
 runs = {}
 for name, choice in objectives.items():
     config = training.TrainingConfig(**common, **choice)
-    runs[name] = training.run(config, data["train"], data["validation"], data["test"], data_key=identity, progress=story.progress)
+    runs[name] = training.run(
+        config,
+        data["train"],
+        data["validation"],
+        data["test"],
+        data_key=identity,
+        progress=story.progress,
+    )
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 for name, key in {"beta": "beta1", "calibrated": "calibrated"}.items():
-    for short, long in {"mse": "mse_mu", "mse_sampled": "mse_sampled", "kl": "kl", "active_units": "active_units"}.items():
+    for short, long in {
+        "mse": "mse_mu",
+        "mse_sampled": "mse_sampled",
+        "kl": "kl",
+        "active_units": "active_units",
+    }.items():
         story.record(f"{name_of}.{key}.{short}", runs[name].metrics[long])
-labels = {"beta": f"VAE, beta = {parameters.beta:g}", "calibrated": "VAE, calibrated"}
+labels = {
+    "beta": f"VAE, beta = {parameters.beta:g}",
+    "calibrated": "VAE, calibrated",
+}
 columns = ["mse_mu", "mse_sampled", "kl", "active_units"]
 pd.DataFrame(
-    {labels[name]: {c: run.metrics[c] for c in columns} for name, run in runs.items()}
-    | {"mean spectrogram": {"mse_mu": mse_mean}, f"PCA, {parameters.latent} components": {"mse_mu": mse_pca}}
-).T[columns].style.set_uuid("speech").format({"mse_mu": "{:.4f}", "mse_sampled": "{:.4f}", "kl": "{:.2f}", "active_units": "{:.0f}"}, na_rep="").set_caption(
+    {
+        labels[name]: {c: run.metrics[c] for c in columns}
+        for name, run in runs.items()
+    }
+    | {
+        "mean spectrogram": {"mse_mu": mse_mean},
+        f"PCA, {parameters.latent} components": {"mse_mu": mse_pca},
+    }
+).T[columns].style.set_uuid("speech").format(
+    {
+        "mse_mu": "{:.4f}",
+        "mse_sampled": "{:.4f}",
+        "kl": "{:.2f}",
+        "active_units": "{:.0f}",
+    },
+    na_rep="",
+).set_caption(
     "Clips of voices never heard in training. Squared error in units of the training set's variance; kl in nats a clip."
 )
 
@@ -137,14 +230,24 @@ pd.DataFrame(
 # %%
 chosen = np.linspace(0, len(data["test"]) - 1, 5).astype(int).tolist()
 shown = data["test"].__getitems__(chosen)
-drawn = {name: measures.reconstruct(run.fitted.model(), shown) for name, run in runs.items()}
+drawn = {
+    name: measures.reconstruct(run.fitted.model(), shown)
+    for name, run in runs.items()
+}
 
 # %% mystnb={"figure": {"name": "fig-speech-beta1", "caption": "Five test clips above their reconstructions with the report's loss at beta = 1. One colour scale, standardised dB; the title of each is its mean squared error. All five reconstructions are the average of the training set."}, "image": {"alt": "Two rows of five spectrograms. Above: five different clips of speech with harmonics and pauses. Below: five identical smooth gradients, bright at low frequencies."}}
-figures.reconstruction_grid(shown[:, 0], drawn["beta"][:, 0], config=layout, label="standardised dB")
+figures.reconstruction_grid(
+    shown[:, 0], drawn["beta"][:, 0], config=layout, label="standardised dB"
+)
 plt.show()
 
 # %% mystnb={"figure": {"name": "fig-speech-calibrated", "caption": "The same five clips with the calibrated objective, same colour scale."}, "image": {"alt": "Two rows of five spectrograms. Above: five clips of speech. Below: blurred versions of each, with the same pauses and bright bands."}}
-figures.reconstruction_grid(shown[:, 0], drawn["calibrated"][:, 0], config=layout, label="standardised dB")
+figures.reconstruction_grid(
+    shown[:, 0],
+    drawn["calibrated"][:, 0],
+    config=layout,
+    label="standardised dB",
+)
 plt.show()
 
 # %% [markdown]
@@ -157,7 +260,12 @@ fig, ax = plt.subplots(figsize=(5, 3))
 for name, run in runs.items():
     log = run.fitted.log()
     ax.plot(log["epoch"], log["val_kl"], marker="o", label=labels[name])
-ax.set(xlabel="epoch", ylabel="KL (nats a clip)", yscale="symlog", ylim=(-0.1, None))
+ax.set(
+    xlabel="epoch",
+    ylabel="KL (nats a clip)",
+    yscale="symlog",
+    ylim=(-0.1, None),
+)
 ax.legend()
 plt.show()
 
@@ -174,16 +282,44 @@ rate = layout.sample_rate_hz
 
 def heard(values: torch.Tensor) -> np.ndarray:
     """Sound of one standardised spectrogram (1, bin, frame), at the loudness of all clips."""
-    audio = spectrograms.to_audio(standardiser.invert(values, like=parts["test"].spectrograms[[clip]])[0, 0], layout, seed=parameters.seed)
-    return clips.level(np.asarray(audio), rate, -23.0)
+    audio = spectrograms.to_audio(
+        standardiser.invert(values, like=parts["test"].spectrograms[[clip]])[
+            0, 0
+        ],
+        layout,
+        seed=parameters.seed,
+    )
+    return loudness.level(np.asarray(audio), rate, -23.0)
 
 
-players.players([
-    players.player(parts["test"].dry(clip), rate, "Original", "A voice speaks for two seconds."),
-    players.player(heard(shown[1:2]), rate, "Original spectrogram, phase rebuilt", "The same words, slightly hollow."),
-    players.player(heard(drawn["beta"][1:2]), rate, f"beta = {parameters.beta:g}", "Steady coloured noise, no words: the average spectrogram."),
-    players.player(heard(drawn["calibrated"][1:2]), rate, "Calibrated", "The rhythm of the words is there, blurred."),
-])
+players.players(
+    [
+        players.player(
+            parts["test"].dry(clip),
+            rate,
+            "Original",
+            "A voice speaks for two seconds.",
+        ),
+        players.player(
+            heard(shown[1:2]),
+            rate,
+            "Original spectrogram, phase rebuilt",
+            "The same words, slightly hollow.",
+        ),
+        players.player(
+            heard(drawn["beta"][1:2]),
+            rate,
+            f"beta = {parameters.beta:g}",
+            "Steady coloured noise, no words: the average spectrogram.",
+        ),
+        players.player(
+            heard(drawn["calibrated"][1:2]),
+            rate,
+            "Calibrated",
+            "The rhythm of the words is there, blurred.",
+        ),
+    ]
+)
 
 # %% [markdown]
 # ## The finding, asserted
@@ -191,15 +327,29 @@ players.players([
 # %%
 collapsed, calibrated = (runs[name].metrics for name in ("beta", "calibrated"))
 if parameters.beta > 1.5 * edge:
-    assert abs(collapsed["mse_mu"] / mse_mean - 1) < 0.01, "not the average spectrogram"
-    assert collapsed["kl"] < 0.01 and collapsed["active_units"] == 0, "the code is not empty"
+    assert abs(collapsed["mse_mu"] / mse_mean - 1) < 0.01, (
+        "not the average spectrogram"
+    )
+    assert collapsed["kl"] < 0.01 and collapsed["active_units"] == 0, (
+        "the code is not empty"
+    )
     everything = data["test"].__getitems__(range(len(data["test"])))
     answers = measures.reconstruct(runs["beta"].fitted.model(), everything)
-    assert answers.std(dim=0).mean() < everything.std(dim=0).mean() / 100, "the reconstructions differ"
-assert calibrated["kl"] > 10 and calibrated["active_units"] > 0, "the calibrated VAE collapsed"
-assert calibrated["mse_mu"] < 0.75 * mse_mean, "the calibrated VAE does not reconstruct"
-assert not set(voices["train"]) & set(voices["test"]), "a voice is in training and test"
-print("asserted: the average spectrogram beyond the edge; a reconstruction with the calibrated objective")
+    assert answers.std(dim=0).mean() < everything.std(dim=0).mean() / 100, (
+        "the reconstructions differ"
+    )
+assert calibrated["kl"] > 10 and calibrated["active_units"] > 0, (
+    "the calibrated VAE collapsed"
+)
+assert calibrated["mse_mu"] < 0.75 * mse_mean, (
+    "the calibrated VAE does not reconstruct"
+)
+assert not set(voices["train"]) & set(voices["test"]), (
+    "a voice is in training and test"
+)
+print(
+    "asserted: the average spectrogram beyond the edge; a reconstruction with the calibrated objective"
+)
 
 # %% [markdown]
 # ```{admonition} Exercise

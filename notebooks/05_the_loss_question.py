@@ -14,7 +14,11 @@
 # will do to any data, before training.
 
 # %% tags=["parameters"]
-corpora: list = ["digits", "speech", "music"]  # data sets: digits, speech, music, folder:<path>
+corpora: list = [
+    "digits",
+    "speech",
+    "music",
+]  # data sets: digits, speech, music, folder:<path>
 latent: int = 16  # number of latent units
 relative_betas: list = [1.3, 0.5, 0.1, 0.03]  # betas in units of each edge
 train_images: int = 10000  # digits
@@ -29,9 +33,15 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from lib import ROOT
+from lib.book import calculator
+from lib.book import page as story
+from lib.data import examples
+from lib.theory import collapse as theory
+from lib.theory import linear_vae as linear
+from lib.vae import losses as objective
+from lib.vae import train as training
 from sklearn.decomposition import PCA
-
-from lib import ROOT, calculator, examples, linear, objective, story, theory, training
 
 parameters = story.begin("05_the_loss_question", globals())
 
@@ -40,17 +50,30 @@ parameters = story.begin("05_the_loss_question", globals())
 #
 # The report gives its loss as a formula; in PyTorch it is three lines. The `mean` of the first sits on $N$ values, the `sum` of the second on latents:
 
+
 # %%
 def student_loss(x, x_hat, mu, log_var, beta):
-    mse = torch.nn.functional.mse_loss(x_hat, x)  # mean over the batch AND over the N values
-    kl = torch.mean(-0.5 * torch.sum(1 + log_var - mu**2 - log_var.exp(), dim=1))  # mean over the batch, SUM over latents
+    mse = torch.nn.functional.mse_loss(
+        x_hat, x
+    )  # mean over the batch AND over the N values
+    kl = torch.mean(
+        -0.5 * torch.sum(1 + log_var - mu**2 - log_var.exp(), dim=1)
+    )  # mean over the batch, SUM over latents
     return mse + beta * kl
 
 
 torch.manual_seed(parameters.seed)
 x, x_hat = torch.rand(2, 8, 1, 28, 28, dtype=torch.float64)
 mu, log_var = torch.randn(2, 8, 16, dtype=torch.float64)
-print("the lines are lib.objective.report_loss:", bool(torch.isclose(student_loss(x, x_hat, mu, log_var, 0.3), objective.report_loss(x, x_hat, mu, log_var, 0.3))))
+print(
+    "the lines are lib.vae.losses.report_loss:",
+    bool(
+        torch.isclose(
+            student_loss(x, x_hat, mu, log_var, 0.3),
+            objective.report_loss(x, x_hat, mu, log_var, 0.3),
+        )
+    ),
+)
 
 # %% [markdown]
 # ## Step 2: where N/2 hides
@@ -68,10 +91,21 @@ print("the lines are lib.objective.report_loss:", bool(torch.isclose(student_los
 # %%
 beta, N = 0.3, 784
 sigma2 = beta * N / 2
-log_likelihood = torch.distributions.Normal(x_hat, sigma2**0.5).log_prob(x).flatten(1).sum(1).mean()
+log_likelihood = (
+    torch.distributions.Normal(x_hat, sigma2**0.5)
+    .log_prob(x)
+    .flatten(1)
+    .sum(1)
+    .mean()
+)
 neg_elbo = -log_likelihood + objective.kl_sum_latent_mean_batch(mu, log_var)
-rescaled = student_loss(x, x_hat, mu, log_var, beta) * N / (2 * sigma2) + N / 2 * np.log(2 * np.pi * sigma2)
-print("the loss is the negative ELBO at sigma^2 = beta N / 2:", bool(torch.isclose(rescaled, neg_elbo)))
+rescaled = student_loss(x, x_hat, mu, log_var, beta) * N / (
+    2 * sigma2
+) + N / 2 * np.log(2 * np.pi * sigma2)
+print(
+    "the loss is the negative ELBO at sigma^2 = beta N / 2:",
+    bool(torch.isclose(rescaled, neg_elbo)),
+)
 
 # %% [markdown]
 # **In nats.** At `beta = 1` digits get $\sigma^2 = 392$. The whole error of the average digit, {glue:text}`loss.digits.total:.1f` summed over its
@@ -86,16 +120,40 @@ print("the loss is the negative ELBO at sigma^2 = beta N / 2:", bool(torch.isclo
 # %%
 data, found = {}, {}
 for corpus in parameters.corpora:
-    count = parameters.train_images if corpus == "digits" else parameters.train_clips
-    train = data[corpus] = examples.load(corpus, count, 0, story.progress)[0]["train"]
-    found[corpus] = theory.pca(train.array, min(len(train) - 1, train.array[0].size), train.prepare)
+    count = (
+        parameters.train_images
+        if corpus == "digits"
+        else parameters.train_clips
+    )
+    train = data[corpus] = examples.load(corpus, count, 0, story.progress)[0][
+        "train"
+    ]
+    found[corpus] = theory.pca(
+        train.array, min(len(train) - 1, train.array[0].size), train.prepare
+    )
 
 train = data[parameters.corpora[0]]
-some = train.__getitems__(range(min(len(train), 3000))).flatten(1).double().numpy()
-theirs = PCA(parameters.latent, svd_solver="full").fit(some).noise_variance_ * (1 - 1 / len(some))  # of n, not of n - 1
+some = (
+    train.__getitems__(range(min(len(train), 3000)))
+    .flatten(1)
+    .double()
+    .numpy()
+)
+theirs = PCA(parameters.latent, svd_solver="full").fit(
+    some
+).noise_variance_ * (1 - 1 / len(some))  # of n, not of n - 1
 mine = theory.pca(some, parameters.latent)
-ours = theory.calibrated_beta(mine.values, mine.total, some.shape[1], parameters.latent) * some.shape[1] / 2
-print("the calibrated sigma^2 is pPCA's noise variance:", bool(np.isclose(ours, theirs)))
+ours = (
+    theory.calibrated_beta(
+        mine.values, mine.total, some.shape[1], parameters.latent
+    )
+    * some.shape[1]
+    / 2
+)
+print(
+    "the calibrated sigma^2 is pPCA's noise variance:",
+    bool(np.isclose(ours, theirs)),
+)
 
 # %% [markdown]
 # ## Step 4: reverse water-filling
@@ -117,47 +175,117 @@ print("the calibrated sigma^2 is pPCA's noise variance:", bool(np.isclose(ours, 
 # %%
 lam, level = 3.0, 1.2  # a component and a water level, in units of variance
 D = np.linspace(1e-3, lam, 200_000)
-print("best D:", round(float(D[np.argmin(D / (2 * level) + 0.5 * np.log(lam / D))]), 3), "- and under water:", round(float(D[np.argmin(D / (2 * 4.0) + 0.5 * np.log(lam / D))]), 3))
+print(
+    "best D:",
+    round(float(D[np.argmin(D / (2 * level) + 0.5 * np.log(lam / D))]), 3),
+    "- and under water:",
+    round(float(D[np.argmin(D / (2 * 4.0) + 0.5 * np.log(lam / D))]), 3),
+)
 
 # %% [markdown]
 # ## The exact linear case
 #
 # Does a linear VAE find this? Its expected loss over a data set depends on the covariance alone, so it can be written down without sampling and minimised by
-# L-BFGS in float64, from random weights, on all directions that the data have (`lib/linear.py`).
+# L-BFGS in float64, from random weights, on all directions that the data have (`lib/theory/linear_vae.py`).
 
 # %%
 rows = []
 for corpus, pca in found.items():
-    n_values, values = len(pca.mean), pca.values[pca.values > 1e-9 * pca.values[0]]
+    n_values, values = (
+        len(pca.mean),
+        pca.values[pca.values > 1e-9 * pca.values[0]],
+    )
     for relative in parameters.relative_betas:
         beta = relative * theory.edge(pca.values[0], n_values)
-        expected, reached = theory.predict(pca.values, pca.total, n_values, parameters.latent, beta), linear.optimum(values, n_values, parameters.latent, beta, parameters.seed)
-        rows.append({"corpus": corpus, "relative": relative, "active": expected.active, "active reached": reached["active"], "KL": expected.kl_nats,
-                     "KL reached": reached["kl"], "MSE": expected.mse_sampled, "MSE reached": reached["mse"]})
+        expected, reached = (
+            theory.predict(
+                pca.values, pca.total, n_values, parameters.latent, beta
+            ),
+            linear.optimum(
+                values, n_values, parameters.latent, beta, parameters.seed
+            ),
+        )
+        rows.append(
+            {
+                "corpus": corpus,
+                "relative": relative,
+                "active": expected.active,
+                "active reached": reached["active"],
+                "KL": expected.kl_nats,
+                "KL reached": reached["kl"],
+                "MSE": expected.mse_sampled,
+                "MSE reached": reached["mse"],
+            }
+        )
 exact = pd.DataFrame(rows)
-exact["error"] = np.maximum((exact["KL reached"] - exact["KL"]).abs() / exact["KL"].clip(lower=1e-2), (exact["MSE reached"] / exact["MSE"] - 1).abs())
+exact["error"] = np.maximum(
+    (exact["KL reached"] - exact["KL"]).abs() / exact["KL"].clip(lower=1e-2),
+    (exact["MSE reached"] / exact["MSE"] - 1).abs(),
+)
 equal_units = bool((exact["active"] == exact["active reached"]).all())
 print(f"{len(exact)} optima; active units equal at all of them: {equal_units}")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-exact", "caption": "Lines: what the eigenvalues predict. Points: linear VAEs optimised on their exact loss. Left the KL, right the error in units of the variance, over beta in units of each data set's edge."}, "image": {"alt": "Two plots with three curves each. KL falls to zero where beta reaches the edge; the error rises to one there. Every point lies on its curve."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
 fine = np.geomspace(min(parameters.relative_betas) / 1.2, 1.6, 200)
-for (corpus, pca), colour, marker in zip(found.items(), sns.color_palette(n_colors=len(found)), "os^Dv", strict=False):
+for (corpus, pca), colour, marker in zip(
+    found.items(),
+    sns.color_palette(n_colors=len(found)),
+    "os^Dv",
+    strict=False,
+):
     n_values, mine = len(pca.mean), exact[exact["corpus"] == corpus]
-    line = [theory.predict(pca.values, pca.total, n_values, parameters.latent, f * theory.edge(pca.values[0], n_values)) for f in fine]
+    line = [
+        theory.predict(
+            pca.values,
+            pca.total,
+            n_values,
+            parameters.latent,
+            f * theory.edge(pca.values[0], n_values),
+        )
+        for f in fine
+    ]
     left.plot(fine, [q.kl_nats for q in line], color=colour)
-    right.plot(fine, [q.mse_sampled * n_values / pca.total for q in line], color=colour)
-    left.plot(mine["relative"], mine["KL reached"], marker, color=colour, label=corpus)
-    right.plot(mine["relative"], mine["MSE reached"] * n_values / pca.total, marker, color=colour, label=corpus)
-left.set(xscale="log", yscale="symlog", xlabel="beta / predicted edge", ylabel="KL (nats an example)")
-right.set(xscale="log", xlabel="beta / predicted edge", ylabel="MSE / variance")
+    right.plot(
+        fine,
+        [q.mse_sampled * n_values / pca.total for q in line],
+        color=colour,
+    )
+    left.plot(
+        mine["relative"],
+        mine["KL reached"],
+        marker,
+        color=colour,
+        label=corpus,
+    )
+    right.plot(
+        mine["relative"],
+        mine["MSE reached"] * n_values / pca.total,
+        marker,
+        color=colour,
+        label=corpus,
+    )
+left.set(
+    xscale="log",
+    yscale="symlog",
+    xlabel="beta / predicted edge",
+    ylabel="KL (nats an example)",
+)
+right.set(
+    xscale="log", xlabel="beta / predicted edge", ylabel="MSE / variance"
+)
 left.legend()
 plt.show()
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 for corpus in found:
-    story.record(f"theory.{story.slug(corpus)}.linear_max_rel_error", exact[exact["corpus"] == corpus]["error"].max())
-exact.drop(columns="error").rename(columns={"relative": "beta / edge"}).style.set_uuid("exact").hide(axis="index").format(precision=4, escape="html")
+    story.record(
+        f"theory.{story.slug(corpus)}.linear_max_rel_error",
+        exact[exact["corpus"] == corpus]["error"].max(),
+    )
+exact.drop(columns="error").rename(
+    columns={"relative": "beta / edge"}
+).style.set_uuid("exact").hide(axis="index").format(precision=4, escape="html")
 
 # %% [markdown]
 # **What we see.** The largest relative difference is {glue:text}`theory.digits.linear_max_rel_error:.1e` on digits,
@@ -173,33 +301,99 @@ exact.drop(columns="error").rename(columns={"relative": "beta / edge"}).style.se
 # %%
 losses = pd.read_csv(ROOT / "data" / "losses.csv")
 losses["weight"] *= losses["kl_factor"]
-losses["sigma2"] = [theory.sigma2_of(r, w, n, m) for r, w, n, m in losses[["reduction", "weight", "n_values", "latents"]].itertuples(index=False)]
+losses["sigma2"] = [
+    theory.sigma2_of(r, w, n, m)
+    for r, w, n, m in losses[
+        ["reduction", "weight", "n_values", "latents"]
+    ].itertuples(index=False)
+]
 sets, identity = examples.load("digits", parameters.train_images, 0)
-spectrum = theory.pca(sets["train"].array, parameters.latent, sets["train"].prepare)
+spectrum = theory.pca(
+    sets["train"].array, parameters.latent, sets["train"].prepare
+)
 tried = losses.drop_duplicates(["reduction", "weight"])[: parameters.checked]
 for row in losses.itertuples():
-    sigma2 = theory.sigma2_of(row.reduction, row.weight, 784, parameters.latent)
-    expected = theory.predict(spectrum.values, spectrum.total, 784, parameters.latent, 2 * sigma2 / 784)
-    losses.loc[row.Index, ["sigma2 on digits", "units on digits", "KL on digits"]] = sigma2, expected.active, expected.kl_nats
-    if (row.reduction, row.weight) in set(zip(tried["reduction"], tried["weight"], strict=True)):
-        config = training.TrainingConfig(preset="linear", latent=parameters.latent, beta=row.weight, reduction=row.reduction, seed=parameters.seed,
-                                         epochs=parameters.epochs, batch_size=64, learning_rate=1e-2)
-        metrics = training.run(config, sets["train"], sets["validation"], sets["train"], identity | {"measured": "train"}, story.progress).metrics
+    sigma2 = theory.sigma2_of(
+        row.reduction, row.weight, 784, parameters.latent
+    )
+    expected = theory.predict(
+        spectrum.values,
+        spectrum.total,
+        784,
+        parameters.latent,
+        2 * sigma2 / 784,
+    )
+    losses.loc[
+        row.Index, ["sigma2 on digits", "units on digits", "KL on digits"]
+    ] = sigma2, expected.active, expected.kl_nats
+    if (row.reduction, row.weight) in set(
+        zip(tried["reduction"], tried["weight"], strict=True)
+    ):
+        config = training.TrainingConfig(
+            preset="linear",
+            latent=parameters.latent,
+            beta=row.weight,
+            reduction=row.reduction,
+            seed=parameters.seed,
+            epochs=parameters.epochs,
+            batch_size=64,
+            learning_rate=1e-2,
+        )
+        metrics = training.run(
+            config,
+            sets["train"],
+            sets["validation"],
+            sets["train"],
+            identity | {"measured": "train"},
+            story.progress,
+        ).metrics
         losses.loc[row.Index, "KL measured"] = metrics["kl"]
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 story.record("loss.digits.total", spectrum.total)
-story.record("loss.digits.worth_nats", spectrum.total / (2 * theory.sigma2_of("mean-sum", 1.0, 784, parameters.latent)))
+story.record(
+    "loss.digits.worth_nats",
+    spectrum.total
+    / (2 * theory.sigma2_of("mean-sum", 1.0, 784, parameters.latent)),
+)
 for row in losses.itertuples():
     story.record(f"decoder.{row.key}.sigma2", row.sigma2)
-    story.record(f"decoder.{row.key}.kl_predicted", losses.loc[row.Index, "KL on digits"])
-    same = losses[(losses["reduction"] == row.reduction) & (losses["weight"] == row.weight)]["KL measured"].max()  # trained once
+    story.record(
+        f"decoder.{row.key}.kl_predicted",
+        losses.loc[row.Index, "KL on digits"],
+    )
+    same = losses[
+        (losses["reduction"] == row.reduction)
+        & (losses["weight"] == row.weight)
+    ]["KL measured"].max()  # trained once
     losses.loc[row.Index, "KL measured"] = same
     if same == same:
         story.record(f"decoder.{row.key}.kl_measured", same)
-losses["source"] = "<code>" + losses["repository"] + "</code> " + losses["path"] + " " + losses["lines"]
-shown = ["name", "reduction", "weight", "n_values", "latents", "sigma2", "units on digits", "KL on digits", "KL measured", "source"]
-losses[shown].style.set_uuid("decoder").hide(axis="index").format(precision=4, na_rep="").format("{:.3g}", subset=["weight", "sigma2"]).format("{:.0f}", subset=["units on digits"])
+losses["source"] = (
+    "<code>"
+    + losses["repository"]
+    + "</code> "
+    + losses["path"]
+    + " "
+    + losses["lines"]
+)
+shown = [
+    "name",
+    "reduction",
+    "weight",
+    "n_values",
+    "latents",
+    "sigma2",
+    "units on digits",
+    "KL on digits",
+    "KL measured",
+    "source",
+]
+losses[shown].style.set_uuid("decoder").hide(axis="index").format(
+    precision=4, na_rep=""
+).format("{:.3g}", subset=["weight", "sigma2"]).format(
+    "{:.0f}", subset=["units on digits"]
+)
 
 # %% [markdown]
 # **What we see.** The implied variances go from {glue:text}`decoder.musikalkemist_audio.sigma2:.4f` to {glue:text}`decoder.world_models_keras.sigma2:.0f`, for what is called one model. A weight
@@ -214,21 +408,44 @@ losses[shown].style.set_uuid("decoder").hide(axis="index").format(precision=4, n
 # %% tags=["nbval-ignore-output", "hide-input"]
 choices = []
 for corpus, train in data.items():
-    pictures = {f"example {i}": train[i].numpy() for i in np.linspace(0, len(train) - 1, 3).astype(int).tolist()}
-    choices.append(calculator.dataset(corpus, f"{corpus}, {len(train)} examples", found[corpus], len(train), train.shape, pictures, corpus != "digits"))
+    pictures = {
+        f"example {i}": train[i].numpy()
+        for i in np.linspace(0, len(train) - 1, 3).astype(int).tolist()
+    }
+    choices.append(
+        calculator.dataset(
+            corpus,
+            f"{corpus}, {len(train)} examples",
+            found[corpus],
+            len(train),
+            train.shape,
+            pictures,
+            corpus != "digits",
+        )
+    )
 calculator.calculator(choices, parameters.latent)
 
 # %% [markdown]
 # ## The answer, asserted
 
 # %%
-assert equal_units and exact["error"].max() < 1e-3, "formula and optimum differ"
+assert equal_units and exact["error"].max() < 1e-3, (
+    "formula and optimum differ"
+)
 tried = losses.dropna(subset="KL measured")
-near = (tried["sigma2 on digits"] / spectrum.values[0] - 1).abs() < 0.15  # at the edge itself mini-batches are too slow to tell
+near = (
+    tried["sigma2 on digits"] / spectrum.values[0] - 1
+).abs() < 0.15  # at the edge itself mini-batches are too slow to tell
 empty = (tried["KL measured"] < 0.05) & (tried["KL on digits"] < 0.05)
-close = (tried["KL measured"] / tried["KL on digits"].clip(lower=1e-9) - 1).abs() < 0.2
-assert (near | empty | close).all(), "a loss in the wild does not do what was predicted"
-print("asserted: the formula is the optimum of the linear VAE, and says what a loss in the wild will do")
+close = (
+    tried["KL measured"] / tried["KL on digits"].clip(lower=1e-9) - 1
+).abs() < 0.2
+assert (near | empty | close).all(), (
+    "a loss in the wild does not do what was predicted"
+)
+print(
+    "asserted: the formula is the optimum of the linear VAE, and says what a loss in the wild will do"
+)
 
 # %% [markdown]
 # ```{admonition} Exercise

@@ -9,11 +9,19 @@
 # ```
 #
 # "Or is it purely a case of tuning beta?" The grid on this page answers half of that: there is a range of betas that work, and it ends at an edge that PCA
-# tells. [The next page](06_edge_of_collapse) measures that edge to a few per cent, [the one after](06_the_repair) gets rid of beta.
+# tells. [The next page](07_edge_of_collapse) measures that edge to a few per cent, [the one after](08_the_repair) gets rid of beta.
 
 # %% tags=["parameters"]
-corpora: list = ["digits", "speech", "music"]  # data sets: digits, speech, music, folder:<path>
-betas: list = [0.001, 0.05, 1.0]  # weights of the KL term in the grid on digits
+corpora: list = [
+    "digits",
+    "speech",
+    "music",
+]  # data sets: digits, speech, music, folder:<path>
+betas: list = [
+    0.001,
+    0.05,
+    1.0,
+]  # weights of the KL term in the grid on digits
 sound_betas: list = [0.01, 2.0]  # the same for sound, whose edge lies higher
 seeds: list = [1]  # each beta is trained once with each seed
 latent: int = 16  # number of latent units
@@ -29,9 +37,13 @@ batch_size: int = 32  # images or clips a step
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-
-from lib import examples, measures, slider, story, theory, training
-from lib.alarm import EMPTY_NATS
+from lib.book import page as story
+from lib.book import slider
+from lib.data import examples
+from lib.theory import collapse as theory
+from lib.vae import evaluate as measures
+from lib.vae import train as training
+from lib.vae.alarm import EMPTY_NATS
 
 parameters = story.begin("06_beta_ablation", globals())
 
@@ -46,16 +58,33 @@ parameters = story.begin("06_beta_ablation", globals())
 # %%
 data, identity, predicted, baselines, shown = {}, {}, {}, {}, {}
 for corpus in parameters.corpora:
-    count = parameters.train_images if corpus == "digits" else parameters.train_clips
-    data[corpus], identity[corpus] = examples.load(corpus, count, parameters.test_clips, story.progress)
+    count = (
+        parameters.train_images
+        if corpus == "digits"
+        else parameters.train_clips
+    )
+    data[corpus], identity[corpus] = examples.load(
+        corpus, count, parameters.test_clips, story.progress
+    )
     train = data[corpus]["train"]
     pca = theory.pca(train.array, parameters.latent, prepare=train.prepare)
     values = len(pca.mean)  # N
-    predicted[corpus] = {"spectrum": pca.values, "total": pca.total, "values": values, "edge": theory.edge(pca.values[0], values)}
+    predicted[corpus] = {
+        "spectrum": pca.values,
+        "total": pca.total,
+        "values": values,
+        "edge": theory.edge(pca.values[0], values),
+    }
     test = data[corpus]["test"]
     baselines[corpus] = pca.mse(test.array, 0)
-    shown[corpus] = test.__getitems__(np.linspace(0, len(test) - 1, 8 if corpus == "digits" else 5).astype(int))  # on the slider
-    print(f"{corpus}: N = {values}, predicted edge near beta = {predicted[corpus]['edge']:.2g}")
+    shown[corpus] = test.__getitems__(
+        np.linspace(0, len(test) - 1, 8 if corpus == "digits" else 5).astype(
+            int
+        )
+    )  # on the slider
+    print(
+        f"{corpus}: N = {values}, predicted edge near beta = {predicted[corpus]['edge']:.2g}"
+    )
 
 # %% [markdown]
 # ## The grid
@@ -64,35 +93,99 @@ for corpus in parameters.corpora:
 # fills in other points of the same grid.
 
 # %%
-grid = [(c, b, s) for c in parameters.corpora for s in parameters.seeds for b in (parameters.betas if c == "digits" else parameters.sound_betas)]
+grid = [
+    (c, b, s)
+    for c in parameters.corpora
+    for s in parameters.seeds
+    for b in (parameters.betas if c == "digits" else parameters.sound_betas)
+]
 rows, drawn = [], {}
 for corpus, beta, run_seed in grid:
     config = training.TrainingConfig(
-        preset="small", latent=parameters.latent, beta=beta, seed=run_seed, learning_rate=parameters.learning_rate,
-        epochs=parameters.epochs if corpus == "digits" else parameters.sound_epochs, batch_size=parameters.batch_size,
+        preset="small",
+        latent=parameters.latent,
+        beta=beta,
+        seed=run_seed,
+        learning_rate=parameters.learning_rate,
+        epochs=parameters.epochs
+        if corpus == "digits"
+        else parameters.sound_epochs,
+        batch_size=parameters.batch_size,
     )
     sets = data[corpus]
-    point = training.run(config, sets["train"], sets["validation"], sets["test"], identity[corpus], story.progress)
+    point = training.run(
+        config,
+        sets["train"],
+        sets["validation"],
+        sets["test"],
+        identity[corpus],
+        story.progress,
+    )
     told = [step for step, _ in point.fitted.alarms]
     if run_seed == parameters.seeds[0]:
-        drawn.setdefault(corpus, {})[beta] = measures.reconstruct(point.fitted.model(), shown[corpus])[:, 0].numpy()
-    row = pd.read_parquet(point.folder / "metrics.parquet").assign(corpus=corpus, beta=beta, seed=run_seed)
+        drawn.setdefault(corpus, {})[beta] = measures.reconstruct(
+            point.fitted.model(), shown[corpus]
+        )[:, 0].numpy()
+    row = pd.read_parquet(point.folder / "metrics.parquet").assign(
+        corpus=corpus, beta=beta, seed=run_seed
+    )
     rows.append(row.assign(before=0 in told, during=any(told)))
 points = pd.concat(rows, ignore_index=True)
-points["edge"] = points["corpus"].map({c: p["edge"] for c, p in predicted.items()})
+points["edge"] = points["corpus"].map(
+    {c: p["edge"] for c, p in predicted.items()}
+)
 points["relative_mse"] = points["mse_mu"] / points["corpus"].map(baselines)
 print(f"{len(points)} trainings gathered")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-ablation", "caption": "KL and error over beta in units of each data set's predicted edge. Lines: linear theory from PCA alone. Points: nets trained from new weights, on the test set, one for each seed. Dashed: the predicted edge. The report trained at beta = 1, beyond the edge on all three."}, "image": {"alt": "Two plots with three colours. On the left KL falls from over 60 nats to zero at the dashed line for digits, speech and music; on the right the relative error rises to one there."}}
-fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-for colour, corpus in zip(("C0", "C1", "C2", "C3", "C4"), parameters.corpora, strict=False):
-    p, mine = predicted[corpus], points[(points["corpus"] == corpus) & (points["beta"] > 0)]
-    fine = np.geomspace(mine["beta"].min() / p["edge"], max(mine["beta"].max() / p["edge"], 2), 200)
-    line = [theory.predict(p["spectrum"], p["total"], p["values"], parameters.latent, f * p["edge"]) for f in fine]
+fig, (left, right) = plt.subplots(
+    1, 2, figsize=(10, 3.8), layout="constrained"
+)
+for colour, corpus in zip(
+    ("C0", "C1", "C2", "C3", "C4"), parameters.corpora, strict=False
+):
+    p, mine = (
+        predicted[corpus],
+        points[(points["corpus"] == corpus) & (points["beta"] > 0)],
+    )
+    fine = np.geomspace(
+        mine["beta"].min() / p["edge"],
+        max(mine["beta"].max() / p["edge"], 2),
+        200,
+    )
+    line = [
+        theory.predict(
+            p["spectrum"],
+            p["total"],
+            p["values"],
+            parameters.latent,
+            f * p["edge"],
+        )
+        for f in fine
+    ]
     left.plot(fine, [q.kl_nats for q in line], color=colour)
-    right.plot(fine, [q.mse_mu / (p["total"] / p["values"]) for q in line], color=colour)
-    left.plot(mine["beta"] / p["edge"], mine["kl"], "o", ms=4, alpha=0.6, color=colour, label=corpus)
-    right.plot(mine["beta"] / p["edge"], mine["relative_mse"], "o", ms=4, alpha=0.6, color=colour)
+    right.plot(
+        fine,
+        [q.mse_mu / (p["total"] / p["values"]) for q in line],
+        color=colour,
+    )
+    left.plot(
+        mine["beta"] / p["edge"],
+        mine["kl"],
+        "o",
+        ms=4,
+        alpha=0.6,
+        color=colour,
+        label=corpus,
+    )
+    right.plot(
+        mine["beta"] / p["edge"],
+        mine["relative_mse"],
+        "o",
+        ms=4,
+        alpha=0.6,
+        color=colour,
+    )
 for ax in (left, right):
     ax.axvline(1, ls="--", color="0.3", lw=1)
     ax.set(xscale="log", xlabel="beta / predicted edge")
@@ -106,17 +199,42 @@ plt.show()
 story.record("alarm.empty_nats", EMPTY_NATS)
 empty = (points["kl"] < EMPTY_NATS) & (points["active_units"] == 0)
 flagged = points["before"] | points["during"]
-for name, value in {"runs": len(points), "collapsed": empty.sum(), "before": points["before"].sum(), "missed": (empty & ~flagged).sum(), "false": (flagged & ~empty).sum()}.items():
+for name, value in {
+    "runs": len(points),
+    "collapsed": empty.sum(),
+    "before": points["before"].sum(),
+    "missed": (empty & ~flagged).sum(),
+    "false": (flagged & ~empty).sum(),
+}.items():
     story.record(f"alarm.{name}", int(value))
 for corpus, mine in points.groupby("corpus"):
-    for where, beta in {"smallest_beta": mine["beta"].min(), "largest_beta": mine["beta"].max()}.items():
+    for where, beta in {
+        "smallest_beta": mine["beta"].min(),
+        "largest_beta": mine["beta"].max(),
+    }.items():
         for column in ("kl", "mse_mu", "active_units"):
-            story.record(f"ablation.{story.slug(corpus)}.{where}.{column}", mine[mine["beta"] == beta][column].mean())
+            story.record(
+                f"ablation.{story.slug(corpus)}.{where}.{column}",
+                mine[mine["beta"] == beta][column].mean(),
+            )
     story.record(f"ablation.{story.slug(corpus)}.trainings", len(mine))
-    story.record(f"ablation.{story.slug(corpus)}.largest_beta_alive", mine[~empty[mine.index]]["beta"].max())
-    story.record(f"ablation.{story.slug(corpus)}.smallest_beta_empty", mine.groupby("beta")["kl"].max().loc[lambda kl: kl < EMPTY_NATS].index.min())
+    story.record(
+        f"ablation.{story.slug(corpus)}.largest_beta_alive",
+        mine[~empty[mine.index]]["beta"].max(),
+    )
+    story.record(
+        f"ablation.{story.slug(corpus)}.smallest_beta_empty",
+        mine.groupby("beta")["kl"]
+        .max()
+        .loc[lambda kl: kl < EMPTY_NATS]
+        .index.min(),
+    )
 columns = ["kl", "mse_mu", "relative_mse", "active_units", "before", "during"]
-points.groupby(["corpus", "beta"], sort=False)[columns].mean().style.set_uuid("ablation").format(precision=3).format_index("{:g}", level="beta").format_index(escape="html", level="corpus").set_caption(
+points.groupby(["corpus", "beta"], sort=False)[columns].mean().style.set_uuid(
+    "ablation"
+).format(precision=3).format_index("{:g}", level="beta").format_index(
+    escape="html", level="corpus"
+).set_caption(
     "Means over the seeds, on the test set; before and during: the share of runs in which the alarm spoke before the first step, and later."
 )
 
@@ -137,17 +255,42 @@ points.groupby(["corpus", "beta"], sort=False)[columns].mean().style.set_uuid("a
 choices = []
 for corpus in parameters.corpora:
     originals = shown[corpus][:, 0].numpy()
-    first = points[(points["corpus"] == corpus) & (points["seed"] == parameters.seeds[0])].set_index("beta")
-    stops = {beta: {"kl": first["kl"][beta], "active_units": first["active_units"][beta], "mse": first["mse_mu"][beta], "x_hat": x_hat} for beta, x_hat in drawn[corpus].items()}
-    of = "handwritten digits" if corpus == "digits" else f"spectrograms of {corpus}, never heard in training"
+    first = points[
+        (points["corpus"] == corpus) & (points["seed"] == parameters.seeds[0])
+    ].set_index("beta")
+    stops = {
+        beta: {
+            "kl": first["kl"][beta],
+            "active_units": first["active_units"][beta],
+            "mse": first["mse_mu"][beta],
+            "x_hat": x_hat,
+        }
+        for beta, x_hat in drawn[corpus].items()
+    }
+    of = (
+        "handwritten digits"
+        if corpus == "digits"
+        else f"spectrograms of {corpus}, never heard in training"
+    )
     name = "MNIST digits" if corpus == "digits" else f"{corpus}, dry"
-    choices.append(slider.dataset(story.slug(corpus), name, predicted[corpus], baselines[corpus], parameters.latent, originals, f"{len(originals)} {of}", stops))
+    choices.append(
+        slider.dataset(
+            story.slug(corpus),
+            name,
+            predicted[corpus],
+            baselines[corpus],
+            parameters.latent,
+            originals,
+            f"{len(originals)} {of}",
+            stops,
+        )
+    )
 slider.slider(choices, parameters.latent)
 
 # %% [markdown]
 # ## The alarm
 #
-# `lib.alarm.CollapseAlarm` is a Lightning callback. It speaks before the first step when $\sigma^2 \ge \lambda_1$, and during training when the code is empty and does not fill for two fifths of it, or at the end.
+# `lib.vae.alarm.CollapseAlarm` is a Lightning callback. It speaks before the first step when $\sigma^2 \ge \lambda_1$, and during training when the code is empty and does not fill for two fifths of it, or at the end.
 # Of {glue:text}`alarm.runs` trainings {glue:text}`alarm.collapsed` ended with less than {glue:text}`alarm.empty_nats` nats and no {term}`active unit`. It spoke before the first step in
 # {glue:text}`alarm.before`; it missed {glue:text}`alarm.missed`, and {glue:text}`alarm.false` of its alarms were false.
 
@@ -155,11 +298,22 @@ slider.slider(choices, parameters.latent)
 # ## The finding, asserted
 
 # %%
-assert (empty & ~flagged).sum() == 0 and (flagged & ~empty).sum() == 0, "the alarm was wrong"
-beyond, below = points[points["beta"] > 1.5 * points["edge"]], points[points["beta"] < 0.2 * points["edge"]]
-assert (beyond["kl"] < EMPTY_NATS).all() and ((beyond["relative_mse"] - 1).abs() < 0.02).all(), "a run beyond the edge is alive"
-assert (below["kl"] > EMPTY_NATS).all() and (below["relative_mse"] < 1).all(), "a run well below the edge collapsed"
-print(f"asserted: {len(beyond)} runs beyond the edge all collapsed, {len(below)} well below it all alive; no alarm missed, none false")
+assert (empty & ~flagged).sum() == 0 and (flagged & ~empty).sum() == 0, (
+    "the alarm was wrong"
+)
+beyond, below = (
+    points[points["beta"] > 1.5 * points["edge"]],
+    points[points["beta"] < 0.2 * points["edge"]],
+)
+assert (beyond["kl"] < EMPTY_NATS).all() and (
+    (beyond["relative_mse"] - 1).abs() < 0.02
+).all(), "a run beyond the edge is alive"
+assert (below["kl"] > EMPTY_NATS).all() and (
+    below["relative_mse"] < 1
+).all(), "a run well below the edge collapsed"
+print(
+    f"asserted: {len(beyond)} runs beyond the edge all collapsed, {len(below)} well below it all alive; no alarm missed, none false"
+)
 
 # %% [markdown]
 # ```{admonition} Exercise

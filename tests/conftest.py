@@ -16,10 +16,18 @@ from lib import ROOT
 # for kernels and commands, what pyproject.toml tells pytest: Lightning has a word to say wherever SLURM is installed
 os.environ.setdefault("PYTHONWARNINGS", "ignore:The `srun` command is available on your system")
 CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run"]
-THEME_COMPLAINS = ("Identifier 'THEBE_JS_URL' has already been declared",
-                   "Got invalid theme mode: . Resetting to auto.")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+THEME_COMPLAINS = (
+    "Identifier 'THEBE_JS_URL' has already been declared",
+    "Got invalid theme mode: . Resetting to auto.",
+)
 
 
 @pytest.fixture
@@ -43,7 +51,9 @@ def denormals() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None and not os.environ.get("CI"):
-        pytest.skip("no chromium here: what moves on a page is not tested (apt-get install chromium)")
+        pytest.skip(
+            "no chromium here: what moves on a page is not tested (apt-get install chromium)"
+        )
     assert CHROMIUM, "CI needs chromium: .ci/run installs it"
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -73,7 +83,9 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     def opened(path: Path, width: int = 1280, excused: str = "") -> Page:
         excuses.extend([excused] if excused else [])
         page = context.new_page()
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on(
+            "console", lambda said: complaints.append(said.text) if said.type == "error" else None
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.set_viewport_size({"width": width, "height": 900})
         page.goto(path.as_uri())
@@ -81,7 +93,11 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     yield opened
     context.close()
-    excused = [text for text in complaints if text in THEME_COMPLAINS or any(words in text for words in excuses)]
+    excused = [
+        text
+        for text in complaints
+        if text in THEME_COMPLAINS or any(words in text for words in excuses)
+    ]
     assert asked == [] and [text for text in complaints if text not in excused] == []
 
 
@@ -103,8 +119,15 @@ def loaded() -> Callable[[Page], set[Path]]:
 def published(tmp_path_factory) -> Path:
     """The folder of the published book's pages, built here."""
     folder = tmp_path_factory.mktemp("published") / "book"
-    shutil.copytree(ROOT / "book", folder, ignore=shutil.ignore_patterns("_build"))  # links become files
-    done = subprocess.run([Path(sys.executable).with_name("jupyter-book"), "build", folder], text=True, timeout=900,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    shutil.copytree(
+        ROOT / "book", folder, ignore=shutil.ignore_patterns("_build")
+    )  # links become files
+    done = subprocess.run(
+        [Path(sys.executable).with_name("jupyter-book"), "build", folder],
+        text=True,
+        timeout=900,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0 and "WARNING" not in done.stdout, done.stdout[-4000:]
     return folder / "_build/html"

@@ -25,27 +25,44 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput, artifacts, corpora
-from lib.parameters import STORIES, read_run, resolve
+from lib import BadInput
+from lib.book.parameters import STORIES, read_run, resolve
+from lib.data import corpora
 from lib.predict import IDX, predict_data
+from lib.runtime import stages as artifacts
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 300))
 SLOW_S = 20  # an input that takes as long is a finding
 LITERALS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4), max_leaves=12)
-SIZES = st.sampled_from([0, 1, 2, 3, 5, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
-NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
-    lambda name: name not in (".", "..") and len(name.encode()) < 200)
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+SIZES = st.sampled_from([0, 1, 2, 3, 5, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1]) | st.integers(
+    0, 2**32 - 1
+)
+NAMES = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40
+).filter(lambda name: name not in (".", "..") and len(name.encode()) < 200)
 SPELT = st.text("()[]{},:'\"-~0123456789 <>|fuiOVUdescrshapetn_order\\\n\t.\xe9", max_size=80)
 
 
 def npy_headers() -> st.SearchStrategy[str]:
     """Headers of .npy files: right, nearly right, and text."""
-    dtypes = st.sampled_from(["'<f8'", "'|u1'", "'|O'", "'V0'", "'<U0'", "'<c16'", "[('a', '<f4')]", "'<M8[s]'", "3"])
-    shapes = st.lists(st.integers(-3, 9) | st.integers(), max_size=4).map(lambda sizes: repr(tuple(sizes)))
-    whole = st.builds("{{'descr': {}, 'fortran_order': {}, 'shape': {}, }}".format, dtypes | SPELT,
-                      st.sampled_from(["True", "False", "0", "None"]), shapes | SPELT)
+    dtypes = st.sampled_from(
+        ["'<f8'", "'|u1'", "'|O'", "'V0'", "'<U0'", "'<c16'", "[('a', '<f4')]", "'<M8[s]'", "3"]
+    )
+    shapes = st.lists(st.integers(-3, 9) | st.integers(), max_size=4).map(
+        lambda sizes: repr(tuple(sizes))
+    )
+    whole = st.builds(
+        "{{'descr': {}, 'fortran_order': {}, 'shape': {}, }}".format,
+        dtypes | SPELT,
+        st.sampled_from(["True", "False", "0", "None"]),
+        shapes | SPELT,
+    )
     return whole | st.tuples(whole, st.integers(0, 80)).map(lambda pair: pair[0][: pair[1]]) | SPELT
 
 
@@ -57,9 +74,14 @@ def data_files(draw: st.DrawFn) -> bytes:
         body = hostile.npy(draw(npy_headers()), content, draw(st.sampled_from([1, 2, 3])))
     else:
         shape = draw(st.lists(st.integers(0, 5) | SIZES, max_size=4))
-        kind, axes = draw(st.sampled_from([*IDX, 0, 7])), draw(st.just(len(shape)) | st.integers(0, 255))
+        kind, axes = (
+            draw(st.sampled_from([*IDX, 0, 7])),
+            draw(st.just(len(shape)) | st.integers(0, 255)),
+        )
         body = hostile.idx(kind, *shape, data=content, axes=axes)
-    for at, byte in draw(st.lists(st.tuples(st.integers(0, len(body) - 1), st.integers(0, 255)), max_size=2)):
+    for at, byte in draw(
+        st.lists(st.tuples(st.integers(0, len(body) - 1), st.integers(0, 255)), max_size=2)
+    ):
         body = body[:at] + bytes([byte]) + body[at + 1 :]
     if draw(st.booleans()):
         body = gzip.compress(body, 1)
@@ -92,11 +114,23 @@ def run(text: str, folder: Path) -> None:
 GOOD_RUN = yaml.safe_load(hostile.RUN("speech"))
 SPELLINGS = [*hostile.EFFECTS.values(), "1e-3", "[1, 2]", "-" * 2000 + "1", float("nan"), 10**400]
 VALUES = st.sampled_from(SPELLINGS) | LITERALS
-RUNS = st.fixed_dictionaries({"stories": st.dictionaries(
-    st.sampled_from(["02_audio_effects", "07_umap_analysis"]) | st.text(max_size=9),
-    st.dictionaries(st.sampled_from([*hostile.EFFECTS, "beta"]), VALUES, max_size=5) | LITERALS, max_size=2)})
-TEXTS = (RUNS | LITERALS).map(lambda value: yaml.safe_dump(value)) | st.text(max_size=60) | st.text(
-    "[]{}&*!:?-|>%@`'\"#,ab \n", max_size=60).map(lambda rest: hostile.RUN("speech") + rest)
+RUNS = st.fixed_dictionaries(
+    {
+        "stories": st.dictionaries(
+            st.sampled_from(["02_audio_effects", "09_umap_analysis"]) | st.text(max_size=9),
+            st.dictionaries(st.sampled_from([*hostile.EFFECTS, "beta"]), VALUES, max_size=5)
+            | LITERALS,
+            max_size=2,
+        )
+    }
+)
+TEXTS = (
+    (RUNS | LITERALS).map(lambda value: yaml.safe_dump(value))
+    | st.text(max_size=60)
+    | st.text("[]{}&*!:?-|>%@`'\"#,ab \n", max_size=60).map(
+        lambda rest: hostile.RUN("speech") + rest
+    )
+)
 
 
 def parameters(values: dict, folder: Path) -> None:
@@ -106,11 +140,15 @@ def parameters(values: dict, folder: Path) -> None:
     except BadInput as error:
         assert "02_audio_effects" in str(error)
     else:
-        assert isinstance(found.corpus, str) and 0.5 <= found.clip_s <= 60 and 0 <= found.seed < 2**32
+        assert (
+            isinstance(found.corpus, str) and 0.5 <= found.clip_s <= 60 and 0 <= found.seed < 2**32
+        )
 
 
 KINDS = st.sampled_from(["folder", "vctk", "musdb18", "speech", "digits", "folder "])
-PLACES = st.text(max_size=40) | st.sampled_from(["/dev/zero", "~x", "?mic=1", "/tmp?stem=", "x\0", "\ud800"])
+PLACES = st.text(max_size=40) | st.sampled_from(
+    ["/dev/zero", "~x", "?mic=1", "/tmp?stem=", "x\0", "\ud800"]
+)
 SPECS = st.builds("{}:{}".format, KINDS, PLACES) | st.text(max_size=20)
 
 
@@ -126,12 +164,25 @@ def corpus(spec: str, folder: Path) -> None:
         os.chdir(here)
 
 
-FILES = st.dictionaries(st.sampled_from(["card.json", "../x", "/dev/zero", "a" * 300, ""]) | st.text(max_size=9),
-                        st.integers() | LITERALS)
+FILES = st.dictionaries(
+    st.sampled_from(["card.json", "../x", "/dev/zero", "a" * 300, ""]) | st.text(max_size=9),
+    st.integers() | LITERALS,
+)
 DEEP = st.integers(1, 3000).map(
-    lambda depth: f'{{"format": {artifacts.FORMAT}, "files": {{"card.json": {"[" * depth + "]" * depth}}}}}')
-FIELDS = st.fixed_dictionaries({"files": FILES | LITERALS}, optional={"format": LITERALS, "x": LITERALS})
-CARDS = FIELDS.map(hostile.signed) | FIELDS.map(json.dumps) | DEEP | LITERALS.map(json.dumps) | st.text(max_size=60)
+    lambda depth: (
+        f'{{"format": {artifacts.FORMAT}, "files": {{"card.json": {"[" * depth + "]" * depth}}}}}'
+    )
+)
+FIELDS = st.fixed_dictionaries(
+    {"files": FILES | LITERALS}, optional={"format": LITERALS, "x": LITERALS}
+)
+CARDS = (
+    FIELDS.map(hostile.signed)
+    | FIELDS.map(json.dumps)
+    | DEEP
+    | LITERALS.map(json.dumps)
+    | st.text(max_size=60)
+)
 
 
 def card(text: str, folder: Path) -> None:
@@ -154,21 +205,29 @@ def names(given_names: tuple[str, str, str], folder: Path) -> None:
     shutil.rmtree(folder / "VCTK", ignore_errors=True)
     shutil.rmtree(folder / "MUSDB", ignore_errors=True)
     spoken = f"{person}/{utterance}.wav"
-    files = {"VCTK/wav48": spoken, "MUSDB/train": f"{song}/mixture.wav", "MUSDB/test": "x/mixture.wav"}
+    files = {
+        "VCTK/wav48": spoken,
+        "MUSDB/train": f"{song}/mixture.wav",
+        "MUSDB/test": "x/mixture.wav",
+    }
     for top, name in files.items():
         (folder / top / name).parent.mkdir(parents=True)
         (folder / top / name).write_bytes(SOUND)
     hidden = person.startswith("."), utterance.startswith("."), song.startswith(".")
-    for kind, top, wanted in (("folder", "VCTK/wav48", None if hidden[1] else spoken),
-                              ("vctk", "VCTK", None if hidden[0] or hidden[1] else spoken),
-                              ("musdb18", "MUSDB", None if hidden[2] else f"train/{song}")):
+    for kind, top, wanted in (
+        ("folder", "VCTK/wav48", None if hidden[1] else spoken),
+        ("vctk", "VCTK", None if hidden[0] or hidden[1] else spoken),
+        ("musdb18", "MUSDB", None if hidden[2] else f"train/{song}"),
+    ):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found = [recording.name for recording in corpora.load(f"{kind}:{folder / top}")]
         except BadInput:
             found = []
-        assert wanted in found if wanted else not any(name.startswith("train/") for name in found), (kind, found)
+        assert (
+            wanted in found if wanted else not any(name.startswith("train/") for name in found)
+        ), (kind, found)
 
 
 PROPERTIES: dict[str, tuple[st.SearchStrategy, Callable]] = {
@@ -190,8 +249,14 @@ def check(name: str, examples: int, derandomise: bool = False) -> None:
     strategy, holds = PROPERTIES[name]
     with tempfile.TemporaryDirectory() as folder:
 
-        @settings(max_examples=examples, derandomize=derandomise, database=None, deadline=1000 * SLOW_S,
-                  phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=examples,
+            derandomize=derandomise,
+            database=None,
+            deadline=1000 * SLOW_S,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        )
         @given(strategy)
         def test(value: object) -> None:
             signal.signal(signal.SIGALRM, late)  # a deadline alone looks when it is over
@@ -235,7 +300,7 @@ def damaged(body: bytes, rng: random.Random) -> bytes:
 
 def decode(body: bytes, suffix: str, folder: Path) -> None:
     """The header and all of the content, as a corpus is listed and its clips are read, but in this very process."""
-    from lib import recordings
+    from lib.data import recordings
 
     path = folder / f"x{suffix}"
     path.write_bytes(body)
@@ -275,7 +340,11 @@ def batch(seed: int, kept: Path, examples: int = 200) -> str:
         return ""
     newest = max(kept.glob("x.*"), key=lambda path: path.stat().st_mtime_ns)
     found = newest.rename(kept / f"found-{seed}{newest.suffix}")
-    ended = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit status {status}"
+    ended = (
+        signal.Signals(os.WTERMSIG(status)).name
+        if os.WIFSIGNALED(status)
+        else f"exit status {status}"
+    )
     return f"{found}: {ended}\n{(kept / 'stderr').read_text(errors='replace')[-2000:]}"
 
 

@@ -28,7 +28,11 @@ from unittest import mock
 
 import numpy as np
 
-MEMORY, CPU_S, WALL_S = 4 * 2**30, 20, 300  # bytes beyond what the libraries have mapped; s, of waiting: s
+MEMORY, CPU_S, WALL_S = (
+    4 * 2**30,
+    20,
+    300,
+)  # bytes beyond what the libraries have mapped; s, of waiting: s
 GOOD_HZ, CANARY = 24000, "canary"
 ROOT = Path(__file__).resolve().parents[1]  # where the child process of lib works
 SHELL = f"touch {CANARY}"
@@ -54,8 +58,8 @@ class Canary:
 
 def listen(top: str) -> list[str]:
     """List a corpus beside whose hostile file there is a good one, and cut a clip from each recording."""
-    from lib import corpora
-    from lib.clips import ClipConfig, Clips
+    from lib.data import corpora
+    from lib.data.clips import ClipConfig, Clips
 
     told, recordings = [], corpora.load(top)
     for recording in recordings:
@@ -69,7 +73,7 @@ def listen(top: str) -> list[str]:
 
 def read_whole(top: str) -> list[str]:
     """List a corpus and read every recording from its start to its end."""
-    from lib import corpora
+    from lib.data import corpora
 
     told = []
     for recording in corpora.load(top):
@@ -103,7 +107,7 @@ def predict(path: Path) -> list[str]:
 
 
 def digits(folder: Path) -> list[str]:
-    from lib import corpora
+    from lib.data import corpora
 
     corpora.DATA = folder
     corpora.digits("test")
@@ -111,7 +115,7 @@ def digits(folder: Path) -> list[str]:
 
 
 def run_file(path: Path) -> list[str]:
-    from lib.parameters import read_run
+    from lib.book.parameters import read_run
 
     read_run(path)
     return ["taken"]
@@ -119,35 +123,35 @@ def run_file(path: Path) -> list[str]:
 
 def begin(values: dict[str, Any]) -> list[str]:
     """Parameters as a notebook has them: what `papermill -p` gave stands in its globals."""
-    from lib import story
+    from lib.book import page as story
 
     story.begin("02_audio_effects", EFFECTS | values)
     return ["taken"]
 
 
 def load(corpus: str) -> list[str]:
-    from lib import corpora
+    from lib.data import corpora
 
     corpora.load(corpus)
     return ["taken"]
 
 
 def card(folder: Path) -> list[str]:
-    from lib import artifacts
+    from lib.runtime import stages as artifacts
 
     artifacts.read_card(folder)
     return ["taken"]
 
 
 def weights(path: Path) -> list[str]:
-    from lib.task import damaged
+    from lib.vae.module import damaged
 
     return [f"{path}: not a readable checkpoint" if damaged(path) else "taken"]
 
 
 def net(folder: Path) -> list[str]:
     """A finished training of somebody else, its card in order: its net, and its weights as a start."""
-    from lib import training
+    from lib.vae import train as training
 
     told: list[str] = []
     with BadInputs(told):
@@ -161,18 +165,28 @@ def net(folder: Path) -> list[str]:
 
 
 def stage(_: Path) -> list[str]:
-    from lib import artifacts
+    from lib.runtime import stages as artifacts
 
-    with mock.patch.object(artifacts, "commit", lambda: "unknown"):  # which asks git: a process, and ours
-        artifacts.stage("table", {}, lambda folder: table(folder / "table.parquet"), "lib.vctk")
+    with mock.patch.object(
+        artifacts, "commit", lambda: "unknown"
+    ):  # which asks git: a process, and ours
+        artifacts.stage(
+            "table", {}, lambda folder: table(folder / "table.parquet"), "lib.data.vctk"
+        )
     return ["taken"]
 
 
 # sound ----------------------------------------------------------------------------------------------------------------
 
 
-def wav(data: bytes = bytes(60_000), channels: int = 1, rate_hz: int = GOOD_HZ, bits: int = 16, kind: int = 1,
-        size: int | None = None) -> bytes:
+def wav(
+    data: bytes = bytes(60_000),
+    channels: int = 1,
+    rate_hz: int = GOOD_HZ,
+    bits: int = 16,
+    kind: int = 1,
+    size: int | None = None,
+) -> bytes:
     """A WAV file whose header says what it is told; kind: 1 for integers, 3 for floats."""
     block = channels * bits // 8 % 2**16
     header = struct.pack("<HHIIHH", kind, channels, rate_hz, rate_hz * block % 2**32, block, bits)
@@ -184,8 +198,16 @@ def wav(data: bytes = bytes(60_000), channels: int = 1, rate_hz: int = GOOD_HZ, 
 def rf64(frames: int) -> bytes:
     """A WAV file of 64-bit sizes that promises so many samples."""
     sizes = struct.pack("<QQQI", 2 * frames + 100, 2 * frames, frames, 0)
-    return b"RF64" + b"\xff" * 4 + b"WAVEds64" + struct.pack("<I", len(sizes)) + sizes + wav()[12:40] + b"\xff" * 4 + (
-        bytes(60_000))
+    return (
+        b"RF64"
+        + b"\xff" * 4
+        + b"WAVEds64"
+        + struct.pack("<I", len(sizes))
+        + sizes
+        + wav()[12:40]
+        + b"\xff" * 4
+        + (bytes(60_000))
+    )
 
 
 def floats(value: float, dtype: str = "<f4") -> bytes:
@@ -230,11 +252,21 @@ def flac_bomb(hours: int, rate_hz: int = 8000) -> bytes:
     told = struct.pack(">HH", count, count) + bytes(6)
     told += (rate_hz << 44 | 15 << 36 | count * frames).to_bytes(8, "big") + bytes(16)
     parts, numbers = [b"fLaC" + b"\x80" + len(told).to_bytes(3, "big") + told], np.arange(frames)
-    for width, low, high in ((1, 0, 0x80), (2, 0x80, 0x800), (3, 0x800, 0x10000), (4, 0x10000, 0x200000)):
+    for width, low, high in (
+        (1, 0, 0x80),
+        (2, 0x80, 0x800),
+        (3, 0x800, 0x10000),
+        (4, 0x10000, 0x200000),
+    ):
         own = numbers[low:high]
         lead = {1: 0, 2: 0xC0, 3: 0xE0, 4: 0xF0}[width]
-        utf8 = [own >> 6 * (width - 1) | lead] + [own >> 6 * at & 63 | 128 for at in range(width - 2, -1, -1)]
-        sync, size = ([np.full(len(own), byte) for byte in same] for same in ((0xFF, 0xF8, 0x70, 0), (255, 254)))
+        utf8 = [own >> 6 * (width - 1) | lead] + [
+            own >> 6 * at & 63 | 128 for at in range(width - 2, -1, -1)
+        ]
+        sync, size = (
+            [np.full(len(own), byte) for byte in same]
+            for same in ((0xFF, 0xF8, 0x70, 0), (255, 254))
+        )
         rows = np.stack([*sync, *utf8, *size], 1).astype(np.uint8)
         rows = np.column_stack([rows, crc(rows, 0x07, 8), np.zeros((len(own), 3))]).astype(np.uint8)
         check = crc(rows, 0x8005, 16)
@@ -269,7 +301,10 @@ def ogg_end(samples: int) -> bytes:
 def ogg_bomb(hours: int) -> bytes:
     """Silence: the same page of Vorbis again and again."""
     pages = ogg_pages(encoded("OGG", np.zeros(60 * 8000, np.float32), 8000))
-    first, step = pages[:-2], struct.unpack("<q", pages[-2][6:14])[0] - struct.unpack("<q", pages[-3][6:14])[0]
+    first, step = (
+        pages[:-2],
+        struct.unpack("<q", pages[-2][6:14])[0] - struct.unpack("<q", pages[-3][6:14])[0],
+    )
     repeated = []
     for number in range(hours * 3600 * 8000 // step):
         page = bytearray(pages[-2])
@@ -336,7 +371,9 @@ def mp4(title: str = "abc") -> bytes:
         stream = container.add_stream("aac", rate=44100, layout="stereo")
         noise = np.random.default_rng(0).normal(0, 0.1, (2, 44100)).astype(np.float32)
         for at in range(0, 44100, 1024):
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(noise[:, at : at + 1024]), "fltp", "stereo")
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(noise[:, at : at + 1024]), "fltp", "stereo"
+            )
             frame.sample_rate, frame.pts = 44100, at
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -367,7 +404,9 @@ def song(content: Any) -> Callable[[Path], str]:
         path = folder / "musdb/train/Bad.stem.mp4"
         if isinstance(content, bytes):
             path.write_bytes(content)
-        elif (made := content() if content is mp4 or content.__name__ == "make" else content(path)) is not None:
+        elif (
+            made := content() if content is mp4 or content.__name__ == "make" else content(path)
+        ) is not None:
             path.write_bytes(made)
         return f"musdb18:{folder}/musdb"
 
@@ -402,7 +441,10 @@ def shaped(shape: str, dtype: str = "'<f8'") -> bytes:
 
 
 def objects() -> bytes:
-    return npy("{'descr': '|O', 'fortran_order': False, 'shape': (2, 2), }", pickle.dumps(np.array([Canary()] * 4)))
+    return npy(
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2, 2), }",
+        pickle.dumps(np.array([Canary()] * 4)),
+    )
 
 
 def idx(kind: int, *shape: int, data: bytes = b"", axes: int | None = None) -> bytes:
@@ -449,13 +491,18 @@ def mnist(body: bytes) -> Callable[[Path], Path]:
 
 
 EFFECTS = {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0}
-RUN = "stories:\n  02_audio_effects: {{corpus: {}, clip_s: 2.03, settings: fixed, seed: 0}}\n".format
+RUN = (
+    "stories:\n  02_audio_effects: {{corpus: {}, clip_s: 2.03, settings: fixed, seed: 0}}\n".format
+)
 
 
 def laughs(item: str = "[*a, *a, *a, *a, *a, *a, *a, *a, *a]") -> bytes:
     """Nine levels of nine: 400 million words when written out."""
     lines = ["a: &a [lol, lol, lol]"]
-    lines += [f"{b}: &{b} {item.replace('*a', f'*{a}')}" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
+    lines += [
+        f"{b}: &{b} {item.replace('*a', f'*{a}')}"
+        for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
     return ("\n".join(lines) + "\n" + RUN("*i")).encode()
 
 
@@ -464,7 +511,7 @@ DIGEST = "0" * 32  # a checksum of nothing that is there
 
 def signed(fields: dict) -> str:
     """A card of these fields and of the format that lib reads, with the right checksum of itself."""
-    from lib import artifacts
+    from lib.runtime import stages as artifacts
 
     card = {"format": artifacts.FORMAT} | fields
     return json.dumps(card | {"sum": artifacts._sum(card)})
@@ -520,7 +567,9 @@ def trained(weights: bytes) -> Callable[[Path], Path]:
         (folder / "model.pt").write_bytes(weights)
         config = {"training": {"preset": "mlp", "latent": 2}, "shape": [28, 28]}
         sums = {"model.pt": hashlib.blake2b(weights, digest_size=16).hexdigest()}
-        (folder / "card.json").write_text(signed({"format": 2, "config": config, "files": sums}), encoding="utf-8")
+        (folder / "card.json").write_text(
+            signed({"format": 2, "config": config, "files": sums}), encoding="utf-8"
+        )
         return folder
 
     return make
@@ -555,208 +604,390 @@ def damaged_stage(change: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
 
 
 NAMES = {
-    "newline": "a\nb.wav", "quotes": "a\"'`b.wav", "HTML": "<img src=x onerror=alert(1)>.wav", "dollars": "a$\\x$b.wav",
-    "escape": "a\x1b[2Jb.wav", "long": "n" * 251 + ".wav", "dash": "-rf.wav", "format": "%s%n{0}{x}.wav",
-    "shell": f"$({SHELL}).wav", "right to left": "a\u202egpj.wav", "spaces": " .. .wav",
-    "emoji": "\U0001f3b5" * 60 + ".wav", "300 characters": "n" * 150 + "/" + "m" * 150 + ".wav",
+    "newline": "a\nb.wav",
+    "quotes": "a\"'`b.wav",
+    "HTML": "<img src=x onerror=alert(1)>.wav",
+    "dollars": "a$\\x$b.wav",
+    "escape": "a\x1b[2Jb.wav",
+    "long": "n" * 251 + ".wav",
+    "dash": "-rf.wav",
+    "format": "%s%n{0}{x}.wav",
+    "shell": f"$({SHELL}).wav",
+    "right to left": "a\u202egpj.wav",
+    "spaces": " .. .wav",
+    "emoji": "\U0001f3b5" * 60 + ".wav",
+    "300 characters": "n" * 150 + "/" + "m" * 150 + ".wav",
 }
 X = r"bad/x\.wav"
 CASES = {
-    **{f"wav: {what}": Case(beside(body), listen, rf"{X}( \(|: ).*({said})") for what, body, said in (
-        ("rate 0", wav(rate_hz=0), "not decodable"),
-        ("rate -1", wav(rate_hz=2**32 - 1), "not decodable"),
-        ("rate 2^31 - 1", wav(rate_hz=2**31 - 1), "1 channels, 30000 samples, 2147483647 Hz"),
-        ("rate 1", wav(rate_hz=1), "30000 samples, 1 Hz"),
-        ("0 channels", wav(channels=0), "not decodable"),
-        ("65,535 channels", wav(channels=65535), "not decodable"),
-        ("1,024 channels", wav(channels=1024), "1024 channels"),
-        ("2^31 channels, as AU has them", b".snd" + struct.pack(">5I", 24, 60_000, 3, GOOD_HZ, 2**31) + bytes(60_000),
-         "not decodable"),
-        ("0 bits", wav(bits=0), "not decodable"),
-        ("65,535 bits", wav(bits=65535), "not decodable"),
-        ("10 hours", wav(size=10 * 3600 * GOOD_HZ * 2), "truncated"),
-        ("2^31 bytes", wav(size=2**31), "truncated"),
-        ("NaN", floats(np.nan), "NaN or infinite"),
-        ("infinity", floats(np.inf), "NaN or infinite"),
-        ("1e300", floats(1e300, "<f8"), "NaN or infinite"),
-        ("denormal numbers", floats(1e-40), "silent"),
-        ("text chunk", wav()[:36] + b"LIST" + b"\xff" * 4 + bytes(99), "not decodable|samples"),
-    )},
+    **{
+        f"wav: {what}": Case(beside(body), listen, rf"{X}( \(|: ).*({said})")
+        for what, body, said in (
+            ("rate 0", wav(rate_hz=0), "not decodable"),
+            ("rate -1", wav(rate_hz=2**32 - 1), "not decodable"),
+            ("rate 2^31 - 1", wav(rate_hz=2**31 - 1), "1 channels, 30000 samples, 2147483647 Hz"),
+            ("rate 1", wav(rate_hz=1), "30000 samples, 1 Hz"),
+            ("0 channels", wav(channels=0), "not decodable"),
+            ("65,535 channels", wav(channels=65535), "not decodable"),
+            ("1,024 channels", wav(channels=1024), "1024 channels"),
+            (
+                "2^31 channels, as AU has them",
+                b".snd" + struct.pack(">5I", 24, 60_000, 3, GOOD_HZ, 2**31) + bytes(60_000),
+                "not decodable",
+            ),
+            ("0 bits", wav(bits=0), "not decodable"),
+            ("65,535 bits", wav(bits=65535), "not decodable"),
+            ("10 hours", wav(size=10 * 3600 * GOOD_HZ * 2), "truncated"),
+            ("2^31 bytes", wav(size=2**31), "truncated"),
+            ("NaN", floats(np.nan), "NaN or infinite"),
+            ("infinity", floats(np.inf), "NaN or infinite"),
+            ("1e300", floats(1e300, "<f8"), "NaN or infinite"),
+            ("denormal numbers", floats(1e-40), "silent"),
+            ("text chunk", wav()[:36] + b"LIST" + b"\xff" * 4 + bytes(99), "not decodable|samples"),
+        )
+    },
     "wav: 2^62 samples of 64 bits": Case(beside(rf64(2**60)), listen, f"{X}.*silent|{X} \\("),
     "wav: 3e38": Case(beside(floats(3e38)), listen, f"taken {X}|{X}: "),
-    **{f"{name[2:]}: {what}": Case(beside(body, name), listen, rf"bad/{name}( \(|: ).*({said})")
-       for name, what, body, said in (
-        ("x.flac", "2^36 - 1 samples", lambda: flac(2**36 - 1), "truncated"),
-        ("x.flac", "unknown length", lambda: flac(0), "truncated"),
-        ("x.flac", "rate 0", lambda: flac(24000, 0), "not decodable"),
-        ("x.flac", "rate 1", lambda: flac(24000, 1), "24000 samples, 1 Hz"),
-        ("x.flac", "1,000 hours of silence", lambda: flac_bomb(1000), "silent"),
-        ("x.ogg", "10 hours of silence", lambda: ogg_bomb(10), "silent"),
-        ("x.mp3", "half an hour of silence", lambda: mp3_bomb(0.5), "silent"),
-        ("x.mp3", "promises 2^31 frames", lambda: mp3_bomb(1, 2**31 - 1), "truncated|samples"),
-        ("x.mp3", "zeros", lambda: bytes(10**6), "not decodable"),
-    )},
+    **{
+        f"{name[2:]}: {what}": Case(beside(body, name), listen, rf"bad/{name}( \(|: ).*({said})")
+        for name, what, body, said in (
+            ("x.flac", "2^36 - 1 samples", lambda: flac(2**36 - 1), "truncated"),
+            ("x.flac", "unknown length", lambda: flac(0), "truncated"),
+            ("x.flac", "rate 0", lambda: flac(24000, 0), "not decodable"),
+            ("x.flac", "rate 1", lambda: flac(24000, 1), "24000 samples, 1 Hz"),
+            ("x.flac", "1,000 hours of silence", lambda: flac_bomb(1000), "silent"),
+            ("x.ogg", "10 hours of silence", lambda: ogg_bomb(10), "silent"),
+            ("x.mp3", "half an hour of silence", lambda: mp3_bomb(0.5), "silent"),
+            ("x.mp3", "promises 2^31 frames", lambda: mp3_bomb(1, 2**31 - 1), "truncated|samples"),
+            ("x.mp3", "zeros", lambda: bytes(10**6), "not decodable"),
+        )
+    },
     "ogg: ends at 2^62": Case(beside(lambda: ogg_end(2**62), "x.ogg"), listen, r"bad/x\.ogg"),
     "ogg: ends at -5": Case(beside(lambda: ogg_end(-5), "x.ogg"), listen, r"bad/x\.ogg"),
     "name: pipe": Case(placed(os.mkfifo), listen, rf"{X} \(zero bytes"),
     "name: socket": Case(placed(bound_socket), listen, rf"{X} \(zero bytes"),
     "name: device": Case(placed(zeros), listen, rf"{X} \(a link that leaves the folder"),
     "name: folder": Case(placed(os.mkdir), listen, "taken good/good"),
-    "name: link to itself": Case(placed(lambda path: path.symlink_to(path.name)), listen, rf"{X} \("),
-    "name: link out": Case(placed(lambda path: path.symlink_to("/etc/passwd")), listen, rf"{X} \(a link that leaves"),
+    "name: link to itself": Case(
+        placed(lambda path: path.symlink_to(path.name)), listen, rf"{X} \("
+    ),
+    "name: link out": Case(
+        placed(lambda path: path.symlink_to("/etc/passwd")), listen, rf"{X} \(a link that leaves"
+    ),
     "name: link up": Case(placed(lambda path: path.symlink_to("../..")), listen, "taken good/good"),
-    "name: not UTF-8": Case(beside(wav(), b"\xff\xfe.wav"), listen, r"bad/\\udcff\\udcfe\.wav' \(not decodable"),
-    **{f"name: {what}": Case(beside(lambda: encoded("WAV"), name), listen, f"taken bad/{re.escape(name)}")
-       for what, name in NAMES.items()},
-    "name: newline, and broken": Case(beside(b"x", "a\nb.wav"), listen, r"'bad/a\\nb\.wav' \(not decodable"),
-    **{f"mp4: {what}": Case(song(content), read_whole, rf"train/Bad(: | \(|/|\.).*({said})|Bad\.stem\.mp4: .*({said})")
-       for what, content, said in (
-        ("text", b"<html>" * 99, "not decodable"),
-        ("pipe", os.mkfifo, "missing"),
-        ("folder", os.mkdir, "missing"),
-        ("playlist", b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n", "not decodable"),
-        ("list of other files", b"ffconcat version 1.0\nfile 'Good.stem.mp4'\n", "not decodable"),
-        ("cut", lambda _: mp4()[:3000], "not decodable|truncated"),
-        ("2^31 samples in a table", patched("stsz", offset_8=2**31 - 1), "not decodable"),
-        ("samples of nothing", patched("stsz", offset_4=1, offset_8=2**28 - 1), "not decodable|truncated"),
-        ("samples of 2^31 ticks", patched("stts", offset_12=2**31 - 1), "truncated|samples"),
-        ("content beyond the end", patched("stco", offset_8=2**32 - 1), "truncated"),
-        ("0 ticks a second", patched("mdhd", offset_12=0), "truncated"),
-    )},
+    "name: not UTF-8": Case(
+        beside(wav(), b"\xff\xfe.wav"), listen, r"bad/\\udcff\\udcfe\.wav' \(not decodable"
+    ),
+    **{
+        f"name: {what}": Case(
+            beside(lambda: encoded("WAV"), name), listen, f"taken bad/{re.escape(name)}"
+        )
+        for what, name in NAMES.items()
+    },
+    "name: newline, and broken": Case(
+        beside(b"x", "a\nb.wav"), listen, r"'bad/a\\nb\.wav' \(not decodable"
+    ),
+    **{
+        f"mp4: {what}": Case(
+            song(content),
+            read_whole,
+            rf"train/Bad(: | \(|/|\.).*({said})|Bad\.stem\.mp4: .*({said})",
+        )
+        for what, content, said in (
+            ("text", b"<html>" * 99, "not decodable"),
+            ("pipe", os.mkfifo, "missing"),
+            ("folder", os.mkdir, "missing"),
+            (
+                "playlist",
+                b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n",
+                "not decodable",
+            ),
+            (
+                "list of other files",
+                b"ffconcat version 1.0\nfile 'Good.stem.mp4'\n",
+                "not decodable",
+            ),
+            ("cut", lambda _: mp4()[:3000], "not decodable|truncated"),
+            ("2^31 samples in a table", patched("stsz", offset_8=2**31 - 1), "not decodable"),
+            (
+                "samples of nothing",
+                patched("stsz", offset_4=1, offset_8=2**28 - 1),
+                "not decodable|truncated",
+            ),
+            ("samples of 2^31 ticks", patched("stts", offset_12=2**31 - 1), "truncated|samples"),
+            ("content beyond the end", patched("stco", offset_8=2**32 - 1), "truncated"),
+            ("0 ticks a second", patched("mdhd", offset_12=0), "truncated"),
+        )
+    },
     "mp4: a title that is no UTF-8": Case(
-        song(lambda _: mp4().replace(b"abc", b"\xff\xfe\xe9")), read_whole, "taken train/Bad"),
-    "mp4: unknown codec": Case(song(lambda _: mp4().replace(b"mp4a", b"zzzz")), read_whole, "train/Bad"),
-    "mp4: 65,535 channels": Case(song(patched("mp4a", offset_16=2**32 - 1)), read_whole, "train/Bad"),
+        song(lambda _: mp4().replace(b"abc", b"\xff\xfe\xe9")), read_whole, "taken train/Bad"
+    ),
+    "mp4: unknown codec": Case(
+        song(lambda _: mp4().replace(b"mp4a", b"zzzz")), read_whole, "train/Bad"
+    ),
+    "mp4: 65,535 channels": Case(
+        song(patched("mp4a", offset_16=2**32 - 1)), read_whole, "train/Bad"
+    ),
     "vctk: persons from a pipe": Case(vctk(os.mkfifo), read_whole, "taken p1"),
     "vctk: persons without end": Case(vctk(zeros), read_whole, "taken p1"),
-    "vctk: persons of HTML": Case(vctk(lambda path: path.write_text("p2 <b>\n" * 9)), read_whole, r"p2 \(no sound"),
-    **{f"npy: {what}": Case(file(body), predict, f"/x: not readable.*{said}") for what, body, said in (
-        ("2^64 values", shaped("(4294967296, 4294967296)", "'u1'"), "too big"),
-        ("2^80 values", shaped("(1208925819614629174706176, 2)"), ""),
-        ("-5 values", shaped("(-1, 5)"), "negative"),
-        ("-3 by -4", shaped("(-3, -4)"), ""),
-        ("2^43 values, 8 there", shaped("(1099511627776, 8)"), "greater than file"),
-        ("shape of True", shaped("(True, 5)"), "integer"),
-        ("70 axes", shaped("(" + "1," * 70 + ")"), "64"),
-        ("objects that run code", objects(), "Python objects"),
-        ("header that runs code", npy(f"__import__('os').system({SHELL!r})"), ""),
-        ("header of brackets", npy("(" * 150), ""),
-        ("header of minus signs", npy("-" * 9000 + "1"), ""),
-        ("header without end", npy("{'descr': '<f8'"), ""),
-        ("header of 20 MB", npy("[" * 20_000_000, version=2), ""),
-        ("dtype of a number", shaped("(5, 5)", "3"), "descriptor"),
-        ("zip of arrays", zipped_weights(pickle.dumps(Canary())), "not as .npy or IDX"),
-    )},
+    "vctk: persons of HTML": Case(
+        vctk(lambda path: path.write_text("p2 <b>\n" * 9)), read_whole, r"p2 \(no sound"
+    ),
+    **{
+        f"npy: {what}": Case(file(body), predict, f"/x: not readable.*{said}")
+        for what, body, said in (
+            ("2^64 values", shaped("(4294967296, 4294967296)", "'u1'"), "too big"),
+            ("2^80 values", shaped("(1208925819614629174706176, 2)"), ""),
+            ("-5 values", shaped("(-1, 5)"), "negative"),
+            ("-3 by -4", shaped("(-3, -4)"), ""),
+            ("2^43 values, 8 there", shaped("(1099511627776, 8)"), "greater than file"),
+            ("shape of True", shaped("(True, 5)"), "integer"),
+            ("70 axes", shaped("(" + "1," * 70 + ")"), "64"),
+            ("objects that run code", objects(), "Python objects"),
+            ("header that runs code", npy(f"__import__('os').system({SHELL!r})"), ""),
+            ("header of brackets", npy("(" * 150), ""),
+            ("header of minus signs", npy("-" * 9000 + "1"), ""),
+            ("header without end", npy("{'descr': '<f8'"), ""),
+            ("header of 20 MB", npy("[" * 20_000_000, version=2), ""),
+            ("dtype of a number", shaped("(5, 5)", "3"), "descriptor"),
+            ("zip of arrays", zipped_weights(pickle.dumps(Canary())), "not as .npy or IDX"),
+        )
+    },
     "npy: values without size": Case(file(shaped("(5, 5)", "'V0'")), predict, r"/x: holds \|V0"),
-    **{f"idx: {what}": Case(file(body), predict, f"/x: not readable.*{said}") for what, body, said in (
-        ("2^64 values", idx(8, 2**31, 2**31, 4), "0 are there"),
-        ("255 axes of 2^32 - 1", idx(14, *[2**32 - 1] * 255), "0 are there"),
-        ("more axes than sizes", idx(8, 2, axes=200), ""),
-        ("unknown type", idx(7, 2, 2, data=b"abcd"), "not as .npy or IDX"),
-        ("bomb of 10 GB", lambda: many_members(10_000), "61 are there"),
-        ("bomb of 2 GB as told", lambda: gzip.compress(idx(8, 2, 2**30)), "unpacks to 2147483648 bytes|are there"),
-        ("endless gzip header", b"\x1f\x8b\x08\x08" + b"n" * 10**6, ""),
-    )},
+    **{
+        f"idx: {what}": Case(file(body), predict, f"/x: not readable.*{said}")
+        for what, body, said in (
+            ("2^64 values", idx(8, 2**31, 2**31, 4), "0 are there"),
+            ("255 axes of 2^32 - 1", idx(14, *[2**32 - 1] * 255), "0 are there"),
+            ("more axes than sizes", idx(8, 2, axes=200), ""),
+            ("unknown type", idx(7, 2, 2, data=b"abcd"), "not as .npy or IDX"),
+            ("bomb of 10 GB", lambda: many_members(10_000), "61 are there"),
+            (
+                "bomb of 2 GB as told",
+                lambda: gzip.compress(idx(8, 2, 2**30)),
+                "unpacks to 2147483648 bytes|are there",
+            ),
+            ("endless gzip header", b"\x1f\x8b\x08\x08" + b"n" * 10**6, ""),
+        )
+    },
     "idx: pipe": Case(special(os.mkfifo), predict, "/x: not readable .neither a file nor a folder"),
     "idx: device": Case(special(zeros), predict, "/x: not readable .neither a file nor a folder"),
     "digits: bomb": Case(
-        mnist(gzip.compress(idx(8, 10**4, 28, 28)) + gzip.compress(bytes(2**20)) * 9000), digits, "does not fit"),
+        mnist(gzip.compress(idx(8, 10**4, 28, 28)) + gzip.compress(bytes(2**20)) * 9000),
+        digits,
+        "does not fit",
+    ),
     "digits: damaged": Case(
-        mnist(gzip.compress(idx(8, 9, 28, 28))[:12] + b"\xff" * 99), digits, "idx3-ubyte.gz: not a readable"),
-    **{f"run: {what}": Case(file(body, "x.yml"), run_file, rf"x\.yml: {said}") for what, body, said in (
-        ("code by a tag", f"stories: !!python/object/apply:os.system ['{SHELL}']", "not a run file"),
-        ("new object by a tag", f"!!python/object/new:os.system ['{SHELL}']", "not a run file"),
-        ("module by a tag", "stories: !!python/module:os", "not a run file"),
-        ("billion laughs", laughs(), "names a value by an alias"),
-        ("quadratic laughs", f"a: &a {'x' * 10**5}\nb: [{'*a,' * 9999}]\n" + RUN("speech"), "names a value by an"),
-        ("a list in itself", "a: &a [*a]\n" + RUN("*a"), "names a value by an alias"),
-        ("nested 1,000 times", "[" * 1000, "not a run file"),
-        ("a number of 5,000 digits", RUN("1" * 5000), "not a run file"),
-        ("not UTF-8", b"\xff\xfe\xfa", "not a run file"),
-        ("zero bytes", b"stories: \0", "not a run file"),
-        ("code as the name of a parameter", RUN(f"speech, 'seed=0;import os;os.system(\"{SHELL}\")#': 1"), ".*unknown"),
-        ("code as the name of a story", f"stories: {{'../../$({SHELL})': {{}}}}", "story '../../"),
-        ("a list as stories", "stories: [1, 2]", "not a run file"),
-        ("text as parameters", "stories: {02_audio_effects: abc}", "not a run file"),
-        ("a corpus of zero bytes", RUN('"folder:\\0"'), "02_audio_effects: corpus = 'folder:"),
-    )},
+        mnist(gzip.compress(idx(8, 9, 28, 28))[:12] + b"\xff" * 99),
+        digits,
+        "idx3-ubyte.gz: not a readable",
+    ),
+    **{
+        f"run: {what}": Case(file(body, "x.yml"), run_file, rf"x\.yml: {said}")
+        for what, body, said in (
+            (
+                "code by a tag",
+                f"stories: !!python/object/apply:os.system ['{SHELL}']",
+                "not a run file",
+            ),
+            ("new object by a tag", f"!!python/object/new:os.system ['{SHELL}']", "not a run file"),
+            ("module by a tag", "stories: !!python/module:os", "not a run file"),
+            ("billion laughs", laughs(), "names a value by an alias"),
+            (
+                "quadratic laughs",
+                f"a: &a {'x' * 10**5}\nb: [{'*a,' * 9999}]\n" + RUN("speech"),
+                "names a value by an",
+            ),
+            ("a list in itself", "a: &a [*a]\n" + RUN("*a"), "names a value by an alias"),
+            ("nested 1,000 times", "[" * 1000, "not a run file"),
+            ("a number of 5,000 digits", RUN("1" * 5000), "not a run file"),
+            ("not UTF-8", b"\xff\xfe\xfa", "not a run file"),
+            ("zero bytes", b"stories: \0", "not a run file"),
+            (
+                "code as the name of a parameter",
+                RUN(f"speech, 'seed=0;import os;os.system(\"{SHELL}\")#': 1"),
+                ".*unknown",
+            ),
+            (
+                "code as the name of a story",
+                f"stories: {{'../../$({SHELL})': {{}}}}",
+                "story '../../",
+            ),
+            ("a list as stories", "stories: [1, 2]", "not a run file"),
+            ("text as parameters", "stories: {02_audio_effects: abc}", "not a run file"),
+            ("a corpus of zero bytes", RUN('"folder:\\0"'), "02_audio_effects: corpus = 'folder:"),
+        )
+    },
     "run: pipe": Case(special(os.mkfifo, "x.yml"), run_file, r"x\.yml: no such run"),
     "run: folder": Case(special(os.mkdir, "x.yml"), run_file, r"x\.yml: no such run"),
-    **{f"parameter: {what}": Case(lambda _, values=values: values, begin, f"02_audio_effects: {said}")
-       for what, values, said in (
-        ("code as a number", {"clip_s": f"__import__('os').system({SHELL!r})"}, "clip_s = "),
-        ("minus signs as a number", {"clip_s": "-" * 10**5 + "1"}, "clip_s = "),
-        ("brackets as a number", {"clip_s": "[" * 10**5}, "clip_s = "),
-        ("braces as a number", {"seed": "{" * 150 + "}" * 150}, "seed = "),
-        ("code as a corpus", {"corpus": f"speech');__import__('os').system('{SHELL}')#"}, "corpus = "),
-        ("quotes as a choice", {"settings": "fixed\"'\n<b>"}, "settings = "),
-        ("a name that was injected", {"In": ["# Parameters\nseed = 1\nbeta = 2"], "beta": 2}, "unknown parameter beta"),
-        ("half a character", {"seed": "\ud800"}, "seed = "),
-    )},
-    **{f"corpus: {corpus[:20]!a}": Case(lambda _, corpus=corpus: corpus, load, said) for corpus, said in (
-        (f"folder:..;{SHELL}", r"folder \.\.;touch"),
-        (f"folder:$({SHELL})", r"folder \$\(touch"),
-        (f"vctk:`{SHELL}`", "vctk `touch"),
-        (f"folder:|{SHELL}", r"folder \|touch"),
-        ("folder:a\0b", "zero|null"),
-        ("vctk:a\0b", "zero|null"),
-        ("folder:\ud800", "surrogate"),
-        ("musdb18:\ud800?stem=bass", "surrogate"),
-        ("folder:~nobody-by-this-name/x", "folder ~nobody-by-this-name/x: No such"),
-        ("vctk:~nobody-by-this-name", "vctk ~nobody-by-this-name: No such"),
-        ("folder:" + "a" * 5000, "File name too long"),
-        ("folder:/dev/zero", "folder /dev/zero: Not a directory"),
-        ("musdb18:http://127.0.0.1:9/x", "musdb18 http:/"),
-        ("vctk:/tmp?mic=9", "setting 'mic=9' is not known"),
-        ("musdb18:/tmp?stem=';DROP", "setting"),
-        ("speech:../../etc", "takes nothing after a colon"),
-        ("__class__:x", "is not known"),
-    )},
-    **{f"card: {what}": Case(as_card(content), card, said) for what, content, said in (
-        ("nested 100,000 times", "[" * 10**5, r"card\.json: missing or not readable"),
-        ("nested in files", '{"format": 2, "files": ' + '{"a":' * 10**5, r"card\.json: missing or not readable"),
-        ("a number of 5,000 digits", '{"format": ' + "1" * 5000 + "}", r"card\.json: missing or not readable"),
-        ("a list", "[]", r"card\.json: written in card format None"),
-        ("no files", {}, r"card\.json: written in card format None"),
-        ("files as a list", {"files": ["a", "b"]}, r"card\.json: written in card format None"),
-        ("files as a number", {"files": float("inf")}, r"card\.json: written in card format None"),
-        ("another format", {"format": 1, "files": {}}, r"card\.json: written in card format 1"),
-        ("a format as text", {"format": "2", "files": {}}, r"card\.json: written in card format 2"),
-        ("no checksum", '{"format": 2, "files": {}}', r"card\.json: damaged, its checksum is another"),
-        ("a list as its checksum", '{"format": 2, "files": {}, "sum": []}', r"card\.json: damaged, its checksum is an"),
-        *((f"{what} as a checksum", {"files": {"card.json": value}}, r"card\.json: damaged, its checksum is not that")
-          for what, value in (("text", "many"), ("NaN", float("nan")), ("a list of lists", [[[]]] * 99))),
-        *((f"a name of {what}", {"files": {name: DIGEST}}, f"{said}: (missing or not readable|not a file of this)")
-          for what, name, said in (("5,000 letters", "a" * 5000, "aaaa"), ("a zero byte", "a\0b", "a\0b"),
-                                   ("half a character", "\ud800", "/\ud800"), ("nothing", "", ""),
-                                   ("a folder", "inner", "inner"), ("a file that is missing", "x", "/x"))),
-        *((what, {"files": {name: DIGEST}}, f"{re.escape(name)}: not a file of this stage") for what, name in (
-            ("a device", "/dev/zero"), ("a device above", "../" * 20 + "dev/zero"), ("a link to a device", "zeros"),
-            ("a file elsewhere", "/etc/passwd"), ("a file above", "inner/../../above"), ("a pipe", "pipe"))),
-        ("a name in another spelling", {"files": {"./card.json": DIGEST}}, "card.json: (damaged|not a file of)"),
-    )},
-    **{f"checkpoint: {what}": Case(file(body, "model.pt"), weights, r"model\.pt: not a readable checkpoint")
-       for what, body in (
-        ("pickled code", pickle.dumps(Canary())),
-        ("pickled code in a zip", zipped_weights(pickle.dumps(Canary()))),
-        ("pickled code in a tar", tarred_weights()),
-        ("code by the protocol of 1996", f"cos\nsystem\n(S'{SHELL}'\ntR.".encode()),
-        ("pickled code in the form of 2016", b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, Canary())))),
-        ("nested 100,000 times", b"(" * 10**5 + b"."),
-        ("a pickle that fills memory", b"\x80\x04" + b"\x8e" + struct.pack("<Q", 2**40) + b"x."),
-        ("a bomb", bomb),
-    )},
-    **{f"training: {what}": Case(trained(body), net, r"(.*model\.pt: not a readable checkpoint.*delete){2}")
-       for what, body in (
-        ("pickled code", pickle.dumps(Canary())),
-        ("pickled code in a zip", zipped_weights(pickle.dumps(Canary()))),
-        ("pickled code in a tar", tarred_weights()),
-        ("no pickle", zipped_weights(b"")),
-        ("text", b"weights"),
-        ("nothing", b""),
-    )},
-    "parquet: truncated": Case(damaged_stage(lambda body: body[:-99]), stage, r"taken.*table\.parquet: damaged"),
-    "parquet: empty": Case(damaged_stage(lambda body: b""), stage, r"taken.*table\.parquet: damaged"),
+    **{
+        f"parameter: {what}": Case(
+            lambda _, values=values: values, begin, f"02_audio_effects: {said}"
+        )
+        for what, values, said in (
+            ("code as a number", {"clip_s": f"__import__('os').system({SHELL!r})"}, "clip_s = "),
+            ("minus signs as a number", {"clip_s": "-" * 10**5 + "1"}, "clip_s = "),
+            ("brackets as a number", {"clip_s": "[" * 10**5}, "clip_s = "),
+            ("braces as a number", {"seed": "{" * 150 + "}" * 150}, "seed = "),
+            (
+                "code as a corpus",
+                {"corpus": f"speech');__import__('os').system('{SHELL}')#"},
+                "corpus = ",
+            ),
+            ("quotes as a choice", {"settings": "fixed\"'\n<b>"}, "settings = "),
+            (
+                "a name that was injected",
+                {"In": ["# Parameters\nseed = 1\nbeta = 2"], "beta": 2},
+                "unknown parameter beta",
+            ),
+            ("half a character", {"seed": "\ud800"}, "seed = "),
+        )
+    },
+    **{
+        f"corpus: {corpus[:20]!a}": Case(lambda _, corpus=corpus: corpus, load, said)
+        for corpus, said in (
+            (f"folder:..;{SHELL}", r"folder \.\.;touch"),
+            (f"folder:$({SHELL})", r"folder \$\(touch"),
+            (f"vctk:`{SHELL}`", "vctk `touch"),
+            (f"folder:|{SHELL}", r"folder \|touch"),
+            ("folder:a\0b", "zero|null"),
+            ("vctk:a\0b", "zero|null"),
+            ("folder:\ud800", "surrogate"),
+            ("musdb18:\ud800?stem=bass", "surrogate"),
+            ("folder:~nobody-by-this-name/x", "folder ~nobody-by-this-name/x: No such"),
+            ("vctk:~nobody-by-this-name", "vctk ~nobody-by-this-name: No such"),
+            ("folder:" + "a" * 5000, "File name too long"),
+            ("folder:/dev/zero", "folder /dev/zero: Not a directory"),
+            ("musdb18:http://127.0.0.1:9/x", "musdb18 http:/"),
+            ("vctk:/tmp?mic=9", "setting 'mic=9' is not known"),
+            ("musdb18:/tmp?stem=';DROP", "setting"),
+            ("speech:../../etc", "takes nothing after a colon"),
+            ("__class__:x", "is not known"),
+        )
+    },
+    **{
+        f"card: {what}": Case(as_card(content), card, said)
+        for what, content, said in (
+            ("nested 100,000 times", "[" * 10**5, r"card\.json: missing or not readable"),
+            (
+                "nested in files",
+                '{"format": 2, "files": ' + '{"a":' * 10**5,
+                r"card\.json: missing or not readable",
+            ),
+            (
+                "a number of 5,000 digits",
+                '{"format": ' + "1" * 5000 + "}",
+                r"card\.json: missing or not readable",
+            ),
+            ("a list", "[]", r"card\.json: written in card format None"),
+            ("no files", {}, r"card\.json: written in card format None"),
+            ("files as a list", {"files": ["a", "b"]}, r"card\.json: written in card format None"),
+            (
+                "files as a number",
+                {"files": float("inf")},
+                r"card\.json: written in card format None",
+            ),
+            ("another format", {"format": 1, "files": {}}, r"card\.json: written in card format 1"),
+            (
+                "a format as text",
+                {"format": "2", "files": {}},
+                r"card\.json: written in card format 2",
+            ),
+            (
+                "no checksum",
+                '{"format": 2, "files": {}}',
+                r"card\.json: damaged, its checksum is another",
+            ),
+            (
+                "a list as its checksum",
+                '{"format": 2, "files": {}, "sum": []}',
+                r"card\.json: damaged, its checksum is an",
+            ),
+            *(
+                (
+                    f"{what} as a checksum",
+                    {"files": {"card.json": value}},
+                    r"card\.json: damaged, its checksum is not that",
+                )
+                for what, value in (
+                    ("text", "many"),
+                    ("NaN", float("nan")),
+                    ("a list of lists", [[[]]] * 99),
+                )
+            ),
+            *(
+                (
+                    f"a name of {what}",
+                    {"files": {name: DIGEST}},
+                    f"{said}: (missing or not readable|not a file of this)",
+                )
+                for what, name, said in (
+                    ("5,000 letters", "a" * 5000, "aaaa"),
+                    ("a zero byte", "a\0b", "a\0b"),
+                    ("half a character", "\ud800", "/\ud800"),
+                    ("nothing", "", ""),
+                    ("a folder", "inner", "inner"),
+                    ("a file that is missing", "x", "/x"),
+                )
+            ),
+            *(
+                (what, {"files": {name: DIGEST}}, f"{re.escape(name)}: not a file of this stage")
+                for what, name in (
+                    ("a device", "/dev/zero"),
+                    ("a device above", "../" * 20 + "dev/zero"),
+                    ("a link to a device", "zeros"),
+                    ("a file elsewhere", "/etc/passwd"),
+                    ("a file above", "inner/../../above"),
+                    ("a pipe", "pipe"),
+                )
+            ),
+            (
+                "a name in another spelling",
+                {"files": {"./card.json": DIGEST}},
+                "card.json: (damaged|not a file of)",
+            ),
+        )
+    },
+    **{
+        f"checkpoint: {what}": Case(
+            file(body, "model.pt"), weights, r"model\.pt: not a readable checkpoint"
+        )
+        for what, body in (
+            ("pickled code", pickle.dumps(Canary())),
+            ("pickled code in a zip", zipped_weights(pickle.dumps(Canary()))),
+            ("pickled code in a tar", tarred_weights()),
+            ("code by the protocol of 1996", f"cos\nsystem\n(S'{SHELL}'\ntR.".encode()),
+            (
+                "pickled code in the form of 2016",
+                b"".join(map(pickle.dumps, (0x1950A86A20F9469CFC6C, 1001, Canary()))),
+            ),
+            ("nested 100,000 times", b"(" * 10**5 + b"."),
+            (
+                "a pickle that fills memory",
+                b"\x80\x04" + b"\x8e" + struct.pack("<Q", 2**40) + b"x.",
+            ),
+            ("a bomb", bomb),
+        )
+    },
+    **{
+        f"training: {what}": Case(
+            trained(body), net, r"(.*model\.pt: not a readable checkpoint.*delete){2}"
+        )
+        for what, body in (
+            ("pickled code", pickle.dumps(Canary())),
+            ("pickled code in a zip", zipped_weights(pickle.dumps(Canary()))),
+            ("pickled code in a tar", tarred_weights()),
+            ("no pickle", zipped_weights(b"")),
+            ("text", b"weights"),
+            ("nothing", b""),
+        )
+    },
+    "parquet: truncated": Case(
+        damaged_stage(lambda body: body[:-99]), stage, r"taken.*table\.parquet: damaged"
+    ),
+    "parquet: empty": Case(
+        damaged_stage(lambda body: b""), stage, r"taken.*table\.parquet: damaged"
+    ),
 }
 
 
@@ -776,18 +1007,42 @@ def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-BELOW = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 2, "os.rename": 2}  # place of the open folder that a name is in
-CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod")
-STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pty.spawn",
-          "socket.connect")
-DECODER = ["-m", "lib.recordings"]  # the child process of lib in which sound is decoded
+BELOW = {
+    "os.remove": 1,
+    "os.rmdir": 1,
+    "os.mkdir": 2,
+    "os.rename": 2,
+}  # place of the open folder that a name is in
+CHANGES = (
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.symlink",
+    "os.link",
+    "os.truncate",
+    "os.chmod",
+)
+STARTS = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "pty.spawn",
+    "socket.connect",
+)
+DECODER = ["-m", "lib.data.recordings"]  # the child process of lib in which sound is decoded
 
 
 def watch(events: Any, *allowed: Path) -> None:
     """Append to events what this process starts, connects to, or writes outside of these folders."""
 
     def hook(event: str, arguments: tuple) -> None:
-        writes = event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING)
+        writes = event in CHANGES or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
+        )
         if event in STARTS and not (event == "subprocess.Popen" and arguments[1][1:] == DECODER):
             events.append(f"{event} {arguments!r}"[:200])
         elif writes and not isinstance(arguments[0], int):
@@ -859,8 +1114,13 @@ def run(number: int, case: Case, folder: Path) -> dict[str, Any]:
     hook, log = folder / "hook", folder / f"{number:03}.events"
     hook.mkdir(exist_ok=True)
     (hook / "sitecustomize.py").write_text(HOOK.format(tests=str(Path(__file__).parent)))
-    os.environ |= {"HOME": str(place), "ARTIFACTS_DIR": str(place / "artifacts"), "HOSTILE_PLACE": str(place),
-                   "HOSTILE_EVENTS": str(log), "PYTHONPATH": f"{hook}{os.pathsep}{ROOT}"}
+    os.environ |= {
+        "HOME": str(place),
+        "ARTIFACTS_DIR": str(place / "artifacts"),
+        "HOSTILE_PLACE": str(place),
+        "HOSTILE_EVENTS": str(log),
+        "PYTHONPATH": f"{hook}{os.pathsep}{ROOT}",
+    }
     argument = case.make(place / "input")
     before = tree(place)
     into, out = os.pipe()
@@ -872,11 +1132,18 @@ def run(number: int, case: Case, folder: Path) -> dict[str, Any]:
         body = pipe.read()
     _, status, used = os.wait4(pid, 0)
     after = tree(place)
-    changed = sorted(ascii(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    found = json.loads(body) if body else {"kind": "nothing", "said": [], "events": [], "peak_mb": 0}
+    changed = sorted(
+        ascii(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+    )
+    found = (
+        json.loads(body) if body else {"kind": "nothing", "said": [], "events": [], "peak_mb": 0}
+    )
     found |= {"status": status, "seconds": used.ru_utime + used.ru_stime, "changed": changed}
     found["events"] += log.read_text().splitlines() if log.exists() else []
-    return found | {"decoded": log.exists(), "canary": (place / CANARY).exists() or (ROOT / CANARY).exists()}
+    return found | {
+        "decoded": log.exists(),
+        "canary": (place / CANARY).exists() or (ROOT / CANARY).exists(),
+    }
 
 
 def main(folder: Path, *names: str) -> None:
@@ -884,11 +1151,14 @@ def main(folder: Path, *names: str) -> None:
     import matplotlib.pyplot  # noqa: F401  what a case loads is loaded once, here
     import pyarrow.parquet  # noqa: F401
 
-    from lib import clips, predict, story, training  # noqa: F401
-    from lib.mp4 import AudioStream  # noqa: F401
+    from lib.data.mp4 import AudioStream  # noqa: F401
+    from lib.vae import train as training  # noqa: F401
 
-    found = {name: run(number, case, folder) for number, (name, case) in enumerate(CASES.items())
-             if not names or any(name.startswith(each) for each in names)}
+    found = {
+        name: run(number, case, folder)
+        for number, (name, case) in enumerate(CASES.items())
+        if not names or any(name.startswith(each) for each in names)
+    }
     (folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -10,9 +10,11 @@ import pytest
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from lib import BadInput, theory, training
-from lib.alarm import ENDLESS, PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
-from lib.training import ArrayDataset, TrainingConfig
+from lib import BadInput
+from lib.theory import collapse as theory
+from lib.vae import train as training
+from lib.vae.alarm import ENDLESS, PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
+from lib.vae.train import ArrayDataset, TrainingConfig
 
 KEY = {"data": "blobs"}
 lightning = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
@@ -27,7 +29,9 @@ def blobs(n: int, seed: int) -> np.ndarray:
     """Pictures (n, 6, 5) of one soft spot each."""
     rng = np.random.default_rng(seed)
     bins, frames = np.mgrid[:6, :5]
-    row, column, level = (rng.uniform(low, high, (n, 1, 1)) for low, high in ((1, 5), (1, 4), (0.3, 1)))
+    row, column, level = (
+        rng.uniform(low, high, (n, 1, 1)) for low, high in ((1, 5), (1, 4), (0.3, 1))
+    )
     return (level * np.exp(-((bins - row) ** 2 + (frames - column) ** 2) / 4)).astype(np.float32)
 
 
@@ -50,7 +54,11 @@ class Told(pl.LightningModule):
 
     def training_step(self, x: torch.Tensor, _: int) -> dict[str, torch.Tensor]:
         mu = self.mu(self.trainer.global_step + 1)
-        return {"loss": (self.weight - x).square().mean(), "mu": mu, "log_var": torch.zeros_like(mu)}
+        return {
+            "loss": (self.weight - x).square().mean(),
+            "mu": mu,
+            "log_var": torch.zeros_like(mu),
+        }
 
 
 class Ones:
@@ -72,16 +80,28 @@ def of_kl(nats: float) -> torch.Tensor:
 
 
 def heard(
-    mu: Callable[[int], torch.Tensor], steps: int, alarm: CollapseAlarm | None = None, stop: int = -1, **settings: int
+    mu: Callable[[int], torch.Tensor],
+    steps: int,
+    alarm: CollapseAlarm | None = None,
+    stop: int = -1,
+    **settings: int,
 ) -> list[tuple[int, str]]:
     """What an alarm tells of such a training, of so many batches an epoch; stop: ends after that step."""
     alarm = alarm or CollapseAlarm(None, 1.0, tell=lambda message: None)
     stopping = pl.callbacks.LambdaCallback(
-        on_train_batch_end=lambda trainer, *_: setattr(trainer, "should_stop", trainer.global_step == stop)
+        on_train_batch_end=lambda trainer, *_: setattr(
+            trainer, "should_stop", trainer.global_step == stop
+        )
     )
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, callbacks=[alarm, stopping], enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, plugins=LightningEnvironment(),  # no word of srun
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        callbacks=[alarm, stopping],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        plugins=LightningEnvironment(),  # no word of srun
         **({"max_epochs": 1} | settings),
     )
     trainer.fit(Told(mu), Ones(steps))
@@ -95,7 +115,9 @@ def test_a_real_collapse_is_told_before_and_during_training() -> None:
     assert f"step {later}: " in during and "no active unit" in during
 
 
-@pytest.mark.parametrize("change", [{"objective": "calibrated"}, {"beta": 0.01 * COLLAPSING.beta}, {"beta": 0.0}])
+@pytest.mark.parametrize(
+    "change", [{"objective": "calibrated"}, {"beta": 0.01 * COLLAPSING.beta}, {"beta": 0.0}]
+)
 def test_a_healthy_run_is_not_disturbed(change: dict) -> None:
     assert training.fit(COLLAPSING.model_copy(update=change), TRAIN, TEST, KEY).alarms == []
 
@@ -103,19 +125,27 @@ def test_a_healthy_run_is_not_disturbed(change: dict) -> None:
 @pytest.mark.parametrize(("ratio", "told"), [(0.999, 0), (1.0, 1)])
 @lightning
 def test_the_edge_itself_is_an_alarm(ratio: float, told: int) -> None:
-    alarms = heard(lambda step: of_kl(1.0), 3, CollapseAlarm(2.0 * ratio, 2.0, tell=lambda message: None))
-    assert [step for step, _ in alarms] == [0] * told and all("is not below lambda_1" in said for _, said in alarms)
+    alarms = heard(
+        lambda step: of_kl(1.0), 3, CollapseAlarm(2.0 * ratio, 2.0, tell=lambda message: None)
+    )
+    assert [step for step, _ in alarms] == [0] * told and all(
+        "is not below lambda_1" in said for _, said in alarms
+    )
 
 
 @lightning
 def test_standalone_it_warns() -> None:
     with pytest.warns(CollapseWarning) as told:
         alarms = heard(lambda step: of_kl(0.0), 20, CollapseAlarm(3.0, 2.0))
-    assert [str(warning.message) for warning in told if warning.category is CollapseWarning] == [m for _, m in alarms]
+    assert [str(warning.message) for warning in told if warning.category is CollapseWarning] == [
+        m for _, m in alarms
+    ]
     assert [step for step, _ in alarms] == [0, PATIENCE]
 
 
-@pytest.mark.parametrize(("steps", "window"), [(WINDOWS, 1), (3 * WINDOWS, 3), (2 * WINDOWS + 7, 2)])
+@pytest.mark.parametrize(
+    ("steps", "window"), [(WINDOWS, 1), (3 * WINDOWS, 3), (2 * WINDOWS + 7, 2)]
+)
 @lightning
 def test_an_empty_code_is_told_once_after_patience_looks(steps: int, window: int) -> None:
     ((step, message),) = heard(lambda step: of_kl(0.01), steps)
@@ -134,13 +164,16 @@ def test_an_active_unit_or_one_full_look_starts_the_patience_anew() -> None:
     spread = of_kl(0.02) * torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])  # variance 0.04
     assert heard(lambda step: spread, 20) == []
     signs = {True: 1.0, False: -1.0}
-    assert heard(lambda step: of_kl(0.02) * signs[step % 2 == 0], 80) == []  # varies over a window, not in a batch
+    assert (
+        heard(lambda step: of_kl(0.02) * signs[step % 2 == 0], 80) == []
+    )  # varies over a window, not in a batch
     full = {PATIENCE, 2 * PATIENCE, 20}
     assert heard(lambda step: of_kl(1.0 if step in full else 0.01), 20) == []
 
 
 @pytest.mark.parametrize(
-    ("sigma2", "lambda_1"), [(float("nan"), 1.0), (1.0, float("nan")), (-1.0, 1.0), (1.0, -1.0), (None, float("nan"))]
+    ("sigma2", "lambda_1"),
+    [(float("nan"), 1.0), (1.0, float("nan")), (-1.0, 1.0), (1.0, -1.0), (None, float("nan"))],
 )
 def test_no_variance_is_bad_input(sigma2: float | None, lambda_1: float) -> None:
     with pytest.raises(BadInput, match="variances, 0 or more"):
@@ -151,13 +184,17 @@ def test_no_variance_is_bad_input(sigma2: float | None, lambda_1: float) -> None
 @lightning
 def test_steps_are_counted_not_batches(together: int) -> None:
     """Gradients of so many batches make one step; the patience is that of the steps."""
-    ((step, message),) = heard(lambda step: of_kl(0.01), 20 * together, accumulate_grad_batches=together)
+    ((step, message),) = heard(
+        lambda step: of_kl(0.01), 20 * together, accumulate_grad_batches=together
+    )
     assert step == PATIENCE and "does not fill" in message
 
 
 @lightning
 def test_a_training_without_an_end_is_watched_too() -> None:
-    ((step, message),) = heard(lambda step: of_kl(0.01), 90, stop=PATIENCE * ENDLESS + 10, max_epochs=-1)
+    ((step, message),) = heard(
+        lambda step: of_kl(0.01), 90, stop=PATIENCE * ENDLESS + 10, max_epochs=-1
+    )
     assert step == PATIENCE * ENDLESS and "does not fill" in message
 
 
@@ -165,7 +202,9 @@ class OnMps(torch.Tensor):
     """A tensor of a device that has no float64."""
 
     def double(self) -> torch.Tensor:
-        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+        raise TypeError(
+            "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
+        )
 
     def cpu(self) -> torch.Tensor:
         return self.as_subclass(torch.Tensor)
@@ -175,9 +214,13 @@ class OnMps(torch.Tensor):
 def test_a_device_without_float64_is_watched_and_the_sums_are_on_the_cpu() -> None:
     alarm = CollapseAlarm(None, 1.0, tell=lambda message: None)
     weight = torch.ones(1, requires_grad=True)  # outputs may still hang on their graph
-    ((step, _),) = heard(lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 20, alarm, stop=PATIENCE)
+    ((step, _),) = heard(
+        lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 20, alarm, stop=PATIENCE
+    )
     assert step == PATIENCE
-    heard(lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 60, alarm, stop=1)  # within a window
+    heard(
+        lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 60, alarm, stop=1
+    )  # within a window
     assert alarm.count == 4 and not any(total.requires_grad for total in alarm.sums.values())
     assert {(type(total), total.device.type, total.dtype) for total in alarm.sums.values()} == {
         (torch.Tensor, "cpu", torch.float64)
@@ -188,16 +231,27 @@ def test_a_device_without_float64_is_watched_and_the_sums_are_on_the_cpu() -> No
 def test_state_goes_through_a_file() -> None:
     first, second = (CollapseAlarm(3.0, 2.0, tell=lambda message: None) for _ in range(2))
     heard(lambda step: of_kl(0.01), 60, first)
-    first.sums, first.count = {"kl": torch.tensor(0.5), "mu": torch.ones(2), "square": torch.ones(2)}, 4
+    first.sums, first.count = (
+        {"kl": torch.tensor(0.5), "mu": torch.ones(2), "square": torch.ones(2)},
+        4,
+    )
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
     second.load_state_dict(torch.load(file, weights_only=True))
-    assert second.alarms == first.alarms and len(second.alarms) == 2 and second.looks == first.looks != []
-    assert second.count == 4 and all(torch.equal(second.sums[name], first.sums[name]) for name in first.sums)
+    assert (
+        second.alarms == first.alarms
+        and len(second.alarms) == 2
+        and second.looks == first.looks != []
+    )
+    assert second.count == 4 and all(
+        torch.equal(second.sums[name], first.sums[name]) for name in first.sums
+    )
 
 
-@pytest.mark.parametrize("after", [5, 45, 65])  # ten steps an epoch, three a window: an epoch ends within one
+@pytest.mark.parametrize(
+    "after", [5, 45, 65]
+)  # ten steps an epoch, three a window: an epoch ends within one
 def test_a_killed_run_tells_what_one_that_was_not_does(
     after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,5 +269,7 @@ def test_a_killed_run_tells_what_one_that_was_not_does(
     with pytest.raises(Killed):
         training.fit(COLLAPSING, TRAIN, TEST, KEY, progress)
     resumed = training.fit(COLLAPSING, TRAIN, TEST, KEY)
-    assert (resumed.folder / "alarms.json").read_bytes() == (whole.folder / "alarms.json").read_bytes()
+    assert (resumed.folder / "alarms.json").read_bytes() == (
+        whole.folder / "alarms.json"
+    ).read_bytes()
     assert len(resumed.alarms) == 2

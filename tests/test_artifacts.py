@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import ROOT, BadInput, artifacts, source
+from lib import ROOT, BadInput
+from lib.config import Config
+from lib.runtime import code as source
+from lib.runtime import stages as artifacts
 
-MODULE = "lib.spectrograms"
+MODULE = "lib.audio.spectrograms"
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +30,11 @@ def folder(tmp_path, monkeypatch):
 
 def _final(folder, name="demo"):
     """Folders under a final name."""
-    return [path for path in (folder / name).glob("*") if path.is_dir() and not path.name.startswith(".")]
+    return [
+        path
+        for path in (folder / name).glob("*")
+        if path.is_dir() and not path.name.startswith(".")
+    ]
 
 
 def _beside(folder, name="demo"):
@@ -52,7 +59,9 @@ def test_a_stage_is_computed_once_and_its_card_tells_how(folder):
     assert artifacts.stage("demo", {"seed": 2}, build, MODULE) != first and len(calls) == 2
     card = artifacts.read_card(first)
     assert card["config"] == {"seed": 1} and card["stage"] == "demo"
-    assert card["files"] == {"inner/numbers.txt": hashlib.blake2b(b"12345", digest_size=16).hexdigest()}
+    assert card["files"] == {
+        "inner/numbers.txt": hashlib.blake2b(b"12345", digest_size=16).hexdigest()
+    }
     assert {"versions", "commit", "seconds", "peak_memory_mb"} <= card.keys()
     assert _beside(folder) == []
 
@@ -77,7 +86,7 @@ def _child(code, folder):
 def test_a_killed_build_leaves_nothing_under_the_final_name_and_its_rest_goes_with_the_next(folder):
     code = f"""
 import time
-from lib import artifacts
+from lib.runtime import stages as artifacts
 def build(beside):
     (beside / "half.txt").write_text("half")
     time.sleep(60)
@@ -97,7 +106,7 @@ artifacts.stage("demo", {{}}, build, {MODULE!r})
 def test_of_several_processes_one_computes_and_the_others_wait(folder, tmp_path):
     code = f"""
 import time
-from lib import artifacts
+from lib.runtime import stages as artifacts
 def build(beside):
     with open({str(tmp_path / "calls")!r}, "a") as calls:
         calls.write("x")
@@ -138,14 +147,22 @@ def test_other_errors_of_a_build_stay_what_they_are():
 
 def test_a_file_where_the_artifact_folder_should_be_is_named(folder):
     folder.write_text("a file")
-    with pytest.raises(BadInput, match=f"{folder}: Not a directory.*ARTIFACTS_DIR to a folder that can be"):
+    with pytest.raises(
+        BadInput, match=f"{folder}: Not a directory.*ARTIFACTS_DIR to a folder that can be"
+    ):
         artifacts.stage("demo", {}, _write(), MODULE)
 
 
-@pytest.mark.parametrize(("card", "said"), [
-    ('{"format": 1, "files": {}}', "written in card format 1, this version reads 2"), ("[]", "card format None"),
-    ('{"form', "not readable"), (None, "missing"), ('{"format": 2, "files": {}}', "damaged, its checksum is another"),
-])
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ('{"format": 1, "files": {}}', "written in card format 1, this version reads 2"),
+        ("[]", "card format None"),
+        ('{"form', "not readable"),
+        (None, "missing"),
+        ('{"format": 2, "files": {}}', "damaged, its checksum is another"),
+    ],
+)
 def test_a_card_of_another_version_or_a_damaged_one_is_refused_by_name(card, said):
     done = artifacts.stage("demo", {}, _write(), MODULE)
     (done / "card.json").unlink() if card is None else (done / "card.json").write_text(card)
@@ -153,16 +170,23 @@ def test_a_card_of_another_version_or_a_damaged_one_is_refused_by_name(card, sai
         artifacts.read_card(done)
 
 
-@pytest.mark.parametrize("error", [
-    MemoryError(), OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
-    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
 def test_too_little_memory_is_told_with_what_to_lower_and_leaves_nothing(folder, error):
     def build(beside):
         (beside / "half.txt").write_text("half")
         raise error
 
-    with pytest.raises(BadInput, match="emory while stage 'demo' was written; lower batch_size or a number of clips"):
+    with pytest.raises(
+        BadInput,
+        match="emory while stage 'demo' was written; lower batch_size or a number of clips",
+    ):
         artifacts.stage("demo", {}, build, MODULE)
     assert _final(folder) == _beside(folder) == []
 
@@ -176,7 +200,9 @@ def test_a_name_is_given_only_to_what_is_on_the_disk(monkeypatch):
         said.append(artifacts.Path(os.readlink(f"/proc/self/fd/{descriptor}")))
 
     monkeypatch.setattr(os, "fsync", settled)
-    monkeypatch.setattr(artifacts.Path, "rename", lambda path, to: (said.append(to), rename(path, to))[1])
+    monkeypatch.setattr(
+        artifacts.Path, "rename", lambda path, to: (said.append(to), rename(path, to))[1]
+    )
 
     def build(folder):
         (folder / "in").mkdir()
@@ -206,11 +232,15 @@ def test_the_key_follows_what_code_does_and_not_how_it_is_told():
     before = source._bare('def f(x):\n    """Old words."""\n    return x + 1  # old\n')
     assert source._bare('"""A module."""\ndef f(x):\n\n    return x + 1\n') == before
     assert source._bare("def f(x):\n    return x + 2\n") != before
-    assert artifacts.key({}, "lib.spectrograms") != artifacts.key({}, "lib.artifacts")
+    assert artifacts.key({}, "lib.audio.spectrograms") != artifacts.key({}, "lib.runtime.stages")
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.lists(st.floats()), max_size=4))
+@given(
+    st.dictionaries(
+        st.text(max_size=5), st.integers() | st.text(max_size=5) | st.lists(st.floats()), max_size=4
+    )
+)
 def test_the_key_follows_the_config_and_not_its_order(config):
     turned = dict(reversed(config.items()))
     assert artifacts.key(config, MODULE) == artifacts.key(turned, MODULE)
@@ -218,15 +248,36 @@ def test_the_key_follows_the_config_and_not_its_order(config):
 
 
 def test_closure_follows_imports_of_imports():
-    names = [path.stem for path in source.closure("from lib.render import render\nimport numpy\n")]
+    names = [
+        path.stem
+        for path in source.closure("from lib.data.rendering import render\nimport numpy\n")
+    ]
     assert names == sorted(names)
     assert {"render", "clips", "corpora", "effects", "spectrograms", "artifacts"} <= set(names)
     assert source.closure("import numpy\nfrom lib import BadInput\n") == []
 
 
 def test_lib_imports_one_way():
-    order = ["source", "artifacts", "mp4", "recordings", "layouts", "vctk", "musdb18", "corpora", "clips", "effects",
-             "spectrograms", "render", "objective", "theory", "vae", "training", "embeddings", "figures"]
+    order = [
+        "source",
+        "artifacts",
+        "mp4",
+        "recordings",
+        "layouts",
+        "vctk",
+        "musdb18",
+        "corpora",
+        "clips",
+        "effects",
+        "spectrograms",
+        "render",
+        "objective",
+        "theory",
+        "vae",
+        "training",
+        "embeddings",
+        "figures",
+    ]
     for place, name in enumerate(order):
         path = ROOT / "lib" / f"{name}.py"
         later = set(source.imports(path.read_text(encoding="utf-8"))) & set(order[place:])
@@ -243,7 +294,7 @@ def test_write_json_replaces_a_file_whole(tmp_path):
 
 
 def test_a_config_refuses_what_it_does_not_know_and_does_not_change():
-    class Demo(artifacts.Config):
+    class Demo(Config):
         beta: float = 1.0
 
     with pytest.raises(BadInput, match="betaa = 2.*Fields: beta"):

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import ROOT, BadInput, calculator, theory
+from lib import ROOT, BadInput
+from lib.book import calculator
+from lib.theory import collapse as theory
 
 X = np.random.default_rng(0).normal(size=(90, 9, 10)) * 0.9 ** np.arange(10) + 3
 PCA = theory.pca(X, 70)
@@ -19,7 +21,9 @@ PICTURES = {"one": X[0], "</script><b>&": X[1].astype(np.float32)}
 
 def unpacked(packed: dict, kind: type) -> np.ndarray:
     """As book/_static/calculator.js reads it: offset + scale * byte."""
-    return packed["offset"] + packed["scale"] * np.frombuffer(base64.b64decode(packed["data"]), kind).astype(float)
+    return packed["offset"] + packed["scale"] * np.frombuffer(
+        base64.b64decode(packed["data"]), kind
+    ).astype(float)
 
 
 def payload(html: str) -> tuple[str, dict]:
@@ -33,32 +37,52 @@ def test_the_page_decodes_to_what_went_in() -> None:
     html = calculator.calculator([given, given | {"key": "again"}], latents=12, beta=0.5).data
     text, said = payload(html)
     assert "<" not in text and html.count("</script>") == 1 and html.count("<") == 4
-    assert said["defaults"] == {"dataset": "blobs", "reduction": "mean-sum", "beta": 0.5, "latents": 12}
+    assert said["defaults"] == {
+        "dataset": "blobs",
+        "reduction": "mean-sum",
+        "beta": 0.5,
+        "latents": 12,
+    }
     found, again = said["datasets"]
     assert again["key"] == "again" and found["key"] == "blobs" and found["name"] == "a < b"
-    assert (found["n_values"], found["examples"], found["shape"], found["origin"]) == (90, 90, [9, 10], "lower")
+    assert (found["n_values"], found["examples"], found["shape"], found["origin"]) == (
+        90,
+        90,
+        [9, 10],
+        "lower",
+    )
     assert found["eigenvalues"] == PCA.values[:64].tolist() and found["total"] == PCA.total
     components = unpacked(found["components"], np.int8).reshape(64, 90)
     for near, exact, packed in (
         (unpacked(found["mean"], np.uint8), PCA.mean, found["mean"]),
         (components, PCA.components[:64], found["components"]),
-        *((unpacked(shown["data"], np.uint8), PICTURES[shown["name"]].ravel(), shown["data"])
-          for shown in found["pictures"]),
+        *(
+            (unpacked(shown["data"], np.uint8), PICTURES[shown["name"]].ravel(), shown["data"])
+            for shown in found["pictures"]
+        ),
     ):
         assert near.shape == exact.shape and np.abs(near - exact).max() <= 0.5001 * packed["scale"]
-        assert packed["scale"] <= 1.001 * np.ptp(exact) / (255 if packed["offset"] else 127)  # a byte is used up
+        assert packed["scale"] <= 1.001 * np.ptp(exact) / (
+            255 if packed["offset"] else 127
+        )  # a byte is used up
     assert [shown["name"] for shown in found["pictures"]] == list(PICTURES)
     for shown in found["pictures"]:
-        exact = PCA.components[:64] @ (np.asarray(PICTURES[shown["name"]], np.float64).ravel() - PCA.mean)
+        exact = PCA.components[:64] @ (
+            np.asarray(PICTURES[shown["name"]], np.float64).ravel() - PCA.mean
+        )
         assert shown["coefficients"] == exact.tolist()
     low, high = found["range"]
     assert X[:2].min() <= low < high <= X[:2].max()
-    assert calculator.dataset("k", "n", PCA, 90, (9, 10), PICTURES, lower=False)["origin"] == "upper"
+    assert (
+        calculator.dataset("k", "n", PCA, 90, (9, 10), PICTURES, lower=False)["origin"] == "upper"
+    )
 
 
 def test_equal_values_are_packed_too() -> None:
     flat = replace(PCA, mean=np.full(90, 0.25))
-    found = calculator.dataset("flat", "flat", flat, 90, (9, 10), {"zero": np.zeros((9, 10))}, lower=True)
+    found = calculator.dataset(
+        "flat", "flat", flat, 90, (9, 10), {"zero": np.zeros((9, 10))}, lower=True
+    )
     assert np.array_equal(unpacked(found["mean"], np.uint8), flat.mean)
     assert np.array_equal(unpacked(found["pictures"][0]["data"], np.uint8), np.zeros(90))
 
@@ -81,4 +105,6 @@ def test_the_table_of_public_losses_is_whole() -> None:
     for row in table.itertuples():
         weight, factor = float(row.weight), float(row.kl_factor)
         assert weight > 0 and factor > 0, row.key
-        assert math.isfinite(theory.sigma2_of(row.reduction, weight * factor, int(row.n_values), int(row.latents)))
+        assert math.isfinite(
+            theory.sigma2_of(row.reduction, weight * factor, int(row.n_values), int(row.latents))
+        )

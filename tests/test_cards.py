@@ -5,7 +5,12 @@ import re
 
 import pytest
 
-from lib import ROOT, classifier, clips, corpora, prints, spectrograms, vae
+from lib import ROOT
+from lib.audio import cepstra as prints
+from lib.audio import spectrograms
+from lib.data import clips, corpora
+from lib.embeddings import classifier
+from lib.vae import networks as vae
 
 MODELS = (ROOT / "book/model_card.md").read_text(encoding="utf-8")
 DATA = (ROOT / "book/data_card.md").read_text(encoding="utf-8")
@@ -21,23 +26,31 @@ def fixed(net) -> str:
     return f"{sum(b.numel() for b in net.buffers()):,}"
 
 
-@pytest.mark.parametrize(("words", "numbers"), [
-    ("small VAE", [size(vae.build("small", (28, 28))), size(vae.build("small", LARGE))]),
-    ("repaired VAE", [size(vae.build("repair", (28, 28)))]),
-    ("refined VAE", [size(vae.build("refined", LARGE)), fixed(vae.build("refined", LARGE))]),
-    ("told VAE, blind", [size(vae.build("told", PRINT)), f"{PRINT[1]:,} values"]),
-    ("told VAE, paired", [size(vae.build("told_paired", PRINT, 128)), "128"]),
-    ("told picture VAE, paired", [size(vae.build("told_picture_paired", (96, 48)))]),
-    ("supervised CNN, for reference", [size(classifier._net(5))]),
-])
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ("small VAE", [size(vae.build("small", (28, 28))), size(vae.build("small", LARGE))]),
+        ("repaired VAE", [size(vae.build("repair", (28, 28)))]),
+        ("refined VAE", [size(vae.build("refined", LARGE)), fixed(vae.build("refined", LARGE))]),
+        ("told VAE, blind", [size(vae.build("told", PRINT)), f"{PRINT[1]:,} values"]),
+        ("told VAE, paired", [size(vae.build("told_paired", PRINT, 128)), "128"]),
+        ("told picture VAE, paired", [size(vae.build("told_picture_paired", (96, 48)))]),
+        ("supervised CNN, for reference", [size(classifier._net(5))]),
+    ],
+)
 def test_the_model_card_gives_sizes_as_built(words: str, numbers: list[str]) -> None:
-    row, = re.findall(rf"^\| {re.escape(words)} \| .*chapters/.*$", MODELS.split("## What they are for")[0], re.M)
+    (row,) = re.findall(
+        rf"^\| {re.escape(words)} \| .*chapters/.*$", MODELS.split("## What they are for")[0], re.M
+    )
     assert all(re.search(rf"(?<![\d,]){number}(?!,?\d)", row) for number in numbers), (row, numbers)
 
 
 @pytest.mark.parametrize("corpus", ["speech", "music"])
 def test_the_data_card_gives_the_splits_as_drawn(corpus: str) -> None:
     for split, recordings in clips.split_groups(corpora.load(corpus), 0).items():
-        groups, seconds = sorted({r.group for r in recordings}), math.fsum(r.seconds for r in recordings)
+        groups, seconds = (
+            sorted({r.group for r in recordings}),
+            math.fsum(r.seconds for r in recordings),
+        )
         told = ", ".join(groups) if len(groups) < 10 else f"{len(groups)} songs"
         assert f"| {corpus} | {split} | {told} | {seconds / 60:.1f} |" in DATA

@@ -11,9 +11,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import ROOT, BadInput, clips, corpora
-from lib.clips import ClipConfig, Clips
-from lib.corpora import Recording
+from lib import ROOT, BadInput
+from lib.audio import loudness
+from lib.data import clips, corpora
+from lib.data.clips import ClipConfig, Clips
+from lib.data.corpora import Recording
 
 RATE_HZ = 24000
 
@@ -22,14 +24,20 @@ def noise(seconds: float, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarray:
     """Noise with a slow swell, so that a place in it can be told from another."""
     rng = np.random.default_rng(seed)
     count = round(seconds * rate_hz)
-    return (0.05 + 0.05 * rng.random() * np.sin(np.arange(count) / rate_hz)) * rng.standard_normal(count)
+    return (0.05 + 0.05 * rng.random() * np.sin(np.arange(count) / rate_hz)) * rng.standard_normal(
+        count
+    )
 
 
-def write(folder: Path, group: str, name: str, audio: np.ndarray, rate_hz: int = RATE_HZ) -> Recording:
+def write(
+    folder: Path, group: str, name: str, audio: np.ndarray, rate_hz: int = RATE_HZ
+) -> Recording:
     path = folder / group / f"{name}.wav"
     path.parent.mkdir(exist_ok=True)
     soundfile.write(path, audio, rate_hz, subtype="FLOAT")
-    return Recording(f"folder:{folder}", group, (path,), rate_hz, len(audio) / rate_hz, f"{group}/{name}.wav")
+    return Recording(
+        f"folder:{folder}", group, (path,), rate_hz, len(audio) / rate_hz, f"{group}/{name}.wav"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +61,19 @@ def test_loudness_equals_torchaudio(rate_hz, gain):
     audio = gain * noise(2.03, 1, rate_hz).astype(np.float32)
     audio[rate_hz // 2 : rate_hz] *= 0.01  # a pause, for the relative gate
     expected = float(loudness(torch.from_numpy(audio)[None], rate_hz))
-    assert clips.loudness(audio, rate_hz) == pytest.approx(expected, abs=0.01)
+    assert loudness.loudness(audio, rate_hz) == pytest.approx(expected, abs=0.01)
 
 
 def test_loudness_of_a_full_scale_sine_is_that_of_the_recommendation():
     sine = np.sin(2 * np.pi * 997 * np.arange(5 * 48000) / 48000)  # BS.1770-4, annex 1: -3.01 LKFS
-    assert clips.loudness(sine, 48000) == pytest.approx(-3.01, abs=0.1)
+    assert loudness.loudness(sine, 48000) == pytest.approx(-3.01, abs=0.1)
 
 
 def test_loudness_is_not_clamped_above_full_scale():
     audio = noise(2)
-    assert clips.loudness(1000 * audio, RATE_HZ) == pytest.approx(clips.loudness(audio, RATE_HZ) + 60, abs=1e-6)
+    assert loudness.loudness(1000 * audio, RATE_HZ) == pytest.approx(
+        loudness.loudness(audio, RATE_HZ) + 60, abs=1e-6
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -71,23 +81,31 @@ def test_loudness_is_not_clamped_above_full_scale():
 def test_level_gives_the_loudness_asked_for(gain_db, target, pause):
     audio = noise(1.5) * 10 ** (gain_db / 20)
     audio[: int(pause * audio.size)] *= 1e-3
-    assert clips.loudness(clips.level(audio, RATE_HZ, target), RATE_HZ) == pytest.approx(target, abs=0.01)
+    assert loudness.loudness(loudness.level(audio, RATE_HZ, target), RATE_HZ) == pytest.approx(
+        target, abs=0.01
+    )
 
 
-@pytest.mark.parametrize("audio", [np.zeros(RATE_HZ), np.full(RATE_HZ, np.nan), np.full(RATE_HZ, np.inf)])
+@pytest.mark.parametrize(
+    "audio", [np.zeros(RATE_HZ), np.full(RATE_HZ, np.nan), np.full(RATE_HZ, np.inf)]
+)
 def test_level_refuses_what_has_no_loudness(audio):
     with pytest.raises(BadInput, match="silent or not finite"):
-        clips.level(audio, RATE_HZ, -23)
+        loudness.level(audio, RATE_HZ, -23)
 
 
 @pytest.mark.parametrize("audio", [np.zeros((2, RATE_HZ)), np.ones(100)])
 def test_loudness_refuses_two_channels_and_less_than_a_block(audio):
     with pytest.raises(BadInput, match="one channel, 0.4 s or more"):
-        clips.loudness(audio, RATE_HZ)
+        loudness.loudness(audio, RATE_HZ)
 
 
 def listed(groups: dict[str, str | None]) -> list[Recording]:
-    return [Recording("made", g, (), RATE_HZ, 5.0, f"{g}/{n}", split) for g, split in groups.items() for n in range(3)]
+    return [
+        Recording("made", g, (), RATE_HZ, 5.0, f"{g}/{n}", split)
+        for g, split in groups.items()
+        for n in range(3)
+    ]
 
 
 @settings(max_examples=25, deadline=None)
@@ -102,15 +120,22 @@ def test_splits_are_disjoint_and_complete(count, seed):
     assert [{r.group for r in again[name]} for name in ("train", "validation", "test")] == groups
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(3, [1, 1, 1]), (8, [5, 1, 2]), (24, [16, 3, 5]), (110, [75, 13, 22])])
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(3, [1, 1, 1]), (8, [5, 1, 2]), (24, [16, 3, 5]), (110, [75, 13, 22])]
+)
 def test_split_sizes(count, sizes):
     split = clips.split_groups(listed({f"g{i}": None for i in range(count)}), 0)
-    assert [len({r.group for r in split[name]}) for name in ("train", "validation", "test")] == sizes
+    assert [
+        len({r.group for r in split[name]}) for name in ("train", "validation", "test")
+    ] == sizes
 
 
 def test_split_changes_with_its_seed():
     made = listed({f"g{i}": None for i in range(24)})
-    tests = {tuple(sorted({r.group for r in clips.split_groups(made, seed)["test"]})) for seed in range(5)}
+    tests = {
+        tuple(sorted({r.group for r in clips.split_groups(made, seed)["test"]}))
+        for seed in range(5)
+    }
     assert len(tests) == 5
 
 
@@ -124,14 +149,19 @@ def test_clips_are_of_the_split_that_the_config_names():
 def test_an_unknown_split_of_a_corpus_is_an_error():
     with pytest.raises(BadInput) as caught:
         clips.split_groups(listed({"a": "test", "b": "trian", "c": "zest"}), 0)
-    assert str(caught.value) == "split 'trian' of a recording is unknown; known are train, validation, test"
+    assert (
+        str(caught.value)
+        == "split 'trian' of a recording is unknown; known are train, validation, test"
+    )
 
 
 def test_a_corpus_keeps_its_own_split_and_lends_validation_from_training():
     own = {f"g{i}": "test" if i < 4 else "train" for i in range(12)}
     split = clips.split_groups(listed(own), 0)
     assert {r.group for r in split["test"]} == {g for g, s in own.items() if s == "test"}
-    assert {r.group for r in split["validation"]} and {r.group for r in split["validation"]} < set(list(own)[4:])
+    assert {r.group for r in split["validation"]} and {r.group for r in split["validation"]} < set(
+        list(own)[4:]
+    )
 
 
 def test_embedded_corpora_share_no_person_and_no_song():
@@ -143,10 +173,14 @@ def test_embedded_corpora_share_no_person_and_no_song():
     assert sum("allison" in person for person in people) == 1  # one person, in English and Spanish
 
 
-@pytest.mark.parametrize("groups", [{}, {"a": None}, {"a": None, "b": None}, {"a": "test", "b": "test", "c": "test"}])
+@pytest.mark.parametrize(
+    "groups", [{}, {"a": None}, {"a": None, "b": None}, {"a": "test", "b": "test", "c": "test"}]
+)
 def test_fewer_groups_than_splits_is_an_error(groups):
-    said = (rf"^{len(groups)} group\(s\) \[('.'(, )?)*\] cannot fill the splits train, validation, test: "
-            r"\w+ would be empty; give at least three persons, songs or sub-folders$")
+    said = (
+        rf"^{len(groups)} group\(s\) \[('.'(, )?)*\] cannot fill the splits train, validation, test: "
+        r"\w+ would be empty; give at least three persons, songs or sub-folders$"
+    )
     with pytest.raises(BadInput, match=said):
         clips.split_groups(listed(groups), 0)
 
@@ -161,7 +195,7 @@ def test_a_clip_has_its_length_level_fades_and_place(recordings):
     for index in range(5):
         audio, info = made.clip(index)
         assert audio.shape == (made.samples,) == (RATE_HZ,) and audio.dtype == np.float32
-        assert clips.loudness(audio, RATE_HZ) == pytest.approx(-30, abs=0.01)
+        assert loudness.loudness(audio, RATE_HZ) == pytest.approx(-30, abs=0.01)
         assert audio[0] == 0 and abs(audio[-1]) < abs(audio[:-480]).max() / 100
         recording = next(r for r in recordings if r.name == info["recording"])
         assert recording.group == info["group"] and 0 <= info["start_s"] <= recording.seconds - 1
@@ -183,7 +217,9 @@ def test_positions_reach_from_end_to_end(recordings):
 @pytest.mark.parametrize("augment", [False, True])
 def test_a_clip_is_the_same_in_any_order_and_object(recordings, augment):
     fields = {"split": "train", "augment": augment}
-    first, second = (Clips(config(seed=3, **fields), made) for made in (recordings, recordings[::-1]))
+    first, second = (
+        Clips(config(seed=3, **fields), made) for made in (recordings, recordings[::-1])
+    )
     forward = [first.clip(i) for i in range(6)]
     backward = [second.clip(i) for i in reversed(range(6))][::-1]
     for (a, told_a), (b, told_b) in zip(forward, backward, strict=True):
@@ -194,38 +230,58 @@ def test_a_clip_is_the_same_in_any_order_and_object(recordings, augment):
 
 def test_a_clip_is_the_same_in_another_process():
     code = (
-        "import hashlib\nfrom lib.clips import *\n"
+        "import hashlib\nfrom lib.data.clips import *\n"
         "print(hashlib.sha256(Clips(ClipConfig(split='train', seed=1, augment=True)).clip(7)[0].tobytes()).hexdigest())"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True) for _ in range(2)]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        for _ in range(2)
+    ]
     assert len(runs[0].stdout) == 65 and runs[0].stdout == runs[1].stdout, runs[0].stderr
 
 
 def test_groups_are_balanced_and_recordings_weighted_by_seconds(tmp_path):
-    made = [write(tmp_path, "few", "x", noise(3)), *(write(tmp_path, "many", f"{i}", noise(3)) for i in range(6))]
+    made = [
+        write(tmp_path, "few", "x", noise(3)),
+        *(write(tmp_path, "many", f"{i}", noise(3)) for i in range(6)),
+    ]
     made.append(write(tmp_path, "many", "long", noise(18)))
     told = [Clips(config(clip_s=0.5), made).clip(i)[1] for i in range(400)]
-    assert sum(t["group"] == "few" for t in told) == pytest.approx(200, abs=50)  # 5 standard deviations
+    assert sum(t["group"] == "few" for t in told) == pytest.approx(
+        200, abs=50
+    )  # 5 standard deviations
     assert sum(t["recording"] == "many/long.wav" for t in told) == pytest.approx(100, abs=44)
 
 
 def test_augmentation_changes_half_of_the_training_clips(recordings):
-    made, plain = Clips(config(split="train", augment=True), recordings), Clips(config(split="train"), recordings)
+    made, plain = (
+        Clips(config(split="train", augment=True), recordings),
+        Clips(config(split="train"), recordings),
+    )
     told = []
     for index in range(12):
         audio, info = made.clip(index)
         told.append(info)
-        assert audio.shape == (made.samples,) and clips.loudness(audio, RATE_HZ) == pytest.approx(-23, abs=0.01)
+        assert audio.shape == (made.samples,) and loudness.loudness(
+            audio, RATE_HZ
+        ) == pytest.approx(-23, abs=0.01)
         dry = plain.clip(index)
         untouched = info["pitch_semitones"] == 0 and info["tempo"] == 1
-        assert dry[1]["recording"] == info["recording"] and np.array_equal(dry[0], audio) == untouched
+        assert (
+            dry[1]["recording"] == info["recording"] and np.array_equal(dry[0], audio) == untouched
+        )
     assert all(abs(t["pitch_semitones"]) <= 2 and 0.8 <= t["tempo"] <= 1.2 for t in told)
-    assert 2 <= sum(t["pitch_semitones"] != 0 for t in told) <= 10 and 2 <= sum(t["tempo"] != 1 for t in told) <= 10
+    assert (
+        2 <= sum(t["pitch_semitones"] != 0 for t in told) <= 10
+        and 2 <= sum(t["tempo"] != 1 for t in told) <= 10
+    )
 
 
 def test_pitch_shift_moves_a_tone_by_what_it_says(tmp_path):
     tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(6 * RATE_HZ) / RATE_HZ)
-    made = Clips(config(split="train", augment=True), [write(tmp_path, g, "tone", tone) for g in "abc"])
+    made = Clips(
+        config(split="train", augment=True), [write(tmp_path, g, "tone", tone) for g in "abc"]
+    )
     index = next(i for i in range(50) if abs(made.clip(i)[1]["pitch_semitones"]) > 1)
     audio, info = made.clip(index)
     peak_hz = np.argmax(np.abs(np.fft.rfft(audio * np.hanning(audio.size))))  # 1 s: 1 Hz a bin
@@ -246,7 +302,9 @@ def test_clips_that_are_silent_everywhere_end_in_an_error(tmp_path):
     audio = np.zeros(20 * RATE_HZ)
     audio[: RATE_HZ // 4] = noise(0.25)
     made = Clips(config(clip_s=5), [write(tmp_path, "a", "click", audio)])
-    with pytest.raises(BadInput, match="silent half at each of 100 positions; give clips shorter than 5.0 s"):
+    with pytest.raises(
+        BadInput, match="silent half at each of 100 positions; give clips shorter than 5.0 s"
+    ):
         made.clip(0)
 
 
@@ -271,7 +329,9 @@ def test_a_bad_recording_is_skipped_with_one_warning_and_alone_is_an_error(kind,
     with pytest.warns(UserWarning, match=rf"1 of 2 recordings skipped: b/{kind}\.wav: ") as caught:
         made = Clips(config(), [good, bad[kind]])
         told = [made.clip(i)[1]["recording"] for i in range(8)]
-    assert len(caught) == 1 and set(told) == {"a/good.wav"} and set(made.skipped) == {f"b/{kind}.wav"}
+    assert (
+        len(caught) == 1 and set(told) == {"a/good.wav"} and set(made.skipped) == {f"b/{kind}.wav"}
+    )
     with pytest.raises(BadInput, match=rf"1 of 1 recordings are of no use: b/{kind}\.wav: "):
         Clips(config(), [bad[kind]]).clip(0)
 
@@ -284,13 +344,19 @@ def test_of_many_bad_recordings_the_last_five_are_named(count, more):
         Clips(config(), [good, *short])
     named = "; ".join(f"b/{n}: 0.50 s, shorter than 1.0 s" for n in range(count - 5, count))
     assert [str(each.message) for each in caught] == [
-        f"corpus 'made', split 'all': {count} of {count + 1} recordings skipped: {named}{more}"]
+        f"corpus 'made', split 'all': {count} of {count + 1} recordings skipped: {named}{more}"
+    ]
 
 
 def test_tempo_changes_the_pace_by_what_it_says_and_the_end_is_filled(tmp_path):
     t = np.arange(10 * RATE_HZ) / RATE_HZ
-    audio = 0.1 * np.random.default_rng(0).standard_normal(t.size) * (1.1 - np.cos(2 * np.pi * 8 * t))
-    made = Clips(config(split="train", augment=True, clip_s=4.0), [write(tmp_path, g, "beats", audio) for g in "abc"])
+    audio = (
+        0.1 * np.random.default_rng(0).standard_normal(t.size) * (1.1 - np.cos(2 * np.pi * 8 * t))
+    )
+    made = Clips(
+        config(split="train", augment=True, clip_s=4.0),
+        [write(tmp_path, g, "beats", audio) for g in "abc"],
+    )
     found = [made.clip(index) for index in range(12)]
     for clip, info in found:
         assert info["start_s"] + 4 * info["tempo"] <= 10
@@ -302,7 +368,9 @@ def test_tempo_changes_the_pace_by_what_it_says_and_the_end_is_filled(tmp_path):
 
 
 def test_what_other_clips_met_does_not_change_a_clip(bad, tmp_path):
-    made = [write(tmp_path, g, "good", noise(5, seed)) for seed, g in enumerate("ac")] + list(bad.values())
+    made = [write(tmp_path, g, "good", noise(5, seed)) for seed, g in enumerate("ac")] + list(
+        bad.values()
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         used = Clips(config(), made)

@@ -18,7 +18,8 @@ import pytest
 import yaml
 from test_training import CONFIG, KEY, TEST, TRAIN
 
-from lib import ROOT, training
+from lib import ROOT
+from lib.vae import train as training
 
 SBIN = f"/usr/sbin{os.pathsep}{os.environ['PATH']}"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
@@ -78,7 +79,13 @@ def slurm() -> Iterator[dict[str, str]]:
         pytest.skip(f"no {', '.join(missing)} here: apt-get install slurm-wlm munge")
     assert not missing, "CI needs SLURM: .ci/run installs it"
     folder = Path(f"/tmp/slurm-{os.getpid()}")  # a socket's path is short
-    for name, mode in (("", 0o755), ("munge", 0o711), ("key", 0o700), ("state", 0o700), ("bin", 0o755)):
+    for name, mode in (
+        ("", 0o755),
+        ("munge", 0o711),
+        ("key", 0o700),
+        ("state", 0o700),
+        ("bin", 0o755),
+    ):
         (folder / name).mkdir()
         (folder / name).chmod(mode)
     (folder / "key/key").write_bytes(os.urandom(1024))
@@ -87,25 +94,40 @@ def slurm() -> Iterator[dict[str, str]]:
     conf = CONF.format(host=socket.gethostname(), ports=ports(3), user=user, folder=folder)
     (folder / "slurm.conf").write_text(conf)
     # the executor's job step forgets SLURM_CONF, which a cluster in /etc/slurm would not need
-    script = f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun", path=SBIN)} "$@"\n'
+    script = (
+        f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun", path=SBIN)} "$@"\n'
+    )
     (folder / "bin/srun").write_text(script)
     (folder / "bin/srun").chmod(0o755)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "SLURM"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "SLURM"))
+    }
     environment |= {"SLURM_CONF": f"{folder}/slurm.conf", "PYTHONPATH": str(ROOT)}
     environment["PATH"] = f"{folder}/bin{os.pathsep}{SBIN}"
     running = []
 
     def start(name: str, *words: str) -> None:
         with open(folder / f"{name}.out", "a") as out:
-            running.append(subprocess.Popen([shutil.which(name, path=SBIN), *words], env=environment,
-                                            stdout=out, stderr=subprocess.STDOUT))
+            running.append(
+                subprocess.Popen(
+                    [shutil.which(name, path=SBIN), *words],
+                    env=environment,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                )
+            )
 
     def said() -> str:
         return "".join(path.read_text()[-2000:] for path in folder.glob("*.out"))
 
     try:
-        start("munged", "--foreground", f"--socket={folder}/munge/socket", f"--pid-file={folder}/munge/pid",
-              *(f"--{name}-file={folder}/key/{name}" for name in ("key", "log", "seed")))
+        start(
+            "munged",
+            "--foreground",
+            f"--socket={folder}/munge/socket",
+            f"--pid-file={folder}/munge/pid",
+            *(f"--{name}-file={folder}/key/{name}" for name in ("key", "log", "seed")),
+        )
         until((folder / "munge/socket").exists, said())
         start("slurmctld", "-D", "-i")
         for node in ("n1", "n2"):
@@ -121,7 +143,9 @@ def slurm() -> Iterator[dict[str, str]]:
 
 
 def sh(command: str, environment: dict[str, str]) -> str:
-    return subprocess.run(command, shell=True, env=environment, capture_output=True, text=True).stdout
+    return subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True
+    ).stdout
 
 
 def job(number: int, environment: dict[str, str]) -> dict[str, str]:
@@ -136,7 +160,12 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("lib", "tools", "profiles"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "notebooks").mkdir()
-    for name in ("Snakefile", "requirements.txt", f"notebooks/{STORY}.py", f"notebooks/{STORY}.ipynb"):
+    for name in (
+        "Snakefile",
+        "requirements.txt",
+        f"notebooks/{STORY}.py",
+        f"notebooks/{STORY}.ipynb",
+    ):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("data", "book", "_config.yml", "_toc.yml"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -147,18 +176,41 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_story_whose_job_dies_is_tried_again_with_more(slurm: dict[str, str], checkout: Path) -> None:
+def test_a_story_whose_job_dies_is_tried_again_with_more(
+    slurm: dict[str, str], checkout: Path
+) -> None:
     """The profile as it is; the first job is killed from outside while its kernel runs, as by a lack of memory."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{slurm['PATH']}"
-    environment = slurm | {"PYTHONPATH": str(checkout), "PATH": path, "ARTIFACTS_DIR": str(checkout / "artifacts")}
-    command = [sys.executable, "tools/run.py", "tiny", "--profile", "profiles/slurm", "--latency-wait", "5",
-               "--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
-               "--slurm-status-command", "squeue", "results"]  # there is no accounting here
+    environment = slurm | {
+        "PYTHONPATH": str(checkout),
+        "PATH": path,
+        "ARTIFACTS_DIR": str(checkout / "artifacts"),
+    }
+    command = [
+        sys.executable,
+        "tools/run.py",
+        "tiny",
+        "--profile",
+        "profiles/slurm",
+        "--latency-wait",
+        "5",
+        "--slurm-init-seconds-before-status-checks",
+        "1",
+        "--seconds-between-status-checks",
+        "1",
+        "--slurm-status-command",
+        "squeue",
+        "results",
+    ]  # there is no accounting here
     with open(checkout / "said", "w+") as said:
-        run = subprocess.Popen(command, cwd=checkout, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        run = subprocess.Popen(
+            command, cwd=checkout, env=environment, stdout=said, stderr=subprocess.STDOUT
+        )
         try:
             tried = checkout / f"artifacts/tiny/tried/{STORY}.ipynb"
-            until(lambda: tried.exists() or job(2, slurm) or run.poll() is not None, "no job started")
+            until(
+                lambda: tried.exists() or job(2, slurm) or run.poll() is not None, "no job started"
+            )
             first = job(1, slurm)
             assert first.get("JobState") == "RUNNING", (checkout / "said").read_text()[-4000:]
             sh("scancel --signal=KILL --full 1", slurm)
@@ -168,17 +220,23 @@ def test_a_story_whose_job_dies_is_tried_again_with_more(slurm: dict[str, str], 
                 run.send_signal(signal.SIGINT)
                 run.wait(60)
     assert (checkout / "artifacts/tiny/results.json").stat().st_size > 2
-    assert (checkout / f"artifacts/tiny/pages/{STORY}.ipynb").stat().st_size > 0 and not tried.exists()
+    assert (
+        checkout / f"artifacts/tiny/pages/{STORY}.ipynb"
+    ).stat().st_size > 0 and not tried.exists()
     second = job(2, slurm)
     assert job(1, slurm)["JobState"] in ("FAILED", "CANCELLED")
-    assert second["JobState"] == "COMPLETED" and job(3, slurm) == {}  # numbers are gathered here, without a job
+    assert (
+        second["JobState"] == "COMPLETED" and job(3, slurm) == {}
+    )  # numbers are gathered here, without a job
     assert [each["TimeLimit"] for each in (first, second)] == ["02:00:00", "04:00:00"]
     assert [each["MinMemoryNode"] for each in (first, second)] == ["4000M", "8000M"]
     assert first["Partition"] == "normal" and first["NumCPUs"] == "1"
 
 
 @pytest.mark.slow
-def test_a_net_trains_on_two_nodes(slurm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_net_trains_on_two_nodes(
+    slurm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Started by srun, one process a node, from one call of fit."""
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "one"))
     one = training.fit(CONFIG, TRAIN, TEST, KEY).log()
@@ -186,14 +244,23 @@ def test_a_net_trains_on_two_nodes(slurm: dict[str, str], tmp_path: Path, monkey
 import sys
 sys.path.insert(0, sys.argv[1])
 from test_training import CONFIG, KEY, TEST, TRAIN
-from lib import training
+from lib.vae import train as training
 print(training.fit(CONFIG.model_copy(update={"num_nodes": 2, "accelerator": "cpu"}), TRAIN, TEST, KEY).folder)
 """
     (tmp_path / "fit.py").write_text(code)
     out = tmp_path / "out"
-    command = ["sbatch", "--wait", "--nodes=2", f"--output={out}", "--wrap",
-               f"{sys.executable} {tmp_path}/fit.py {ROOT}/tests"]
-    names = {"ARTIFACTS_DIR": str(tmp_path / "two"), "MASTER_ADDR": "127.0.0.1"}  # n1 is no name that resolves
+    command = [
+        "sbatch",
+        "--wait",
+        "--nodes=2",
+        f"--output={out}",
+        "--wrap",
+        f"{sys.executable} {tmp_path}/fit.py {ROOT}/tests",
+    ]
+    names = {
+        "ARTIFACTS_DIR": str(tmp_path / "two"),
+        "MASTER_ADDR": "127.0.0.1",
+    }  # n1 is no name that resolves
     done = subprocess.run(command, env=slurm | names, text=True, timeout=900)
     assert done.returncode == 0, out.read_text()[-6000:]
     two = training.Fitted(Path(out.read_text().split()[-1]))
@@ -219,31 +286,56 @@ def kubernetes(tmp_path: Path):
 
     def called(script: str, *words: str) -> str:
         command = [ROOT / "profiles/kubernetes" / script, *words]
-        return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, check=True).stdout
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, text=True, capture_output=True, check=True
+        ).stdout
 
     return called
 
 
 def test_a_job_for_kubernetes_has_its_resources(kubernetes, tmp_path: Path) -> None:
-    name = kubernetes("submit.sh", "story", "1", "8000", "240", "2", "/disk/.snakemake/job 1.sh").strip()
+    name = kubernetes(
+        "submit.sh", "story", "1", "8000", "240", "2", "/disk/.snakemake/job 1.sh"
+    ).strip()
     manifest = yaml.safe_load((tmp_path / "manifest").read_text())
-    assert manifest["kind"] == "Job" and manifest["metadata"]["name"] == name and name.startswith("book-story-")
-    assert manifest["spec"]["backoffLimit"] == 0 and manifest["spec"]["activeDeadlineSeconds"] == 240 * 60
+    assert (
+        manifest["kind"] == "Job"
+        and manifest["metadata"]["name"] == name
+        and name.startswith("book-story-")
+    )
+    assert (
+        manifest["spec"]["backoffLimit"] == 0
+        and manifest["spec"]["activeDeadlineSeconds"] == 240 * 60
+    )
     pod = manifest["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert container["command"] == ["/bin/bash", "/disk/.snakemake/job 1.sh"] and container["workingDir"] == str(ROOT)
-    assert container["resources"] == {"requests": {"cpu": 1, "memory": "8000M"},
-                                      "limits": {"memory": "8000M", "nvidia.com/gpu": 2}}
+    assert container["command"] == ["/bin/bash", "/disk/.snakemake/job 1.sh"] and container[
+        "workingDir"
+    ] == str(ROOT)
+    assert container["resources"] == {
+        "requests": {"cpu": 1, "memory": "8000M"},
+        "limits": {"memory": "8000M", "nvidia.com/gpu": 2},
+    }
     assert container["volumeMounts"] == [{"name": "book", "mountPath": "/disk"}]
     assert pod["volumes"] == [{"name": "book", "persistentVolumeClaim": {"claimName": "ours"}}]
     assert kubernetes("submit.sh", "story", "1", "8000", "240", "2", "x").strip() != name
 
 
-@pytest.mark.parametrize(("state", "said"), [
-    ("", "running"), ("Complete", "success"), ("SuccessCriteriaMet Complete", "success"), ("Failed", "failed"),
-    ("FailureTarget Failed", "failed"), ("Suspended", "running"), (None, "running"),
-])
-def test_the_state_of_a_job_on_kubernetes(state: str | None, said: str, kubernetes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("", "running"),
+        ("Complete", "success"),
+        ("SuccessCriteriaMet Complete", "success"),
+        ("Failed", "failed"),
+        ("FailureTarget Failed", "failed"),
+        ("Suspended", "running"),
+        (None, "running"),
+    ],
+)
+def test_the_state_of_a_job_on_kubernetes(
+    state: str | None, said: str, kubernetes, tmp_path: Path
+) -> None:
     if state is not None:  # else kubectl fails
         (tmp_path / "state").write_text(state)
     assert kubernetes("status.sh", "book-story-1").strip() == said
@@ -258,7 +350,9 @@ def test_a_profile_asks_for_what_the_graph_says(name: str) -> None:
     profile = yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
     assert profile["retries"] >= 1 and profile["jobs"] > 1
     scripts = [value.split()[0] for key, value in profile.items() if key.endswith("-cmd")]
-    assert all(os.access(ROOT / script, os.X_OK) for script in scripts) and len(scripts) == 3 * (name == "kubernetes")
+    assert all(os.access(ROOT / script, os.X_OK) for script in scripts) and len(scripts) == 3 * (
+        name == "kubernetes"
+    )
     asked = set(re.findall(r"\{resources\.(\w+)\}", str(profile)))
     given = set(re.findall(r"^        (\w+)=need\(", (ROOT / "Snakefile").read_text(), re.M))
     assert given == {"mem_mb", "runtime", "gpu"} and asked <= given

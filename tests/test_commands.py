@@ -16,18 +16,31 @@ import pages
 import pytest
 from filelock import FileLock
 
-from lib import ROOT, artifacts
-from lib.parameters import STORIES
+from lib import ROOT
+from lib.book.parameters import STORIES
+from lib.runtime import stages as artifacts
 
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 STORY = "03_mnist_sanity_check"
 
 
-def run(command: str, cwd: Path = ROOT, seconds: float = 1800, **more: str) -> subprocess.CompletedProcess:
+def run(
+    command: str, cwd: Path = ROOT, seconds: float = 1800, **more: str
+) -> subprocess.CompletedProcess:
     """A command in a shell, with this environment's tools first on the path."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")} | {"PATH": PATH}
-    return subprocess.run(command, shell=True, cwd=cwd, env=environment | more, text=True, timeout=seconds,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("PYTEST")
+    } | {"PATH": PATH}
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=cwd,
+        env=environment | more,
+        text=True,
+        timeout=seconds,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def status() -> str:
@@ -39,7 +52,9 @@ def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.ipynb")}
 
 
-def test_make_book_builds_the_whole_book_without_a_network_and_changes_no_tracked_file(offline) -> None:
+def test_make_book_builds_the_whole_book_without_a_network_and_changes_no_tracked_file(
+    offline,
+) -> None:
     before = status()
     done = run("make book", **offline)
     assert done.returncode == 0, done.stdout[-6000:]
@@ -81,25 +96,39 @@ def test_a_run_that_does_not_exist_is_named() -> None:
 
 
 def test_papermill_runs_a_story_from_any_directory_and_without_a_network(tmp_path, offline) -> None:
-    done = run(f"papermill {ROOT}/notebooks/{STORY}.ipynb out.ipynb -p beta 0.1", tmp_path, **offline)
+    done = run(
+        f"papermill {ROOT}/notebooks/{STORY}.ipynb out.ipynb -p beta 0.1", tmp_path, **offline
+    )
     assert done.returncode == 0, done.stdout[-4000:]
     page = pages.read(tmp_path / "out.ipynb")
     assert pages.parameters(page)["beta"] == 0.1
     assert pages.mark(page)["story"] == STORY
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    ("-p betaa 0.1", 'unknown parameter betaa = 0.1: did you mean "beta"?'),
-    pytest.param("-p beta abc", "beta = 'abc': should be a valid number", marks=pytest.mark.slow),
-    pytest.param("-p beta -1", "beta = -1: should be greater than or equal to 0", marks=pytest.mark.slow),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-p betaa 0.1", 'unknown parameter betaa = 0.1: did you mean "beta"?'),
+        pytest.param(
+            "-p beta abc", "beta = 'abc': should be a valid number", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "-p beta -1", "beta = -1: should be greater than or equal to 0", marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_papermill_refuses_a_wrong_parameter(words: str, said: str, tmp_path) -> None:
     done = run(f"papermill {ROOT}/notebooks/{STORY}.ipynb out.ipynb {words}", tmp_path, 120)
     assert done.returncode != 0 and said in done.stdout
 
 
 @pytest.mark.parametrize(
-    "story", [story if story[:2] == "04" else pytest.param(story, marks=pytest.mark.slow) for story in STORIES])
+    "story",
+    [
+        story if story[:2] == "04" else pytest.param(story, marks=pytest.mark.slow)
+        for story in STORIES
+    ],
+)
 def test_papermill_explains_every_parameter(story: str) -> None:
     """Name, type, default and, on the same line or the next, the meaning."""
     done = run(f"papermill --help-notebook notebooks/{story}.ipynb")
@@ -112,10 +141,14 @@ def test_a_story_runs_on_a_folder_of_sound(tmp_path) -> None:
     """Nothing but paths of recordings is needed: here three of each of five voices, from another directory."""
     for voice in ("en", "es", "fr", "it", "ru"):
         (tmp_path / "sounds" / voice).mkdir(parents=True)
-        for path in sorted((ROOT / "data/speech" / voice).glob("*.ogg"), key=lambda file: -file.stat().st_size)[:3]:
+        for path in sorted(
+            (ROOT / "data/speech" / voice).glob("*.ogg"), key=lambda file: -file.stat().st_size
+        )[:3]:
             shutil.copy(path, tmp_path / "sounds" / voice)
     words = f"-p corpus folder:{tmp_path}/sounds -p clip_s 1.0"
-    done = run(f"papermill {ROOT}/notebooks/02_audio_effects.ipynb out.ipynb {words}", tmp_path, 300)
+    done = run(
+        f"papermill {ROOT}/notebooks/02_audio_effects.ipynb out.ipynb {words}", tmp_path, 300
+    )
     assert done.returncode == 0, done.stdout[-4000:]
     assert pages.mark(pages.read(tmp_path / "out.ipynb"))["story"] == "02_audio_effects"
 
@@ -135,11 +168,21 @@ def test_a_clone_holds_what_the_commands_need(tmp_path) -> None:
     files = set(run("git ls-files", clone).stdout.splitlines())
     with open(ROOT / "data/manifest.csv", encoding="utf-8", newline="") as manifest:
         data = {f"data/{row['file']}" for row in csv.DictReader(manifest)}
-    code = {path.relative_to(ROOT).as_posix() for folder in ("lib", "tools") for path in (ROOT / folder).glob("*.py")}
+    code = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("lib", "tools")
+        for path in (ROOT / folder).glob("*.py")
+    }
     assert data | code | {"data/manifest.csv", "requirements.txt", "Snakefile"} <= files
     done = run("make -n book report publish test", clone, 60)
     assert done.returncode == 0, done.stdout
-    steps = ["pip install", "tools/run.py quick", "tools/run.py report", "tools/publish.py", "pytest --nbval"]
+    steps = [
+        "pip install",
+        "tools/run.py quick",
+        "tools/run.py report",
+        "tools/publish.py",
+        "pytest --nbval",
+    ]
     places = [done.stdout.find(step) for step in steps]
     assert -1 not in places and places == sorted(places), done.stdout
 
@@ -205,15 +248,31 @@ def test_jupyter_lab_opens_stories_paired_with_their_scripts(tmp_path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={port}", "--IdentityProvider.token=t",
-               "--allow-root", "--ServerApp.log_level=ERROR"]
-    server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PATH": PATH}, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "jupyter",
+        "lab",
+        "--no-browser",
+        f"--port={port}",
+        "--IdentityProvider.token=t",
+        "--allow-root",
+        "--ServerApp.log_level=ERROR",
+    ]
+    server = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PATH": PATH},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     url = f"http://127.0.0.1:{port}/api/contents/notebooks"
 
     def ask(address: str, body: dict | None = None) -> dict:
         data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(address, data, {"Authorization": "token t"}, method="PUT" if body else "GET")
+        request = urllib.request.Request(
+            address, data, {"Authorization": "token t"}, method="PUT" if body else "GET"
+        )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
@@ -227,7 +286,10 @@ def test_jupyter_lab_opens_stories_paired_with_their_scripts(tmp_path) -> None:
         assert listed[f"{STORY}.ipynb"] == listed[f"{STORY}.py"] == "notebook"
         opened = ask(f"{url}/{STORY}.ipynb")
         opened["content"]["cells"][0]["source"] += "\n\nOne more line."
-        ask(f"{url}/{STORY}.ipynb", {"type": "notebook", "format": "json", "content": opened["content"]})
+        ask(
+            f"{url}/{STORY}.ipynb",
+            {"type": "notebook", "format": "json", "content": opened["content"]},
+        )
         assert "# One more line." in (tmp_path / "notebooks" / f"{STORY}.py").read_text()
         assert "One more line." in (tmp_path / "notebooks" / f"{STORY}.ipynb").read_text()
     finally:

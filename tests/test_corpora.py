@@ -13,8 +13,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import ROOT, BadInput, corpora
-from lib.corpora import Recording
+from lib import ROOT, BadInput
+from lib.data import corpora
+from lib.data.corpora import Recording
 
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -38,9 +39,15 @@ def build_data():
 def test_every_file_has_the_hash_of_the_manifest_and_no_other_file_lies_beside_them():
     rows = corpora.manifest()
     for row in rows:
-        assert hashlib.sha256((corpora.DATA / row["file"]).read_bytes()).hexdigest() == row["sha256"], row["file"]
-    on_disk = {p.relative_to(corpora.DATA).as_posix() for name in ("digits", "speech", "music")
-               for p in (corpora.DATA / name).rglob("*") if p.is_file()}
+        assert (
+            hashlib.sha256((corpora.DATA / row["file"]).read_bytes()).hexdigest() == row["sha256"]
+        ), row["file"]
+    on_disk = {
+        p.relative_to(corpora.DATA).as_posix()
+        for name in ("digits", "speech", "music")
+        for p in (corpora.DATA / name).rglob("*")
+        if p.is_file()
+    }
     assert on_disk == {row["file"] for row in rows}
 
 
@@ -83,7 +90,10 @@ def test_music_is_eight_songs_with_two_stems_and_sixteen_pieces():
     assert len(music) == len({r.group for r in music}) == 24
     songs = [r for r in music if len(r.paths) == 2]
     assert len(songs) == 8
-    assert all({p.stem for p in r.paths} == {"guitar", "backing"} and r.seconds == pytest.approx(90) for r in songs)
+    assert all(
+        {p.stem for p in r.paths} == {"guitar", "backing"} and r.seconds == pytest.approx(90)
+        for r in songs
+    )
     assert all(r.paths[0].stem == "mix" and r.seconds > 40 for r in music if len(r.paths) == 1)
 
 
@@ -102,20 +112,49 @@ def test_loading_is_sorted_repeatable_and_its_recordings_can_be_heard(corpus):
     assert names == sorted(set(names)) and recordings == corpora.load(corpus)
     for recording in recordings[:: max(1, len(recordings) // 24)]:
         audio = corpora.read(recording, recording.seconds / 4, recording.seconds / 2, 24000)
-        assert np.isfinite(audio).all() and np.sqrt(np.mean(audio**2)) > 10 ** (-50 / 20), recording.name
+        assert np.isfinite(audio).all() and np.sqrt(np.mean(audio**2)) > 10 ** (-50 / 20), (
+            recording.name
+        )
 
 
 def test_mnist_is_the_known_one():
     for name, md5 in MNIST_MD5.items():
-        assert hashlib.md5(gzip.decompress((corpora.DATA / "digits" / f"{name}.gz").read_bytes())).hexdigest() == md5
+        assert (
+            hashlib.md5(
+                gzip.decompress((corpora.DATA / "digits" / f"{name}.gz").read_bytes())
+            ).hexdigest()
+            == md5
+        )
     images, labels = corpora.digits("train")
     assert images.shape == (60000, 28, 28) and images.dtype == labels.dtype == np.uint8
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert np.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(labels).tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
     assert images.mean() / 255 == pytest.approx(0.13066, abs=5e-6)
     assert images.std() / 255 == pytest.approx(0.30811, abs=5e-6)
     images, labels = corpora.digits("test")
-    assert images.shape == (10000, 28, 28) and labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert images.shape == (10000, 28, 28) and labels[:10].tolist() == [
+        7,
+        2,
+        1,
+        0,
+        4,
+        1,
+        4,
+        9,
+        5,
+        9,
+    ]
 
 
 def test_digits_say_what_is_wrong(tmp_path, monkeypatch):
@@ -134,9 +173,17 @@ def test_digits_say_what_is_wrong(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("corpus", "message"),
-    [("speach", "did you mean 'speech'"), ("", "choose"), ("vctk", "names no folder"), ("folder:", "folder:recordings"),
-     ("musdb18:", "musdb18:recordings"),
-     ("folder", "names no folder"), ("speech:en", "nothing after a colon"), (None, "choose"), (3, "choose")],
+    [
+        ("speach", "did you mean 'speech'"),
+        ("", "choose"),
+        ("vctk", "names no folder"),
+        ("folder:", "folder:recordings"),
+        ("musdb18:", "musdb18:recordings"),
+        ("folder", "names no folder"),
+        ("speech:en", "nothing after a colon"),
+        (None, "choose"),
+        (3, "choose"),
+    ],
 )
 def test_an_unknown_corpus_is_an_error_that_says_what_would_be_right(corpus, message):
     with pytest.raises(BadInput, match=message):
@@ -160,7 +207,9 @@ def _file(path, audio, rate):
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0, 2.9), st.floats(0.01, 1.5), st.sampled_from([8000, 16000, 22050, 44100, 48000]))
-def test_a_stretch_is_a_slice_of_the_whole_recording_resampled(tmp_path_factory, start_s, seconds, rate):
+def test_a_stretch_is_a_slice_of_the_whole_recording_resampled(
+    tmp_path_factory, start_s, seconds, rate
+):
     audio = np.random.default_rng(rate).standard_normal(3 * rate).astype(np.float32) * 0.1
     recording = _file(tmp_path_factory.mktemp("slice") / "noise.wav", audio, rate)
     whole = corpora.read(recording, 0, 5, 24000)
@@ -201,10 +250,14 @@ def test_a_folder_takes_wav_flac_ogg_and_mp3(tmp_path, name):
     (recording,) = corpora.load(f"folder:{tmp_path}")
     assert (recording.group, recording.name) == ("someone", f"someone/{name}")
     assert recording.seconds == pytest.approx(2) and recording.rate_hz == 24000
-    assert corpora.read(recording, 0.5, 1, 24000).std() == pytest.approx(0.1 / math.sqrt(2), rel=0.05)
+    assert corpora.read(recording, 0.5, 1, 24000).std() == pytest.approx(
+        0.1 / math.sqrt(2), rel=0.05
+    )
 
 
-@pytest.mark.parametrize(("suffix", "rate"), [("ogg", 22050), ("flac", 44100), ("mp3", 16000), ("mp3", 44100)])
+@pytest.mark.parametrize(
+    ("suffix", "rate"), [("ogg", 22050), ("flac", 44100), ("mp3", 16000), ("mp3", 44100)]
+)
 def test_a_stretch_of_a_compressed_file_is_that_of_the_whole_file(tmp_path, suffix, rate):
     path = tmp_path / f"tone.{suffix}"
     soundfile.write(path, 0.1 * np.sin(np.arange(8 * rate) / 9), rate)
@@ -217,8 +270,17 @@ def test_a_stretch_of_a_compressed_file_is_that_of_the_whole_file(tmp_path, suff
 
 
 def test_the_first_sub_folder_is_the_group_and_files_at_the_top_are_one(tmp_path):
-    for name in ("top.wav", "p1/a.wav", "p1/deep/er/b.wav", "p2/a.wav", "p2/.hidden.wav", "p2/notes.txt"):
-        _file(tmp_path / name, np.ones(2400), 24000) if name.endswith(".wav") else (tmp_path / name).write_text("x")
+    for name in (
+        "top.wav",
+        "p1/a.wav",
+        "p1/deep/er/b.wav",
+        "p2/a.wav",
+        "p2/.hidden.wav",
+        "p2/notes.txt",
+    ):
+        _file(tmp_path / name, np.ones(2400), 24000) if name.endswith(".wav") else (
+            tmp_path / name
+        ).write_text("x")
     found = {r.name: r.group for r in corpora.load(f"folder:{tmp_path}")}
     assert found == {"top.wav": ".", "p1/a.wav": "p1", "p1/deep/er/b.wav": "p1", "p2/a.wav": "p2"}
 
@@ -234,26 +296,37 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
         warnings.simplefilter("error")
         assert [r.name for r in corpora.load(f"folder:{inside}")] == ["a/same.wav", "a/x.wav"]
     (inside / "a" / "out.wav").symlink_to(outside / "secret.wav")
-    with pytest.warns(UserWarning, match=r"skipped 1 of 3 files: a/out.wav \(a link that leaves the folder\)"):
+    with pytest.warns(
+        UserWarning, match=r"skipped 1 of 3 files: a/out.wav \(a link that leaves the folder\)"
+    ):
         assert len(corpora.load(f"folder:{inside}")) == 2
 
 
-def test_a_new_serial_number_keeps_an_ogg_file_readable_and_its_bytes_repeatable(build_data, tmp_path):
+def test_a_new_serial_number_keeps_an_ogg_file_readable_and_its_bytes_repeatable(
+    build_data, tmp_path
+):
     audio = np.random.default_rng(0).uniform(-0.5, 0.5, 100_000).astype(np.float32)
     for name in ("one", "two"):
         build_data.encode(tmp_path / name / "music" / "song" / "mix.ogg", audio, 24000)
-    one, two = ((tmp_path / name / "music" / "song" / "mix.ogg").read_bytes() for name in ("one", "two"))
+    one, two = (
+        (tmp_path / name / "music" / "song" / "mix.ogg").read_bytes() for name in ("one", "two")
+    )
     assert one == two
     other = tmp_path / "other.ogg"
     other.write_bytes(build_data.set_serial(one, 7))
-    assert build_data.set_serial(build_data.set_serial(one, 7), int.from_bytes(one[14:18], "little")) == one
+    assert (
+        build_data.set_serial(build_data.set_serial(one, 7), int.from_bytes(one[14:18], "little"))
+        == one
+    )
     assert len(soundfile.read(other)[0]) == len(audio)
 
 
 def test_the_tables_of_the_data_card_are_the_measured_ones(build_data):
     page = (ROOT / "book" / "data_card.md").read_text(encoding="utf-8")
     for table in build_data.card(corpora.DATA):
-        assert table in page, f"book/data_card.md: run `python tools/build_data.py --card`, expected\n{table}"
+        assert table in page, (
+            f"book/data_card.md: run `python tools/build_data.py --card`, expected\n{table}"
+        )
 
 
 def test_the_studio_voices_hold_nothing_above_8_khz():
@@ -266,16 +339,26 @@ def test_the_studio_voices_hold_nothing_above_8_khz():
 
 def test_the_data_card_repeats_what_the_script_does(build_data):
     page = " ".join((ROOT / "book" / "data_card.md").read_text(encoding="utf-8").split())
-    for fact in (f"from {build_data.SHORTEST_S} s to {build_data.LONGEST_S:g} s", f"of each song {build_data.SONG_S} s",
-                 f"of each piece {build_data.PIECE_S} s", f"more than {build_data.PEAK} of full scale",
-                 f"quality of {build_data.QUALITY}"):
+    for fact in (
+        f"from {build_data.SHORTEST_S} s to {build_data.LONGEST_S:g} s",
+        f"of each song {build_data.SONG_S} s",
+        f"of each piece {build_data.PIECE_S} s",
+        f"more than {build_data.PEAK} of full scale",
+        f"quality of {build_data.QUALITY}",
+    ):
         assert fact in page
     versions = {row["package"]: row["version"] for row in corpora.manifest()}
     assert versions == build_data.PACKAGES
 
 
 def test_the_licence_names_the_modules_that_import_pedalboard():
-    importing = {p.name for p in (ROOT / "lib").glob("*.py") if "import pedalboard" in p.read_text(encoding="utf-8")
-                 or "from pedalboard" in p.read_text(encoding="utf-8")}
+    importing = {
+        p.name
+        for p in (ROOT / "lib").glob("*.py")
+        if "import pedalboard" in p.read_text(encoding="utf-8")
+        or "from pedalboard" in p.read_text(encoding="utf-8")
+    }
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
-    assert importing == {name for name in importing | {"clips.py", "effects.py"} if f"lib/{name}" in text}
+    assert importing == {
+        name for name in importing | {"clips.py", "effects.py"} if f"lib/{name}" in text
+    }

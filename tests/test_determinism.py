@@ -25,13 +25,21 @@ import soundfile
 import threadpoolctl
 import torch
 
-from lib import ROOT, artifacts, corpora, embeddings, encoders, probes, story, theory, training
-from lib.batches import ArrayDataset
-from lib.clips import ClipConfig
-from lib.clipset import Clipset
-from lib.render import RenderConfig, Rendered, render
-from lib.spectrograms import Standardiser
-from lib.task import TrainingConfig
+from lib import ROOT
+from lib.audio.spectrograms import Standardiser
+from lib.book import page as story
+from lib.data import corpora
+from lib.data.batches import ArrayDataset
+from lib.data.clips import ClipConfig
+from lib.data.clipset import Clipset
+from lib.data.rendering import RenderConfig, Rendered, render
+from lib.embeddings import maps as embeddings
+from lib.embeddings import methods as encoders
+from lib.embeddings import probes
+from lib.runtime import stages as artifacts
+from lib.theory import collapse as theory
+from lib.vae import train as training
+from lib.vae.module import TrainingConfig
 
 # How far a number may be off with other threads or on another processor. `book/use.md` tells the same.
 TOLERANCES = {
@@ -41,11 +49,24 @@ TOLERANCES = {
     "a number that a story of short trainings records, relative": 0.001,
     "5-NN on a map of 90 clips by UMAP": 0.15,  # of the last digit of a coordinate it makes another map
 }
-TOLD = {"seconds", "cpu_seconds", "peak_memory_mb", "commit", "sum"}  # by a card, and no part of the result
+TOLD = {
+    "seconds",
+    "cpu_seconds",
+    "peak_memory_mb",
+    "commit",
+    "sum",
+}  # by a card, and no part of the result
 EFFECTS = ("delay", "overdrive", "ambience")
 WIDE = 80  # clips of each effect
 SEEDS, ENOUGH = range(20), 19
-GROUPS = ("allison-smith", "carlo-flora", "fillets-cs-v", "ivrvoice-ru", "june-wallack", "fillets-nl-v")
+GROUPS = (
+    "allison-smith",
+    "carlo-flora",
+    "fillets-cs-v",
+    "ivrvoice-ru",
+    "june-wallack",
+    "fillets-nl-v",
+)
 
 
 # What a fresh process computes
@@ -54,11 +75,15 @@ GROUPS = ("allison-smith", "carlo-flora", "fillets-cs-v", "ivrvoice-ru", "june-w
 def run_story(name: str, **values: object) -> tuple[dict[str, float], str]:
     """What a story records, run cell by cell with other parameters, and which assertion failed, "" for none."""
     found: dict[str, float] = {}
-    story.glue = lambda key, value, display: found.update({key: value})  # there is no page to glue it to
+    story.glue = lambda key, value, display: found.update(
+        {key: value}
+    )  # there is no page to glue it to
     space = {"__name__": name}
     try:
         for cell in jupytext.read(ROOT / "notebooks" / f"{name}.py").cells:
-            if cell.cell_type == "code" and "story.provenance(" not in cell.source:  # which asks for time and commit
+            if (
+                cell.cell_type == "code" and "story.provenance(" not in cell.source
+            ):  # which asks for time and commit
                 exec(compile(cell.source, name, "exec"), space)
                 if "parameters" in cell.metadata.get("tags", []):
                     assert values.keys() <= space.keys(), f"{name} has no such parameters: {values}"
@@ -80,32 +105,52 @@ def numbers(out: Path, sounds: str) -> None:
     pools = threadpoolctl.threadpool_info()
     done, images = rendered(sounds, count=30), corpora.digits("train")[0]
     train, test = ArrayDataset(images[:1000], 1 / 255), ArrayDataset(images[1000:2000], 1 / 255)
-    pictures = ArrayDataset(done.spectrograms, standardiser=Standardiser("constants").fit(done.spectrograms))
+    pictures = ArrayDataset(
+        done.spectrograms, standardiser=Standardiser("constants").fit(done.spectrograms)
+    )
     values = {"a value of a spectrogram, dB": done.spectrograms.astype(np.float32)}
-    values["an eigenvalue, relative"] = np.concatenate(  # of a covariance, and of products of examples
-        [training.spectrum(data, 16, {"data": name}) for name, data in (("digits", train), ("sound", pictures))])
+    values["an eigenvalue, relative"] = (
+        np.concatenate(  # of a covariance, and of products of examples
+            [
+                training.spectrum(data, 16, {"data": name})
+                for name, data in (("digits", train), ("sound", pictures))
+            ]
+        )
+    )
     measured = []
     for objective in ("report", "calibrated"):
-        config = TrainingConfig(latent=8, objective=objective, beta=1e-3, epochs=4, batch_size=32, learning_rate=3e-3)
+        config = TrainingConfig(
+            latent=8, objective=objective, beta=1e-3, epochs=4, batch_size=32, learning_rate=3e-3
+        )
         metrics = training.run(config, train, test, test, {"data": "digits"}).metrics
         measured += [metrics["mse_mu"], metrics["mse_sampled"], metrics["kl"]]
     values["error and KL of a short training, relative"] = np.array(measured)
     labels, groups = done.table["effect"].to_numpy(), done.table["group"].to_numpy()
-    _, of_map = embeddings.umap_panel(lambda: (done.spectrograms, labels, groups), {"data": "sound"}, 42)
+    _, of_map = embeddings.umap_panel(
+        lambda: (done.spectrograms, labels, groups), {"data": "sound"}, 42
+    )
     values["5-NN on a map of 90 clips by UMAP"] = np.array([of_map["knn5"], of_map["knn5_grouped"]])
-    told, _ = run_story("06_beta_ablation", corpora=["digits"], betas=[1e-3, 1.0], train_images=1000, epochs=3)
+    told, _ = run_story(
+        "06_beta_ablation", corpora=["digits"], betas=[1e-3, 1.0], train_images=1000, epochs=3
+    )
     recorded = np.array([told[name] for name in sorted(told)])
     values["a number that a story of short trainings records, relative"] = recorded
     hashes = {}
-    for path in sorted(path for path in artifacts.root().rglob("*") if path.is_file() and path.suffix != ".lock"):
+    for path in sorted(
+        path for path in artifacts.root().rglob("*") if path.is_file() and path.suffix != ".lock"
+    ):
         content = path.read_bytes()
         if path.name == "card.json":
             card = json.loads(content)
             content = json.dumps({key: card[key] for key in sorted(card.keys() - TOLD)}).encode()
         hashes[path.relative_to(artifacts.root()).as_posix()] = hashlib.sha256(content).hexdigest()
-    machine = {"threads": sorted({pool["num_threads"] for pool in pools}), "told": told, "hashes": hashes,
-               "blas": sorted({pool.get("architecture", "") for pool in pools} - {""}),
-               "torch": torch.backends.cpu.get_cpu_capability()}
+    machine = {
+        "threads": sorted({pool["num_threads"] for pool in pools}),
+        "told": told,
+        "hashes": hashes,
+        "blas": sorted({pool.get("architecture", "") for pool in pools} - {""}),
+        "torch": torch.backends.cpu.get_cpu_capability(),
+    }
     np.savez(out.with_suffix(".npz"), **values)
     out.write_text(json.dumps(machine))
 
@@ -126,14 +171,30 @@ def process(folder: Path, *asked: str, cwd: Path = ROOT, **environment: str) -> 
     """What a fresh process found, `numbers` with its arrays; its stages lie in a folder of its own."""
     folder.mkdir()
     out = folder / "found.json"
-    given = {"ARTIFACTS_DIR": str(folder / "artifacts"), "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg",
-             "PYTHONWARNINGS": "ignore"}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    done = subprocess.run([sys.executable, __file__, asked[0], out, *asked[1:]], cwd=cwd, text=True,
-                          env=os.environ | threads | given | environment, capture_output=True, timeout=3600)
+    given = {
+        "ARTIFACTS_DIR": str(folder / "artifacts"),
+        "PYTHONPATH": str(ROOT),
+        "MPLBACKEND": "agg",
+        "PYTHONWARNINGS": "ignore",
+    }
+    threads = dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+    )
+    done = subprocess.run(
+        [sys.executable, __file__, asked[0], out, *asked[1:]],
+        cwd=cwd,
+        text=True,
+        env=os.environ | threads | given | environment,
+        capture_output=True,
+        timeout=3600,
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(out.read_text())
-    return found | {"values": dict(np.load(out.with_suffix(".npz")))} if asked[0] == "numbers" else {"said": found}
+    return (
+        found | {"values": dict(np.load(out.with_suffix(".npz")))}
+        if asked[0] == "numbers"
+        else {"said": found}
+    )
 
 
 def at_once(*calls: Callable[[], dict]) -> list[dict]:
@@ -148,7 +209,9 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sounds")
     for group in GROUPS:
         (folder / group).mkdir()
-        for recording in [r for r in corpora.load("speech") if r.group == group and 4 < r.seconds < 9][:3]:
+        for recording in [
+            r for r in corpora.load("speech") if r.group == group and 4 < r.seconds < 9
+        ][:3]:
             audio = corpora.read(recording, 0, recording.seconds, recording.rate_hz)
             path = folder / group / f"{Path(recording.name).stem}.wav"
             soundfile.write(path, audio, recording.rate_hz, subtype="FLOAT")
@@ -166,7 +229,14 @@ def twice(place: Path, sounds: Path, tmp_path_factory: pytest.TempPathFactory) -
     other = {"PYTHONHASHSEED": "4711", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     return at_once(
         lambda: process(place / "once", "numbers", str(sounds), PYTHONHASHSEED="0"),
-        lambda: process(place / "again", "numbers", str(sounds), cwd=tmp_path_factory.mktemp("elsewhere"), **other))
+        lambda: process(
+            place / "again",
+            "numbers",
+            str(sounds),
+            cwd=tmp_path_factory.mktemp("elsewhere"),
+            **other,
+        ),
+    )
 
 
 @pytest.mark.slow
@@ -178,10 +248,15 @@ def test_two_processes_leave_the_same_bytes(twice: list[dict]) -> None:
     assert again["hashes"] == once["hashes"] and again["told"] == once["told"]
 
 
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "2")
+THREADS = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "2"
+)
 OLDER = {  # an x86 processor before 2011, as far as libraries let themselves be told; numba's would compile a minute
-    "ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "MKL_CBWR": "COMPATIBLE",
-    "ONEDNN_MAX_CPU_ISA": "SSE41", "OPENBLAS_CORETYPE": "Nehalem",
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    "MKL_CBWR": "COMPATIBLE",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "OPENBLAS_CORETYPE": "Nehalem",
     "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
 }
 
@@ -190,7 +265,10 @@ OLDER = {  # an x86 processor before 2011, as far as libraries let themselves be
 def others(place: Path, sounds: Path) -> dict[str, dict]:
     """The same numbers by two threads, and as an older processor computes them."""
     ways = {"threads": THREADS, "processor": OLDER}
-    calls = [lambda name=name: process(place / name, "numbers", str(sounds), **ways[name]) for name in ways]
+    calls = [
+        lambda name=name: process(place / name, "numbers", str(sounds), **ways[name])
+        for name in ways
+    ]
     return dict(zip(ways, at_once(*calls), strict=True))
 
 
@@ -209,10 +287,14 @@ def test_other_threads_and_another_processor_stay_within_the_tolerances(
         assert max(other["threads"]) == 2
     else:
         assert other["torch"] == "DEFAULT" and other["blas"] == ["Nehalem"]
-    assert other["told"].keys() == once["told"].keys() and other["values"].keys() == TOLERANCES.keys()
+    assert (
+        other["told"].keys() == once["told"].keys() and other["values"].keys() == TOLERANCES.keys()
+    )
     for of, most in TOLERANCES.items():
         here, there = once["values"][of], other["values"][of]
-        off = np.abs(there - here) / (np.maximum(np.abs(here), 1e-6) if of.endswith("relative") else 1)
+        off = np.abs(there - here) / (
+            np.maximum(np.abs(here), 1e-6) if of.endswith("relative") else 1
+        )
         print(f"{of}: off by up to {off.max():.2g}")
         assert off.max() <= most, of
 
@@ -221,16 +303,22 @@ def test_other_threads_and_another_processor_stay_within_the_tolerances(
 def test_findings_hold_for_nineteen_seeds_of_twenty(place: Path) -> None:
     """Of the story of effects at its published size: what it finds rests on 24 clips, which the seed draws."""
     halves = [[str(seed) for seed in SEEDS[part::2]] for part in (0, 1)]
-    parts = at_once(*[lambda of=of: process(place / f"seeds{of[0]}", "seeds", *of) for of in halves])
+    parts = at_once(
+        *[lambda of=of: process(place / f"seeds{of[0]}", "seeds", *of) for of in halves]
+    )
     found = [each for part in parts for each in part["said"]]
     said = [failed for _, failed in found]
-    assert len({json.dumps(numbers) for numbers, _ in found}) == len(SEEDS)  # each seed drew other clips
+    assert len({json.dumps(numbers) for numbers, _ in found}) == len(
+        SEEDS
+    )  # each seed drew other clips
     assert said.count("") >= ENOUGH, dict(zip(sum(halves, []), said, strict=True))
 
 
 def test_the_page_tells_the_tolerances_that_are_tested() -> None:
     page = (ROOT / "book" / "use.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (.+) \| ([\d.e-]+) \|$", page.partition("| at most |")[2].partition("\n\n")[0], re.M)
+    rows = re.findall(
+        r"^\| (.+) \| ([\d.e-]+) \|$", page.partition("| at most |")[2].partition("\n\n")[0], re.M
+    )
     assert {name: float(most) for name, most in rows} == TOLERANCES
 
 
@@ -242,13 +330,17 @@ def artifact_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
 
 
-def copy(sounds: Path, to: Path, name: Callable[[Path], str] = lambda path: path.name, gain: float = 1.0) -> Path:
+def copy(
+    sounds: Path, to: Path, name: Callable[[Path], str] = lambda path: path.name, gain: float = 1.0
+) -> Path:
     """The folder again, its files under other names and, with a gain, every second one louder and the others softer."""
     for number, path in enumerate(sorted(sounds.rglob("*.wav"))):
         audio, rate_hz = soundfile.read(path, dtype="float32")
         target = to / path.parent.name / name(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(target, audio * np.float32(gain if number % 2 else 1 / gain), rate_hz, subtype="FLOAT")
+        soundfile.write(
+            target, audio * np.float32(gain if number % 2 else 1 / gain), rate_hz, subtype="FLOAT"
+        )
     return to
 
 
@@ -267,8 +359,15 @@ def scores(data: Clipset, method: str = "moments", seed: int = 0) -> dict[str, f
 
 def within(found: dict[str, float], before: dict[str, float], accuracy: float, kl: float) -> bool:
     """Whether scores are those of before: accuracies up to so much, a KL up to this share of it."""
-    off = {name: abs(found[name] - value) for name, value in before.items() if name not in ("kl", "active_units")}
-    print({name: round(value, 3) for name, value in off.items()}, found.get("kl", 1) / before.get("kl", 1) - 1)
+    off = {
+        name: abs(found[name] - value)
+        for name, value in before.items()
+        if name not in ("kl", "active_units")
+    }
+    print(
+        {name: round(value, 3) for name, value in off.items()},
+        found.get("kl", 1) / before.get("kl", 1) - 1,
+    )
     return max(off.values()) <= accuracy and abs(found.get("kl", 1) / before.get("kl", 1) - 1) <= kl
 
 
@@ -305,16 +404,24 @@ def test_the_order_in_which_a_folder_lists_its_files_is_nothing(
     monkeypatch.setattr(os, "walk", backwards)
     done = rendered(sounds)
     assert listed and listed != sorted(listed)
-    assert (done.folder / "table.parquet").read_bytes() == (plain[0].folder / "table.parquet").read_bytes()
-    assert np.array_equal(done.spectrograms, plain[0].spectrograms) and np.array_equal(done.prints, plain[0].prints)
+    assert (done.folder / "table.parquet").read_bytes() == (
+        plain[0].folder / "table.parquet"
+    ).read_bytes()
+    assert np.array_equal(done.spectrograms, plain[0].spectrograms) and np.array_equal(
+        done.prints, plain[0].prints
+    )
 
 
 @pytest.mark.usefixtures("artifact_folder")
-def test_names_that_keep_their_order_are_nothing(plain: Plain, sounds: Path, tmp_path: Path) -> None:
+def test_names_that_keep_their_order_are_nothing(
+    plain: Plain, sounds: Path, tmp_path: Path
+) -> None:
     done = rendered(copy(sounds, tmp_path / "renamed", lambda path: f"take {path.name}"))
     assert set(done.table["recording"]).isdisjoint(plain[0].table["recording"])
     assert told_of(done).equals(told_of(plain[0]))
-    assert np.array_equal(done.spectrograms, plain[0].spectrograms) and np.array_equal(done.prints, plain[0].prints)
+    assert np.array_equal(done.spectrograms, plain[0].spectrograms) and np.array_equal(
+        done.prints, plain[0].prints
+    )
 
 
 @pytest.mark.usefixtures("artifact_folder")
@@ -324,8 +431,12 @@ def test_gain_is_nothing(plain: Plain, sounds: Path, tmp_path: Path) -> None:
     assert told_of(done).equals(told_of(plain[0]))
     before = plain[0].spectrograms.astype(np.float32)
     off = np.abs(done.spectrograms - before)  # dB
-    assert off[before > -80].max() <= 1 / 16 and off.mean() < 1e-3  # one step of float16, and rarely
-    assert off.max() < 0.5  # near the floor of -100 dB, where an overdrive lifts the rounding of the file
+    assert (
+        off[before > -80].max() <= 1 / 16 and off.mean() < 1e-3
+    )  # one step of float16, and rarely
+    assert (
+        off.max() < 0.5
+    )  # near the floor of -100 dB, where an overdrive lifts the rounding of the file
     assert np.abs(done.prints - plain[0].prints).mean() < 1e-3
     for method, before in plain[1].items():  # two clips of sixty; the KL moves by 0.002 %
         assert within(scores(Clipset((done,)), method), before, 0.04, 1e-3), method
@@ -339,16 +450,26 @@ def spread(folder: Path) -> np.ndarray:
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two means differ by less than three standard errors of their difference."""
-    return abs(one.mean() - other.mean()) < 3 * np.sqrt((one.var(ddof=1) + other.var(ddof=1)) / len(one))
+    return abs(one.mean() - other.mean()) < 3 * np.sqrt(
+        (one.var(ddof=1) + other.var(ddof=1)) / len(one)
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("artifact_folder")
-def test_names_in_another_order_draw_other_clips_and_find_the_same(sounds: Path, tmp_path: Path) -> None:
+def test_names_in_another_order_draw_other_clips_and_find_the_same(
+    sounds: Path, tmp_path: Path
+) -> None:
     """Clips are drawn from recordings sorted by name: other clips of the same persons come, and say the same."""
-    renamed = copy(sounds, tmp_path / "renamed", lambda path: f"{99 - sorted(path.parent.iterdir()).index(path)}.wav")
+    renamed = copy(
+        sounds,
+        tmp_path / "renamed",
+        lambda path: f"{99 - sorted(path.parent.iterdir()).index(path)}.wav",
+    )
     one, other = spread(sounds), spread(renamed)
-    tables = [rendered(folder, 0, 30, prints=False).table for folder in (sounds, renamed)]  # found, not made again
+    tables = [
+        rendered(folder, 0, 30, prints=False).table for folder in (sounds, renamed)
+    ]  # found, not made again
     assert tables[0]["group"].equals(tables[1]["group"])  # the draw of a person is not of a file
     assert (tables[0]["start_s"] != tables[1]["start_s"]).mean() > 0.3
     assert one.std() > 0 and alike(one, other), (one, other)
@@ -357,22 +478,30 @@ def test_names_in_another_order_draw_other_clips_and_find_the_same(sounds: Path,
 
 def with_silence(sounds: Path, to: Path) -> Path:
     """The folder again, and a silent file of one person, whose other clips are then drawn anew."""
-    soundfile.write(copy(sounds, to) / GROUPS[1] / "m silent.wav", np.zeros(16 * 16000), 16000, subtype="FLOAT")
+    soundfile.write(
+        copy(sounds, to) / GROUPS[1] / "m silent.wav", np.zeros(16 * 16000), 16000, subtype="FLOAT"
+    )
     return to
 
 
 @pytest.mark.usefixtures("artifact_folder")
-def test_a_silent_file_is_left_out_and_costs_nobody_a_clip(plain: Plain, sounds: Path, tmp_path: Path) -> None:
+def test_a_silent_file_is_left_out_and_costs_nobody_a_clip(
+    plain: Plain, sounds: Path, tmp_path: Path
+) -> None:
     """Clips of the other persons stay the same to the byte; its own person's come from the files that sound.
 
     So scores of all persons, that one included, change by less than one of six persons is worth. With five seeds of
     the clips an accuracy changed by up to 0.11 with moments and by up to 0.09 with the net, whose KL changed by 0.5 %.
     """
     folder, whose = with_silence(sounds, tmp_path / "with"), GROUPS[1]
-    with pytest.warns(UserWarning, match=r"skipped 1 of 19 recordings: carlo-flora/m silent.wav \(silent\)"):
+    with pytest.warns(
+        UserWarning, match=r"skipped 1 of 19 recordings: carlo-flora/m silent.wav \(silent\)"
+    ):
         done = rendered(folder)
     before, after = plain[0].table, done.table
-    assert not after["recording"].str.contains("silent").any() and (after["group"] == whose).sum() > 5
+    assert (
+        not after["recording"].str.contains("silent").any() and (after["group"] == whose).sum() > 5
+    )
     assert after["group"].equals(before["group"])
     others = (before["group"] != whose).to_numpy()
     assert after[others].equals(before[others])
@@ -408,30 +537,44 @@ def permuted(data: Clipset, seed: int) -> tuple[Clipset, np.ndarray]:
     """The set with its rows in another order, spectrograms, prints and table alike; and this order."""
     order, other = np.random.default_rng(seed).permutation(len(data.table)), Clipset(data.parts)
     arrays = {name: np.array(getattr(data, name))[order] for name in ("spectrograms", "prints")}
-    other.__dict__.update(arrays, table=data.table.iloc[order].reset_index(drop=True))  # as cached_property finds them
+    other.__dict__.update(
+        arrays, table=data.table.iloc[order].reset_index(drop=True)
+    )  # as cached_property finds them
     return other, order
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("artifact_folder")
-@pytest.mark.parametrize(("method", "values", "atol"), [
-    ("moments", None, 1e-5), ("print", None, 1e-4), ("print_pca", 10, 0.02)])
-def test_codes_know_no_order_of_the_clips(method: str, values: int | None, atol: float, wide: Clipset) -> None:
+@pytest.mark.parametrize(
+    ("method", "values", "atol"),
+    [("moments", None, 1e-5), ("print", None, 1e-4), ("print_pca", 10, 0.02)],
+)
+def test_codes_know_no_order_of_the_clips(
+    method: str, values: int | None, atol: float, wide: Clipset
+) -> None:
     """Of a PCA the first ten, off by up to 0.003; the last of 64 are as a randomised SVD finds them, in its order."""
     other, order = permuted(wide, 0)
-    assert not np.array_equal(other.effects, wide.effects) and np.array_equal(other.groups, wide.groups[order])
+    assert not np.array_equal(other.effects, wide.effects) and np.array_equal(
+        other.groups, wide.groups[order]
+    )
     seen = probes.folds(wide.groups, 3, 0) != 0
     assert np.array_equal(probes.folds(other.groups, 3, 0) != 0, seen[order])
     one = encoders.METHODS[method].codes(wide, seen, 1, 0)[0][order, :values]
-    np.testing.assert_allclose(encoders.METHODS[method].codes(other, seen[order], 1, 0)[0][:, :values], one, 0, atol)
+    np.testing.assert_allclose(
+        encoders.METHODS[method].codes(other, seen[order], 1, 0)[0][:, :values], one, 0, atol
+    )
     assert one.std(0).max() > 1 and not np.allclose(one[np.argsort(order)], one, atol=0.5)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("artifact_folder")
-@pytest.mark.parametrize(("method", "accuracy", "kl"), [
-    ("moments", 0.01, 0), ("print_pca", 0.04, 0), ("told", 0.06, 0.05)])
-def test_scores_know_no_order_of_the_clips(method: str, accuracy: float, kl: float, wide: Clipset) -> None:
+@pytest.mark.parametrize(
+    ("method", "accuracy", "kl"),
+    [("moments", 0.01, 0), ("print_pca", 0.04, 0), ("told", 0.06, 0.05)],
+)
+def test_scores_know_no_order_of_the_clips(
+    method: str, accuracy: float, kl: float, wide: Clipset
+) -> None:
     """But for a PCA's last components and the batches of a net.
 
     With five orders an accuracy changed by up to 0.024 with the PCA. With five seeds and orders one changed by up to
@@ -448,10 +591,14 @@ def examples(n: int, n_values: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, n_values)) * np.geomspace(3, 0.05, n_values)
     x[:, 1:4] += 4 * np.eye(4, 3)[np.arange(n) % 4]
-    return (x @ np.linalg.qr(rng.normal(size=(n_values, n_values)))[0] + rng.normal(size=n_values)).astype(np.float32)
+    return (
+        x @ np.linalg.qr(rng.normal(size=(n_values, n_values)))[0] + rng.normal(size=n_values)
+    ).astype(np.float32)
 
 
-@pytest.mark.parametrize(("n", "n_values", "limit"), [(300, 60, 4096), (80, 300, 100), (700, 120, 10)])
+@pytest.mark.parametrize(
+    ("n", "n_values", "limit"), [(300, 60, 4096), (80, 300, 100), (700, 120, 10)]
+)
 def test_eigenvalues_know_no_order_and_go_with_the_square_of_the_gain(
     n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,14 +610,20 @@ def test_eigenvalues_know_no_order_and_go_with_the_square_of_the_gain(
     first, shuffled, louder = (theory.pca(part, 8) for part in (x, x[order], 3 * x))
     rtol = 1e-5 if limit == 10 else 1e-9  # the iteration stops early
     np.testing.assert_allclose(shuffled.values, first.values, rtol=rtol)
-    np.testing.assert_allclose([shuffled.total, louder.total / 9], first.total, rtol=1e-6)  # 3 x is rounded to float32
+    np.testing.assert_allclose(
+        [shuffled.total, louder.total / 9], first.total, rtol=1e-6
+    )  # 3 x is rounded to float32
     np.testing.assert_allclose(louder.values / 9, first.values, rtol=max(rtol, 1e-6))
     assert shuffled.mse(x[order[::-1]], 5) == pytest.approx(first.mse(x, 5), rel=1e-5)
     edges = [theory.edge(found.values[0], n_values) for found in (first, louder)]
     assert edges[1] == pytest.approx(9 * edges[0], rel=1e-5)
-    told = [theory.predict(found.values, found.total, n_values, 8, 0.2 * edge)
-            for found, edge in zip((first, louder), edges, strict=True)]
-    assert told[0].active == told[1].active > 1 and told[1].kl_nats == pytest.approx(told[0].kl_nats, rel=1e-5)
+    told = [
+        theory.predict(found.values, found.total, n_values, 8, 0.2 * edge)
+        for found, edge in zip((first, louder), edges, strict=True)
+    ]
+    assert told[0].active == told[1].active > 1 and told[1].kl_nats == pytest.approx(
+        told[0].kl_nats, rel=1e-5
+    )
     assert told[1].mse_mu == pytest.approx(9 * told[0].mse_mu, rel=1e-5)
 
 
@@ -480,11 +633,17 @@ def test_measures_of_a_map_know_no_order() -> None:
     reduced = embeddings.reduce(x, 0)
     again = embeddings.reduce(x[order], 0)
     points = reduced[:, :2]
-    numbers = [embeddings.separation(points[rows], labels[rows], groups[rows], 0, reduced[rows])
-               for rows in (np.arange(400), order)]
+    numbers = [
+        embeddings.separation(points[rows], labels[rows], groups[rows], 0, reduced[rows])
+        for rows in (np.arange(400), order)
+    ]
     assert numbers[0] == pytest.approx(numbers[1], abs=1e-12) and 0.3 < numbers[0]["knn5"] < 1
-    distances = [np.linalg.norm(codes[:, None] - codes[None], axis=-1) for codes in (reduced[order], again)]
-    np.testing.assert_allclose(distances[1], distances[0], rtol=1e-3, atol=1e-3)  # a randomised SVD of 50 of 70
+    distances = [
+        np.linalg.norm(codes[:, None] - codes[None], axis=-1) for codes in (reduced[order], again)
+    ]
+    np.testing.assert_allclose(
+        distances[1], distances[0], rtol=1e-3, atol=1e-3
+    )  # a randomised SVD of 50 of 70
     assert embeddings.knn_accuracy(again, labels[order]) == embeddings.knn_accuracy(reduced, labels)
 
 
@@ -493,7 +652,10 @@ def test_probes_know_no_order(name: str) -> None:
     """But for the forest, which draws clips by their place: it may differ as it does with another seed."""
     x, labels = examples(400, 30, seed=3), np.array(list("abcd"))[np.arange(400) % 4]
     train, test = np.arange(280), np.arange(280, 400)
-    order, other = np.random.default_rng(4).permutation(280), np.random.default_rng(5).permutation(test)
+    order, other = (
+        np.random.default_rng(4).permutation(280),
+        np.random.default_rng(5).permutation(test),
+    )
     model, shuffled = (probes.probe(name, x[rows], labels[rows], 0) for rows in (train, order))
     answers = model.predict(x[test])
     assert np.array_equal(model.predict(x[other]), answers[other - 280])

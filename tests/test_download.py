@@ -28,14 +28,20 @@ import pytest
 import torchaudio.datasets
 from filelock import FileLock
 
-from lib import ROOT, BadInput, corpora, download
+from lib import ROOT, BadInput, download
 from lib import unpack as unpacking
+from lib.data import corpora
 from lib.download import CORPORA, Corpus, fetch
 from lib.unpack import unpack
 
 WAV = next((ROOT / "data").glob("*/**/*.ogg")).read_bytes()
 NOISE = random.Random(0).randbytes(300_000)
-FILES = {"wav48/p225/p225_001.wav": WAV, "wav48/p226/p226_001.wav": WAV, "txt/p225/p225_001.txt": b"Please", "n": NOISE}
+FILES = {
+    "wav48/p225/p225_001.wav": WAV,
+    "wav48/p226/p226_001.wav": WAV,
+    "txt/p225/p225_001.txt": b"Please",
+    "n": NOISE,
+}
 
 
 class Server(ThreadingHTTPServer):
@@ -43,7 +49,11 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     etag, modified = '"one"', ""
-    ranges, if_range, length = True, True, True  # understands Range and If-Range, tells Content-Length
+    ranges, if_range, length = (
+        True,
+        True,
+        True,
+    )  # understands Range and If-Range, tells Content-Length
     cuts = ()  # bytes after which the next answers break off; None: whole
     statuses = ()  # of the next answers
     total = None  # in Content-Range, where it is not the length of the body
@@ -73,14 +83,20 @@ class Handler(BaseHTTPRequestHandler):
         status, *server.statuses = server.statuses or [200]
         start = 0
         if status == 200 and asked and server.ranges:
-            fits = not server.if_range or self.headers.get("If-Range") in (None, server.etag, server.modified)
+            fits = not server.if_range or self.headers.get("If-Range") in (
+                None,
+                server.etag,
+                server.modified,
+            )
             start, status = (int(asked[6:-1]), 206) if fits else (0, 200)
         if start >= len(body):
             status = 416
         self.send_response(status)
         rest = body[start:] if status < 300 else b"no"
         if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{server.total or len(body)}")
+            self.send_header(
+                "Content-Range", f"bytes {start}-{len(body) - 1}/{server.total or len(body)}"
+            )
         if server.etag:
             self.send_header("ETag", server.etag)
         if server.modified:
@@ -101,7 +117,9 @@ def zipped(files: dict) -> bytes:
         return file.getvalue()
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
+def member(
+    name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0
+) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, link, size
     return info
@@ -135,14 +153,26 @@ def server():
 
 def tiny(server: Server, **changes) -> Corpus:
     """What the server serves, as a corpus."""
-    known = {"title": "Tiny, version 3", "licence": "CC0", "loader": "vctk", "url": server.url,
-             "size": len(server.body), "unpacked": 400_000, "folder": "Tiny-3", "sounds": ("wav48",),
-             "hash": f"sha256:{hashlib.sha256(server.body).hexdigest()}"}
+    known = {
+        "title": "Tiny, version 3",
+        "licence": "CC0",
+        "loader": "vctk",
+        "url": server.url,
+        "size": len(server.body),
+        "unpacked": 400_000,
+        "folder": "Tiny-3",
+        "sounds": ("wav48",),
+        "hash": f"sha256:{hashlib.sha256(server.body).hexdigest()}",
+    }
     return Corpus(**known | changes)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def part(to: Path) -> Path:
@@ -153,7 +183,7 @@ def test_the_hashes_are_those_of_torchaudio() -> None:
     """The source that the registry names, at the version in the lock."""
     for name, module in (("vctk", "vctk"), ("musdb18-hq", "musdb_hq")):
         source = (Path(torchaudio.datasets.__file__).parent / f"{module}.py").read_text()
-        published, = set(re.findall(r'"([0-9a-f]{64})"', source))
+        (published,) = set(re.findall(r'"([0-9a-f]{64})"', source))
         assert CORPORA[name].hash == f"sha256:{published}"
 
 
@@ -171,7 +201,14 @@ def test_what_was_fetched_is_a_corpus(server, tmp_path, capsys) -> None:
     assert tree(tmp_path / "new/place/Tiny-3") == FILES
     assert os.listdir(tmp_path / "new/place") == ["Tiny-3"]  # no archive, no lock
     out = capsys.readouterr().out
-    for told in ("Tiny, version 3", "CC0", server.url, "0.0 GB", f"{tmp_path}/new/place/Tiny-3", "are free"):
+    for told in (
+        "Tiny, version 3",
+        "CC0",
+        server.url,
+        "0.0 GB",
+        f"{tmp_path}/new/place/Tiny-3",
+        "are free",
+    ):
         assert told in out
 
 
@@ -198,7 +235,9 @@ def test_a_cut_download_goes_on_with_what_is_missing(server, tmp_path) -> None:
 
 def test_a_second_call_goes_on_with_what_is_missing(server, tmp_path) -> None:
     server.cuts, server.statuses = [200_000], [200] + [503] * download.TRIES
-    with pytest.raises(BadInput, match=r"corpus.zip: HTTPError: 503 .*; run again later, it goes on from there"):
+    with pytest.raises(
+        BadInput, match=r"corpus.zip: HTTPError: 503 .*; run again later, it goes on from there"
+    ):
         fetch(tiny(server), tmp_path, yes=True)
     assert part(tmp_path).stat().st_size == 200_000 and not (tmp_path / "Tiny-3").exists()
     assert len(server.asked) == 1 + download.TRIES
@@ -224,7 +263,9 @@ def test_a_server_that_ignores_range(server, tmp_path) -> None:
 
 def test_a_server_that_ignores_range_and_always_cuts(server, tmp_path) -> None:
     server.ranges, server.cuts = False, [100_000] * 99
-    with pytest.raises(BadInput, match="0.0 GB of 0.0 GB came, then 6 requests brought nothing new"):
+    with pytest.raises(
+        BadInput, match="0.0 GB of 0.0 GB came, then 6 requests brought nothing new"
+    ):
         fetch(tiny(server), tmp_path, yes=True)
     assert len(server.asked) == 1 + download.TRIES
 
@@ -238,11 +279,16 @@ def test_a_file_that_changed_between_calls_begins_at_zero(server, tmp_path, poli
     server.body, server.etag, server.if_range = zipped(changed), '"two"', polite
     fetch(tiny(server), tmp_path, yes=True)
     assert server.asked[1 + download.TRIES] == ("bytes=200000-", '"one"')
-    assert len(server.asked) == 1 + download.TRIES + (1 if polite else 2) and tree(tmp_path / "Tiny-3") == changed
+    assert (
+        len(server.asked) == 1 + download.TRIES + (1 if polite else 2)
+        and tree(tmp_path / "Tiny-3") == changed
+    )
 
 
 def test_another_size_than_known_is_refused_before_it_comes(server, tmp_path) -> None:
-    with pytest.raises(BadInput, match=rf"sends {len(server.body)} bytes, not {len(server.body) + 1}; the file has"):
+    with pytest.raises(
+        BadInput, match=rf"sends {len(server.body)} bytes, not {len(server.body) + 1}; the file has"
+    ):
         fetch(tiny(server, size=len(server.body) + 1), tmp_path, yes=True)
     assert not part(tmp_path).exists()
 
@@ -254,7 +300,9 @@ def test_the_page_of_a_proxy_does_not_cost_what_came(server, tmp_path) -> None:
         fetch(corpus, tmp_path, yes=True)
     for known in (True, False):
         server.body, server.ranges, server.length = b"<html>Please log in</html>", False, known
-        with pytest.raises(BadInput, match=f"sends {26 if known else 'an unknown number of'} bytes"):
+        with pytest.raises(
+            BadInput, match=f"sends {26 if known else 'an unknown number of'} bytes"
+        ):
             fetch(corpus, tmp_path, yes=True)
     server.body, server.ranges, server.length = proxied, True, True
     fetch(corpus, tmp_path, yes=True)
@@ -308,9 +356,13 @@ def test_a_wrong_hash_names_both_and_leaves_no_garbage(server, tmp_path) -> None
     right, corpus = server.body, tiny(server)
     server.body = right[:-9] + b"!" + right[-8:]
     found = hashlib.sha256(server.body).hexdigest()
-    with pytest.raises(BadInput, match=rf"{server.url}: .*expected {corpus.hash} but got {found}.*Run again"):
+    with pytest.raises(
+        BadInput, match=rf"{server.url}: .*expected {corpus.hash} but got {found}.*Run again"
+    ):
         fetch(corpus, tmp_path, yes=True)
-    assert not part(tmp_path).exists() and not list(part(tmp_path).parent.glob("tmp*")) + list(tmp_path.glob("Tiny*"))
+    assert not part(tmp_path).exists() and not list(part(tmp_path).parent.glob("tmp*")) + list(
+        tmp_path.glob("Tiny*")
+    )
     server.body = right
     fetch(corpus, tmp_path, yes=True)
     assert server.asked[-1] == (None, None) and tree(tmp_path / "Tiny-3") == FILES
@@ -337,14 +389,22 @@ def test_a_process_killed_while_it_unpacked(server, tmp_path) -> None:
     (work / "unpacked/stranger").write_bytes(b"old")
     (work / "archive").write_bytes(server.body)
     fetch(tiny(server), tmp_path, yes=True)
-    assert server.asked == [] and tree(tmp_path / "Tiny-3") == FILES and os.listdir(tmp_path) == ["Tiny-3"]
+    assert (
+        server.asked == []
+        and tree(tmp_path / "Tiny-3") == FILES
+        and os.listdir(tmp_path) == ["Tiny-3"]
+    )
 
 
 def test_killed_for_real_while_it_unpacked(server, tmp_path) -> None:
     """SIGKILL when the first file is there; the folder does not exist under its name, then it does."""
     stop = "import shutil, time; shutil.copyfileobj = lambda a, b, _: (b.write(a.read(9)), b.flush(), time.sleep(99)); "
-    process = subprocess.Popen([sys.executable, "-c", stop + program(tiny(server), tmp_path, "--yes")], cwd=ROOT,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", stop + program(tiny(server), tmp_path, "--yes")],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     half = part(tmp_path).with_name("unpacked") / next(iter(FILES))
     while not (half.exists() and half.stat().st_size == 9):
         assert process.poll() is None
@@ -353,10 +413,16 @@ def test_killed_for_real_while_it_unpacked(server, tmp_path) -> None:
     process.wait()
     assert half.exists() and not (tmp_path / "Tiny-3").exists()
     fetch(tiny(server), tmp_path, yes=True)
-    assert len(server.asked) == 1 and tree(tmp_path / "Tiny-3") == FILES and os.listdir(tmp_path) == ["Tiny-3"]
+    assert (
+        len(server.asked) == 1
+        and tree(tmp_path / "Tiny-3") == FILES
+        and os.listdir(tmp_path) == ["Tiny-3"]
+    )
 
 
-def test_an_interrupt_while_it_unpacks_leaves_the_archive_only(server, tmp_path, monkeypatch, capsys) -> None:
+def test_an_interrupt_while_it_unpacks_leaves_the_archive_only(
+    server, tmp_path, monkeypatch, capsys
+) -> None:
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -364,7 +430,9 @@ def test_an_interrupt_while_it_unpacks_leaves_the_archive_only(server, tmp_path,
     with pytest.raises(SystemExit) as caught:
         download.main(["tiny", "--to", str(tmp_path), "--yes"], {"tiny": tiny(server)})
     assert caught.value.code == 130 and "it goes on from there" in capsys.readouterr().err
-    assert "archive" in os.listdir(part(tmp_path).parent) and "unpacked" not in os.listdir(part(tmp_path).parent)
+    assert "archive" in os.listdir(part(tmp_path).parent) and "unpacked" not in os.listdir(
+        part(tmp_path).parent
+    )
 
 
 def test_two_at_once_do_not_meet(server, tmp_path) -> None:
@@ -377,10 +445,14 @@ def test_two_at_once_do_not_meet(server, tmp_path) -> None:
 
 def test_the_target_holds_something_else(server, tmp_path) -> None:
     (tmp_path / "Tiny-3/mine").mkdir(parents=True)
-    with pytest.raises(BadInput, match=f"{tmp_path}/Tiny-3: holds something else, it has no wav48; move it away"):
+    with pytest.raises(
+        BadInput, match=f"{tmp_path}/Tiny-3: holds something else, it has no wav48; move it away"
+    ):
         fetch(tiny(server), tmp_path, yes=True)
     (tmp_path / "other").write_text("a file")
-    with pytest.raises(BadInput, match=f"{tmp_path}/other.*; give --to a folder that you may write"):
+    with pytest.raises(
+        BadInput, match=f"{tmp_path}/other.*; give --to a folder that you may write"
+    ):
         fetch(tiny(server), tmp_path / "other", yes=True)
     assert server.asked == []
 
@@ -403,11 +475,15 @@ def test_too_little_space_is_told_before_the_download(server, tmp_path, monkeypa
         fetch(tiny(server, unpacked=9 * 10**15), tmp_path, yes=True)
     assert server.asked == [] and os.listdir(tmp_path) == []
     need = len(server.body) + 400_000
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("", (), {"free": need - 1000}))
+    monkeypatch.setattr(
+        download.shutil, "disk_usage", lambda _: type("", (), {"free": need - 1000})
+    )
     with pytest.raises(BadInput, match="are needed"):
         fetch(tiny(server), tmp_path, yes=True)
     part(tmp_path).parent.mkdir()
-    part(tmp_path).write_bytes(server.body[:1000])  # is there already, so a thousand bytes fewer are needed
+    part(tmp_path).write_bytes(
+        server.body[:1000]
+    )  # is there already, so a thousand bytes fewer are needed
     fetch(tiny(server), tmp_path, yes=True)
 
 
@@ -441,9 +517,15 @@ def test_a_full_disk_while_it_downloads(server, tmp_path) -> None:
     """A real one for the process: no file may grow beyond 100,000 bytes; then it may, and goes on."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
     corpus = tiny(server)
-    done = run(limit + "from lib import download; download.BLOCK = 10_000; " + program(corpus, tmp_path, "--yes"))
+    done = run(
+        limit
+        + "from lib import download; download.BLOCK = 10_000; "
+        + program(corpus, tmp_path, "--yes")
+    )
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert re.search(r"File too large; make space and run again, it goes on from there$", done.stderr.strip())
+    assert re.search(
+        r"File too large; make space and run again, it goes on from there$", done.stderr.strip()
+    )
     assert part(tmp_path).stat().st_size == 100_000
     fetch(corpus, tmp_path, yes=True)
     assert server.asked[-1][0] == "bytes=100000-" and tree(tmp_path / "Tiny-3") == FILES
@@ -456,7 +538,9 @@ def test_the_command_end_to_end(server, tmp_path) -> None:
     assert lines[:2] == ["Tiny, version 3", "licence   CC0"]
     assert lines[-2:] == ["what a story takes as corpus:", f"vctk:{tmp_path}/Tiny-3"]
     assert tree(tmp_path / "Tiny-3") == FILES
-    assert {stat.S_IMODE(path.stat().st_mode) & 0o111 for path in tmp_path.rglob("*") if path.is_file()} == {0}
+    assert {
+        stat.S_IMODE(path.stat().st_mode) & 0o111 for path in tmp_path.rglob("*") if path.is_file()
+    } == {0}
     again = run(program(tiny(server), tmp_path), stdin=subprocess.DEVNULL)  # done: nothing to ask
     assert again.returncode == 0 and "is there already" in again.stdout and len(server.asked) == 1
 
@@ -467,39 +551,63 @@ def test_no_terminal_and_no_yes(server, tmp_path) -> None:
     assert "licence   CC0" in done.stdout and server.asked == [] and os.listdir(tmp_path) == []
 
 
-ANSWERS = {"y\n": 0, "YES\n": 0, "\n": 1, "n\n": 1, "\4": 130, "\3": 130}  # the last two: Ctrl-D, Ctrl-C
+ANSWERS = {
+    "y\n": 0,
+    "YES\n": 0,
+    "\n": 1,
+    "n\n": 1,
+    "\4": 130,
+    "\3": 130,
+}  # the last two: Ctrl-D, Ctrl-C
 
 
 @pytest.mark.parametrize(("answer", "code"), ANSWERS.items())
 def test_on_a_terminal_it_asks_and_shows_progress(server, tmp_path, answer, code) -> None:
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))  # a bar needs some width
+    fcntl.ioctl(
+        theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0)
+    )  # a bar needs some width
     process = subprocess.Popen(
-        [sys.executable, "-c", program(tiny(server), tmp_path)], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
-        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        [sys.executable, "-c", program(tiny(server), tmp_path)],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
     os.close(theirs)
     shown, told = b"", False
     try:
         while True:
             if select.select([ours], [], [], 1)[0]:
                 shown += os.read(ours, 4096)
-            elif answer == "\3" and b"stopped" not in shown:  # between the question and the wait it is not noticed
+            elif (
+                answer == "\3" and b"stopped" not in shown
+            ):  # between the question and the wait it is not noticed
                 told = False
             if b"[y/N]" in shown and not told:
                 told = bool(os.write(ours, answer.encode()))
     except OSError:  # the other end is closed
         os.close(ours)
     assert process.wait(60) == code, shown
-    assert (b"download: 100%" in shown and b"vctk:" in shown) == (code == 0) == (tmp_path / "Tiny-3").exists()
+    assert (
+        (b"download: 100%" in shown and b"vctk:" in shown)
+        == (code == 0)
+        == (tmp_path / "Tiny-3").exists()
+    )
     assert len(server.asked) == (code == 0) and (b"nothing was downloaded" in shown) == (code == 1)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["vctk80"], "invalid choice: 'vctk80' .*vctk.*musdb18-hq"),
-    ([], "corpus"),
-    (["vctk", "--too"], "--too"),
-    (["vctk", "--to", "{tmp}/file"], "{tmp}/file.*not a terminal"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vctk80"], "invalid choice: 'vctk80' .*vctk.*musdb18-hq"),
+        ([], "corpus"),
+        (["vctk", "--too"], "--too"),
+        (["vctk", "--to", "{tmp}/file"], "{tmp}/file.*not a terminal"),
+    ],
+)
 def test_bad_options_are_one_line(tmp_path, capsys, monkeypatch, arguments, message) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("", (), {"free": 10**14}))
@@ -513,8 +621,24 @@ def test_bad_options_are_one_line(tmp_path, capsys, monkeypatch, arguments, mess
 def test_the_two_corpora_are_described(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("", (), {"free": 10**14}))
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    told = {"vctk": ["VCTK, version 0.92", "CC-BY-4.0", "11.7 GB", "12.5 GB", "24.2 GB", "VCTK-Corpus-0.92"],
-            "musdb18-hq": ["MUSDB18-HQ", "academic use only", "22.7 GB", "32.0 GB", "54.7 GB", "musdb18hq"]}
+    told = {
+        "vctk": [
+            "VCTK, version 0.92",
+            "CC-BY-4.0",
+            "11.7 GB",
+            "12.5 GB",
+            "24.2 GB",
+            "VCTK-Corpus-0.92",
+        ],
+        "musdb18-hq": [
+            "MUSDB18-HQ",
+            "academic use only",
+            "22.7 GB",
+            "32.0 GB",
+            "54.7 GB",
+            "musdb18hq",
+        ],
+    }
     for name, words in told.items():
         with pytest.raises(BadInput, match="--yes"):
             fetch(CORPORA[name], tmp_path)
@@ -563,19 +687,34 @@ HOSTILE = {
     "zip: newline": (lambda: zipped({"a\nb": b"x"}), r"'a\\nb' is no name"),
     "zip: escape": (lambda: zipped({"a\x1b[2Jb": b"x"}), "no name for a file"),
     "zip: right to left": (lambda: zipped({"a\u202egpj.exe": b"x"}), "no name for a file"),
-    "zip: zero byte": (lambda: patched(zipped({"okay": b"x"}), b"okay", b"a\0.."), "no name for a file"),
+    "zip: zero byte": (
+        lambda: patched(zipped({"okay": b"x"}), b"okay", b"a\0.."),
+        "no name for a file",
+    ),
     "zip: empty name": (lambda: zipped({named(""): b"x"}), "no name for a file"),
     "zip: dot": (lambda: zipped({named("."): b"x"}), "no name for a file"),
-    "zip: link": (lambda: zipped({special("a", 0o120777): b"/etc/passwd"}), "is a link or a device"),
-    "zip: link and a file through it": (lambda: zipped({special("a", 0o120777): b"/tmp", "a/out": b"x"}), "is a link"),
+    "zip: link": (
+        lambda: zipped({special("a", 0o120777): b"/etc/passwd"}),
+        "is a link or a device",
+    ),
+    "zip: link and a file through it": (
+        lambda: zipped({special("a", 0o120777): b"/tmp", "a/out": b"x"}),
+        "is a link",
+    ),
     "zip: fifo": (lambda: zipped({special("a", 0o010644): b""}), "is a link or a device"),
     "zip: device": (lambda: zipped({special("a", 0o020644): b""}), "is a link or a device"),
     "zip: twice": (twice, "'a' stands twice"),
-    "zip: twice, spelt otherwise": (lambda: zipped({"b/a": b"1", named("b/./a"): b"2"}), "'b/a' stands twice"),
+    "zip: twice, spelt otherwise": (
+        lambda: zipped({"b/a": b"1", named("b/./a"): b"2"}),
+        "'b/a' stands twice",
+    ),
     "zip: file and folder": (lambda: zipped({"a": b"1", "a/b": b"2"}), "'a' stands twice"),
     "zip: folder and file": (lambda: zipped({"a/b": b"1", named("a"): b"2"}), "'a' stands twice"),
     "zip: long name": (lambda: zipped({"a" * 300: b"1"}), "File name too long"),
-    "zip: bomb": (lambda: zipped({"a": bytes(10**6), "b": NOISE}), "unpacks to more than 500000 bytes"),
+    "zip: bomb": (
+        lambda: zipped({"a": bytes(10**6), "b": NOISE}),
+        "unpacks to more than 500000 bytes",
+    ),
     "zip: ratio": (lambda: zipped({"a": bytes(400_000)}), r"unpacks to more than \d{4} bytes"),
     "zip: many": (lambda: zipped({f"{n}": b"" for n in range(101)}), "or 100 members"),
     "zip: encrypted": (lambda: _encrypted(), "encrypted"),
@@ -584,11 +723,22 @@ HOSTILE = {
     "zip: damaged": (lambda: patched(_stored(), NOISE[:9], bytes(9)), "Bad CRC-32"),
     "tar: ..": (lambda: tarred([("../out", b"x")]), "would leave"),
     "tar: absolute": (lambda: tarred([("/tmp/out", b"x")]), "would leave"),
-    "tar: link out": (lambda: tarred([member("a", tarfile.SYMTYPE, "/etc/passwd")]), "is a link or a device"),
+    "tar: link out": (
+        lambda: tarred([member("a", tarfile.SYMTYPE, "/etc/passwd")]),
+        "is a link or a device",
+    ),
     "tar: link and a file through it": (
-        lambda: tarred([member("a", tarfile.SYMTYPE, ".."), ("a/out", b"x")]), "is a link or a device"),
-    "tar: hard link out": (lambda: tarred([member("a", tarfile.LNKTYPE, "../../out")]), "is a link or a device"),
-    "tar: hard link inside": (lambda: tarred([("b", b"x"), member("a", tarfile.LNKTYPE, "b")]), "'a' is a link"),
+        lambda: tarred([member("a", tarfile.SYMTYPE, ".."), ("a/out", b"x")]),
+        "is a link or a device",
+    ),
+    "tar: hard link out": (
+        lambda: tarred([member("a", tarfile.LNKTYPE, "../../out")]),
+        "is a link or a device",
+    ),
+    "tar: hard link inside": (
+        lambda: tarred([("b", b"x"), member("a", tarfile.LNKTYPE, "b")]),
+        "'a' is a link",
+    ),
     "tar: device": (lambda: tarred([member("a", tarfile.CHRTYPE)]), "is a link or a device"),
     "tar: fifo": (lambda: tarred([member("a", tarfile.FIFOTYPE)]), "is a link or a device"),
     "tar: twice": (lambda: tarred([("a", b"1"), ("a", b"2")]), "'a' stands twice"),
@@ -596,8 +746,14 @@ HOSTILE = {
     "tar: backslash": (lambda: tarred([("..\\out", b"1")]), "no name for a file"),
     "tar: not UTF-8": (lambda: tarred([("a\udcff", b"1")]), "no name for a file"),
     "tar: many": (lambda: tarred([(f"{n}", b"") for n in range(101)]), "or 100 members"),
-    "tar: bomb": (lambda: tarred([("a", bytes(10**6)), ("b", NOISE)]), "unpacks to more than 500000 bytes"),
-    "tar: bomb, bzip2": (lambda: tarred([("a", bytes(10**6)), ("b", NOISE)], "w:bz2"), "unpacks to more than"),
+    "tar: bomb": (
+        lambda: tarred([("a", bytes(10**6)), ("b", NOISE)]),
+        "unpacks to more than 500000 bytes",
+    ),
+    "tar: bomb, bzip2": (
+        lambda: tarred([("a", bytes(10**6)), ("b", NOISE)], "w:bz2"),
+        "unpacks to more than",
+    ),
     "tar: ratio": (lambda: tarred([("a", bytes(400_000))]), r"unpacks to more than \d+ bytes"),
     "tar: cut": (lambda: tarred([("a", NOISE)], "w")[:200_000], "unexpected end of data"),
     "tar: cut, gzip": (lambda: tarred([("a", NOISE)])[:200_000], "end-of-stream marker"),
@@ -640,7 +796,11 @@ def outside(tmp_path):
     (tmp_path / "keep").write_text("kept")
     yield tmp_path / "deep/work"
     assert sorted(path.name for path in tmp_path.rglob("*") if "into" not in path.parts) == [
-        "archive", "deep", "keep", "work"]
+        "archive",
+        "deep",
+        "keep",
+        "work",
+    ]
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -657,7 +817,9 @@ def test_a_bomb_never_takes_more_than_it_may(outside, monkeypatch) -> None:
     written = []
     counted = lambda packed, file, _: written.append(file.write(packed.read()))  # noqa: E731
     monkeypatch.setattr(unpacking.shutil, "copyfileobj", counted)
-    (outside / "archive").write_bytes(zipped({f"{n}": bytes(100_000) for n in range(50)} | {"b": NOISE}))
+    (outside / "archive").write_bytes(
+        zipped({f"{n}": bytes(100_000) for n in range(50)} | {"b": NOISE})
+    )
     with pytest.raises(BadInput, match="unpacks to more than 350000 bytes"):
         unpack(outside / "archive", outside / "into", 350_000)
     assert sum(written) == 300_000
@@ -666,11 +828,20 @@ def test_a_bomb_never_takes_more_than_it_may(outside, monkeypatch) -> None:
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "zip"])
 def test_an_honest_archive(outside, mode) -> None:
     """Folders named or not, names in other scripts, dots, spaces and brackets; no permissions are taken over."""
-    names = {"./a/b.txt": b"1", "a/..b": b"2", "ä ö/[1] x & y.wav": NOISE[:9000], "empty": b"", "日本": b"3"}
+    names = {
+        "./a/b.txt": b"1",
+        "a/..b": b"2",
+        "ä ö/[1] x & y.wav": NOISE[:9000],
+        "empty": b"",
+        "日本": b"3",
+    }
     folder, suid = member("none/", tarfile.DIRTYPE), member("suid")
     suid.mode = 0o6777
-    body = (zipped(names | {"none/": b"", special("suid", 0o106777): b""}) if mode == "zip" else
-            tarred([member(".", tarfile.DIRTYPE), *names.items(), folder, suid], mode))
+    body = (
+        zipped(names | {"none/": b"", special("suid", 0o106777): b""})
+        if mode == "zip"
+        else tarred([member(".", tarfile.DIRTYPE), *names.items(), folder, suid], mode)
+    )
     (outside / "archive").write_bytes(body)
     unpack(outside / "archive", outside / "into", 10_000)
     wanted = {name.removeprefix("./"): content for name, content in names.items()} | {"suid": b""}
@@ -681,8 +852,13 @@ def test_an_honest_archive(outside, mode) -> None:
 def test_any_damage_is_an_answer(outside) -> None:
     """Bytes changed anywhere: unpacked, or BadInput and nothing left."""
     rng = random.Random(1)
-    whole = [zipped({"a/b": NOISE[:500], "c": bytes(300)}), *(
-        tarred([("a/b", NOISE[:500]), ("c", bytes(300))], mode) for mode in ("w", "w:gz", "w:bz2", "w:xz"))]
+    whole = [
+        zipped({"a/b": NOISE[:500], "c": bytes(300)}),
+        *(
+            tarred([("a/b", NOISE[:500]), ("c", bytes(300))], mode)
+            for mode in ("w", "w:gz", "w:bz2", "w:xz")
+        ),
+    ]
     for _ in range(400):
         body = bytearray(rng.choice(whole))
         for _ in range(rng.randint(1, 4)):
@@ -703,18 +879,23 @@ def test_an_archive_without_the_sounds(server, tmp_path) -> None:
 
 def test_a_hostile_archive_by_the_front_door(server, tmp_path) -> None:
     server.body = zipped(FILES | {"../../../out": b"x"})
-    with pytest.raises(BadInput, match="'../../../out' would leave the folder; delete .* and run again, or unpack"):
+    with pytest.raises(
+        BadInput, match="'../../../out' would leave the folder; delete .* and run again, or unpack"
+    ):
         fetch(tiny(server), tmp_path / "a/b", yes=True)
     assert not list(tmp_path.rglob("out")) and not list(tmp_path.rglob("wav48"))
 
 
 def test_what_pooch_promises(tmp_path) -> None:
     """What lib.download relies on: output is an empty file tmp... in the final folder, and may be replaced."""
+
     def downloader(url, output, _) -> None:
         assert Path(output).parent == tmp_path and Path(output).name.startswith("tmp")
         assert Path(output).read_bytes() == b""
         (tmp_path / "part").write_bytes(b"x")
         (tmp_path / "part").replace(output)
 
-    assert pooch.retrieve("http://x/y", None, "archive", tmp_path, downloader=downloader) == str(tmp_path / "archive")
+    assert pooch.retrieve("http://x/y", None, "archive", tmp_path, downloader=downloader) == str(
+        tmp_path / "archive"
+    )
     assert tree(tmp_path) == {"archive": b"x"}

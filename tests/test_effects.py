@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import ROOT, BadInput, effects
-from lib.clips import level, loudness
-from lib.effects import EFFECTS, MDA, REPORT_ORDER, Parameter
+from lib import ROOT, BadInput
+from lib.audio import effects
+from lib.audio.effects import EFFECTS, MDA, REPORT_ORDER, Parameter
+from lib.audio.loudness import level, loudness
 
 RATE_HZ = 24000
 WET = [name for name in EFFECTS if name != "clean"]
@@ -106,7 +107,9 @@ def test_bands_sum_to_the_magnitude_of_the_input(low_hz, high_hz):
 
 def test_a_compressor_narrows_the_range_of_levels():
     steps = np.repeat([0.01, 0.3], 12000) * np.sin(2 * np.pi * 500 * np.arange(24000) / RATE_HZ)
-    wet = effects.compressor(steps.astype(np.float32), RATE_HZ, threshold_db=-40, ratio=10, attack_ms=1, release_ms=100)
+    wet = effects.compressor(
+        steps.astype(np.float32), RATE_HZ, threshold_db=-40, ratio=10, attack_ms=1, release_ms=100
+    )
     dry_db, wet_db = (20 * np.log10(x[20000:].std() / x[6000:12000].std()) for x in (steps, wet))
     assert dry_db == pytest.approx(29.5, abs=0.1) and wet_db < 6
 
@@ -126,7 +129,9 @@ def test_every_effect_is_level_matched_finite_and_audible(name, kind):
         assert wet.shape == dry.shape and wet.dtype == np.float32 and np.isfinite(wet).all()
         assert loudness(wet, RATE_HZ) == pytest.approx(-23, abs=0.05)
         assert difference(wet, dry) > 0.05
-        assert unit.keys() == {p.name for p in EFFECTS[name].parameters} and all(0 <= u <= 1 for u in unit.values())
+        assert unit.keys() == {p.name for p in EFFECTS[name].parameters} and all(
+            0 <= u <= 1 for u in unit.values()
+        )
         assert kind == "random" or set(unit.values()) == {0.5}
 
 
@@ -144,7 +149,9 @@ def test_extreme_settings_are_audible(name):
     names = [p.name for p in EFFECTS[name].parameters]
     corners = list(itertools.product((0.0, 1.0), repeat=len(names)))
     for corner in corners[:: max(1, len(corners) // 16)] + corners[-1:]:
-        wet = EFFECTS[name].apply(AUDIO, RATE_HZ, **effects.denormalise(name, dict(zip(names, corner, strict=True))))
+        wet = EFFECTS[name].apply(
+            AUDIO, RATE_HZ, **effects.denormalise(name, dict(zip(names, corner, strict=True)))
+        )
         assert difference(level(wet, RATE_HZ, -23), AUDIO) > 0.05, corner
 
 
@@ -155,7 +162,9 @@ def test_clean_is_the_dry_clip():
 
 def all_bytes(order: list[str]) -> dict[str, str]:
     """Hash of every effect on the tune, computed in an order."""
-    drawn = {n: effects.draw(n, AUDIO, RATE_HZ, "random", np.random.default_rng(5))[0] for n in order}
+    drawn = {
+        n: effects.draw(n, AUDIO, RATE_HZ, "random", np.random.default_rng(5))[0] for n in order
+    }
     return {name: hashlib.sha256(wet.tobytes()).hexdigest() for name, wet in drawn.items()}
 
 
@@ -176,7 +185,11 @@ def test_input_is_left_alone():
 
 def broken(result: str):
     """An effect that returns silence, nothing finite, or the dry clip at half its level."""
-    made = {"silent": np.zeros_like, "not finite": lambda x: np.full_like(x, np.nan), "equal": lambda x: x / 2}
+    made = {
+        "silent": np.zeros_like,
+        "not finite": lambda x: np.full_like(x, np.nan),
+        "equal": lambda x: x / 2,
+    }
     return lambda audio, rate_hz, **values: made[result](audio)
 
 
@@ -190,7 +203,9 @@ def test_no_clean_or_silent_audio_under_an_effects_label(monkeypatch, result, ki
         return broken(result)(audio, rate_hz, **values)
 
     monkeypatch.setitem(EFFECTS, "delay", replace(EFFECTS["delay"], apply=apply))
-    with pytest.raises(BadInput, match=rf"effect 'delay' with {kind} settings: .*{result}.*'delay_ms': "):
+    with pytest.raises(
+        BadInput, match=rf"effect 'delay' with {kind} settings: .*{result}.*'delay_ms': "
+    ):
         effects.draw("delay", AUDIO, RATE_HZ, kind, np.random.default_rng(0))
     assert len(calls) == draws
 
@@ -204,10 +219,16 @@ def test_a_rejected_draw_is_drawn_again(monkeypatch):
 
     monkeypatch.setitem(EFFECTS, "delay", replace(EFFECTS["delay"], apply=apply))
     wet, unit = effects.draw("delay", AUDIO, RATE_HZ, "random", np.random.default_rng(0))
-    assert len(calls) == 4 and effects.denormalise("delay", unit) == calls[-1] and difference(wet, AUDIO) > 0.05
+    assert (
+        len(calls) == 4
+        and effects.denormalise("delay", unit) == calls[-1]
+        and difference(wet, AUDIO) > 0.05
+    )
 
 
-@pytest.mark.parametrize(("name", "parameter"), [(e.name, p.name) for e in EFFECTS.values() for p in e.parameters])
+@pytest.mark.parametrize(
+    ("name", "parameter"), [(e.name, p.name) for e in EFFECTS.values() for p in e.parameters]
+)
 def test_every_parameter_is_heard(name, parameter):
     low, high = (effects.at(name, AUDIO, RATE_HZ, **{parameter: place}) for place in (0.1, 0.9))
     assert difference(low, high) > 2e-3
@@ -219,7 +240,9 @@ def test_multiband_gives_the_outer_bands_their_gain():
     tones = {60: -6.0, 900: 0.0, 9000: 4.0}  # Hz: dB
     audio = sum(np.sin(2 * np.pi * hz * t) for hz in tones).astype(np.float32) / 10
     wet = effects.multiband(audio, RATE_HZ, 300.0, 2500.0, -20.0, 1.0, 1.0, 100.0, -6.0, 4.0)
-    steady = slice(RATE_HZ // 2, None)  # after the filters have settled; half a second holds whole periods
+    steady = slice(
+        RATE_HZ // 2, None
+    )  # after the filters have settled; half a second holds whole periods
     dry, changed = (np.abs(np.fft.rfft(x[steady])) for x in (audio, wet))
     for hz, gain_db in tones.items():
         assert 20 * np.log10(changed[hz // 2] / dry[hz // 2]) == pytest.approx(gain_db, abs=0.1)
@@ -238,7 +261,9 @@ def test_combo_bends_the_upper_half_of_a_wave():
     t = np.arange(RATE_HZ) / RATE_HZ
     wave = (0.1 * np.sin(2 * np.pi * 400 * t)).astype(np.float32)
     wet = effects.combo(wave, RATE_HZ, 60.0, 20.0, 0.6, 0.0, 6000.0)[RATE_HZ // 2 :]
-    assert np.mean((wet - wet.mean()) ** 3) < -0.1 * wet.std() ** 3  # what the bias pushes up meets the bend
+    assert (
+        np.mean((wet - wet.mean()) ** 3) < -0.1 * wet.std() ** 3
+    )  # what the bias pushes up meets the bend
 
 
 @pytest.mark.parametrize("name", WET)
@@ -250,7 +275,9 @@ def test_cut_offs_stay_below_half_a_low_rate(name):
 
 def test_settings_are_the_middle_or_uniform_draws():
     fixed = effects.draw("delay", AUDIO, RATE_HZ, "fixed", np.random.default_rng(5))[1]
-    wet, unit = effects.draw("delay", AUDIO.astype(np.float64), RATE_HZ, "random", np.random.default_rng(5))
+    wet, unit = effects.draw(
+        "delay", AUDIO.astype(np.float64), RATE_HZ, "random", np.random.default_rng(5)
+    )
     assert list(fixed.values()) == [0.5, 0.5, 0.5] and fixed.keys() == unit.keys()
     assert list(unit.values()) == list(np.random.default_rng(5).random(3))
     same = effects.draw("delay", AUDIO, RATE_HZ, "random", np.random.default_rng(5))[0]
@@ -259,8 +286,14 @@ def test_settings_are_the_middle_or_uniform_draws():
 
 @pytest.mark.parametrize(("relative", "audible"), [(5e-4, False), (2e-3, True)])
 def test_wet_counts_as_dry_below_a_thousandth(monkeypatch, relative, audible):
-    noise = relative * np.random.default_rng(1).standard_normal(AUDIO.size) * np.sqrt(np.square(AUDIO).mean())
-    monkeypatch.setitem(EFFECTS, "delay", replace(EFFECTS["delay"], apply=lambda audio, rate_hz, **_: audio + noise))
+    noise = (
+        relative
+        * np.random.default_rng(1).standard_normal(AUDIO.size)
+        * np.sqrt(np.square(AUDIO).mean())
+    )
+    monkeypatch.setitem(
+        EFFECTS, "delay", replace(EFFECTS["delay"], apply=lambda audio, rate_hz, **_: audio + noise)
+    )
     if audible:
         effects.draw("delay", AUDIO, RATE_HZ, "fixed", None)
     else:
@@ -277,6 +310,7 @@ def test_an_unknown_effect_is_told_which_there_are():
     with pytest.raises(BadInput, match="/nowhere.vst3"):
         effects.find("vst3:/nowhere.vst3")
 
+
 @pytest.mark.parametrize("name", WET)
 def test_at_gives_what_was_drawn_and_the_middle_elsewhere(name):
     wet, unit = effects.draw(name, AUDIO, RATE_HZ, "random", np.random.default_rng(3))
@@ -287,7 +321,9 @@ def test_at_gives_what_was_drawn_and_the_middle_elsewhere(name):
         effects.at(name, AUDIO, RATE_HZ, pitch=0.5)
 
 
-@pytest.mark.parametrize("audio", [np.zeros(RATE_HZ, np.float32), np.full(RATE_HZ, np.nan, np.float32)])
+@pytest.mark.parametrize(
+    "audio", [np.zeros(RATE_HZ, np.float32), np.full(RATE_HZ, np.nan, np.float32)]
+)
 def test_a_silent_or_broken_dry_clip_is_an_error(audio):
     with pytest.raises(BadInput, match="the dry clip is silent or not finite"):
         effects.draw("clean", audio, RATE_HZ, "random", np.random.default_rng(0))
@@ -296,12 +332,30 @@ def test_a_silent_or_broken_dry_clip_is_an_error(audio):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: effects.draw("delai", AUDIO, RATE_HZ, "fixed", None), "'delai' is unknown; did you mean 'delay'"),
-        (lambda: effects.draw("delay", AUDIO, RATE_HZ, "medium", None), "settings = 'medium' is unknown"),
-        (lambda: effects.denormalise("delay", {"mix": 0.5}), r"parameters \['delay_ms', 'feedback', 'mix'\], given"),
-        (lambda: effects.denormalise("bitcrush", {"hold_hz": 0.5, "bits": 1.5}), "bits = 1.5 is outside 0 to 1"),
-        (lambda: effects.denormalise("bitcrush", {"hold_hz": 0.5, "bits": np.nan}), "bits = nan is outside 0 to 1"),
-        (lambda: effects.normalise("bitcrush", {"hold_hz": 1.0, "bits": 5}), "hold_hz = 1.0 is outside 2000 to 10000"),
+        (
+            lambda: effects.draw("delai", AUDIO, RATE_HZ, "fixed", None),
+            "'delai' is unknown; did you mean 'delay'",
+        ),
+        (
+            lambda: effects.draw("delay", AUDIO, RATE_HZ, "medium", None),
+            "settings = 'medium' is unknown",
+        ),
+        (
+            lambda: effects.denormalise("delay", {"mix": 0.5}),
+            r"parameters \['delay_ms', 'feedback', 'mix'\], given",
+        ),
+        (
+            lambda: effects.denormalise("bitcrush", {"hold_hz": 0.5, "bits": 1.5}),
+            "bits = 1.5 is outside 0 to 1",
+        ),
+        (
+            lambda: effects.denormalise("bitcrush", {"hold_hz": 0.5, "bits": np.nan}),
+            "bits = nan is outside 0 to 1",
+        ),
+        (
+            lambda: effects.normalise("bitcrush", {"hold_hz": 1.0, "bits": 5}),
+            "hold_hz = 1.0 is outside 2000 to 10000",
+        ),
     ],
 )
 def test_mistakes_name_effect_value_and_remedy(call, message):

@@ -9,10 +9,13 @@ from sklearn.manifold import trustworthiness
 from sklearn.model_selection import LeaveOneGroupOut, LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from lib import BadInput, embeddings
+from lib import BadInput
+from lib.embeddings import maps as embeddings
 
 
-def blobs(n: int = 90, classes: int = 2, distance: float = 2.0, seed: int = 0) -> tuple[np.ndarray, ...]:
+def blobs(
+    n: int = 90, classes: int = 2, distance: float = 2.0, seed: int = 0
+) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(seed)
     codes = rng.integers(classes, size=n)
     points = rng.normal(size=(n, 2)) + distance * np.stack((codes, codes % 2), 1)
@@ -28,21 +31,32 @@ def test_knn_is_that_of_scikit_learn(seed: int, distance: float) -> None:
     splits = LeaveOneGroupOut().split(points, labels, groups)
     fitted = ((KNeighborsClassifier(5).fit(points[a], labels[a]), b) for a, b in splits)
     hits = [(model.predict(points[b]) == labels[b]).sum() for model, b in fitted]
-    assert embeddings.knn_accuracy(points, labels, groups=groups) == pytest.approx(sum(hits) / len(points))
+    assert embeddings.knn_accuracy(points, labels, groups=groups) == pytest.approx(
+        sum(hits) / len(points)
+    )
 
 
 def test_knn_tie_goes_to_the_nearest() -> None:
     points = np.array([[0.0], [1.0], [-1.1], [50.0], [51.0], [52.0]])
     labels = np.array(["a", "a", "b", "c", "c", "c"])
-    assert embeddings.knn_accuracy(points, labels, k=2) == pytest.approx(5 / 6)  # only "b" is wrong; its two say "a"
+    assert embeddings.knn_accuracy(points, labels, k=2) == pytest.approx(
+        5 / 6
+    )  # only "b" is wrong; its two say "a"
 
 
 def test_knn_leaves_the_own_group_out() -> None:
-    centres = np.repeat(np.arange(8.0) * 100, 10)  # eight tight piles; each is one group and one class
+    centres = np.repeat(
+        np.arange(8.0) * 100, 10
+    )  # eight tight piles; each is one group and one class
     points = np.stack((centres + np.tile(np.arange(10), 8) / 100, centres * 0), 1)
-    groups, labels = (centres / 100).astype(int), np.where(centres / 100 % 2 == 0, "delay", "overdrive")
+    groups, labels = (
+        (centres / 100).astype(int),
+        np.where(centres / 100 % 2 == 0, "delay", "overdrive"),
+    )
     assert embeddings.knn_accuracy(points, labels) == 1.0
-    assert embeddings.knn_accuracy(points, labels, groups=groups) <= 0.2  # neighbouring piles are of the other class
+    assert (
+        embeddings.knn_accuracy(points, labels, groups=groups) <= 0.2
+    )  # neighbouring piles are of the other class
 
 
 def test_silhouette_sample_is_fixed_and_close() -> None:
@@ -55,7 +69,9 @@ def test_silhouette_sample_is_fixed_and_close() -> None:
 
 def test_pca_is_that_of_scikit_learn_on_a_memory_map(tmp_path) -> None:
     rng = np.random.default_rng(3)
-    x = (rng.normal(size=(300, 5)) @ rng.normal(size=(5, 48)) * 5 + rng.normal(size=(300, 48)) * 0.1).astype(np.float16)
+    x = (
+        rng.normal(size=(300, 5)) @ rng.normal(size=(5, 48)) * 5 + rng.normal(size=(300, 48)) * 0.1
+    ).astype(np.float16)
     np.save(tmp_path / "x.npy", x.reshape(300, 6, 8))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     ours = embeddings.pca(mapped, 5, seed=0)
@@ -67,7 +83,9 @@ def test_pca_is_that_of_scikit_learn_on_a_memory_map(tmp_path) -> None:
 def test_umap_is_bit_identical_and_keeps_blobs_apart() -> None:
     rng = np.random.default_rng(4)
     codes = np.repeat([0, 1, 2], 40)
-    x = (rng.normal(size=(120, 6, 20)) + 6 * codes[:, None, None] * (np.arange(6) % 3 == 1)[:, None]).astype(np.float32)
+    x = (
+        rng.normal(size=(120, 6, 20)) + 6 * codes[:, None, None] * (np.arange(6) % 3 == 1)[:, None]
+    ).astype(np.float32)
     first, second = (embeddings.umap_2d(x, seed=42) for _ in range(2))
     assert first.shape == (120, 2) and first.tobytes() == second.tobytes()
     assert embeddings.knn_accuracy(first, codes) > 0.95
@@ -85,7 +103,9 @@ def test_umap_gets_exact_neighbours_and_each_point_is_its_own_at_distance_0(monk
             return x[:, :2]
 
     monkeypatch.setattr("umap.UMAP", Umap)
-    x = (np.random.default_rng(6).normal(size=(300, 10)) * 1000).astype(np.float32)  # rounding shows
+    x = (np.random.default_rng(6).normal(size=(300, 10)) * 1000).astype(
+        np.float32
+    )  # rounding shows
     embeddings.umap_2d(x, seed=42, n_neighbors=15)
     found, distances = given["precomputed_knn"]
     exact = np.linalg.norm(x.astype(np.float64)[:, None] - x, axis=-1)
@@ -120,9 +140,13 @@ def test_trustworthiness_is_that_of_scikit_learn_on_a_fixed_sample() -> None:
     rng = np.random.default_rng(9)
     x = rng.normal(size=(400, 8))
     for points in (x[:, :2], rng.normal(size=(400, 2))):
-        assert embeddings.trustworthiness(x, points, seed=1) == pytest.approx(trustworthiness(x, points, n_neighbors=5))
+        assert embeddings.trustworthiness(x, points, seed=1) == pytest.approx(
+            trustworthiness(x, points, n_neighbors=5)
+        )
     assert embeddings.trustworthiness(x, x, seed=1) == 1.0
-    assert embeddings.trustworthiness(x, rng.normal(size=(400, 2)), seed=1) == pytest.approx(0.5, abs=0.05)
+    assert embeddings.trustworthiness(x, rng.normal(size=(400, 2)), seed=1) == pytest.approx(
+        0.5, abs=0.05
+    )
     part = embeddings.trustworthiness(x, x[:, :2], seed=1, most=200)
     assert part == embeddings.trustworthiness(x, x[:, :2], seed=1, most=200)
     assert part == pytest.approx(embeddings.trustworthiness(x, x[:, :2], seed=1), abs=0.05)
@@ -155,20 +179,23 @@ def test_umap_panel_is_computed_once(tmp_path, monkeypatch) -> None:
     assert len(calls) == 2  # other data, other map
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda p, y: embeddings.pca(p, 0, 0), "components: 0"),
-    (lambda p, y: embeddings.pca(p, 3, 0), "components: 3"),
-    (lambda p, y: embeddings.umap_2d(p, 0, n_neighbors=90), "n_neighbors: 90"),
-    (lambda p, y: embeddings.umap_2d(p, 0, min_dist=2), "min_dist: 2"),
-    (lambda p, y: embeddings.knn_accuracy(p, y, k=90), "k: 90"),
-    (lambda p, y: embeddings.knn_accuracy(p, y, groups=np.zeros(90)), "k: 5 .* 0 other points"),
-    (lambda p, y: embeddings.knn_accuracy(p, y, groups=np.zeros(3)), "groups: 3"),
-    (lambda p, y: embeddings.knn_accuracy(p, y[:4]), "4 labels"),
-    (lambda p, y: embeddings.knn_accuracy(p * np.nan, y), "nan"),
-    (lambda p, y: embeddings.trustworthiness(p, p[:50], 0), "50 for 90 rows"),
-    (lambda p, y: embeddings.trustworthiness(p[:10], p[:10], 0), "more than 10"),
-    (lambda p, y: embeddings.silhouette(p, np.full(90, "delay"), 0), "labels: 1 class"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p, y: embeddings.pca(p, 0, 0), "components: 0"),
+        (lambda p, y: embeddings.pca(p, 3, 0), "components: 3"),
+        (lambda p, y: embeddings.umap_2d(p, 0, n_neighbors=90), "n_neighbors: 90"),
+        (lambda p, y: embeddings.umap_2d(p, 0, min_dist=2), "min_dist: 2"),
+        (lambda p, y: embeddings.knn_accuracy(p, y, k=90), "k: 90"),
+        (lambda p, y: embeddings.knn_accuracy(p, y, groups=np.zeros(90)), "k: 5 .* 0 other points"),
+        (lambda p, y: embeddings.knn_accuracy(p, y, groups=np.zeros(3)), "groups: 3"),
+        (lambda p, y: embeddings.knn_accuracy(p, y[:4]), "4 labels"),
+        (lambda p, y: embeddings.knn_accuracy(p * np.nan, y), "nan"),
+        (lambda p, y: embeddings.trustworthiness(p, p[:50], 0), "50 for 90 rows"),
+        (lambda p, y: embeddings.trustworthiness(p[:10], p[:10], 0), "more than 10"),
+        (lambda p, y: embeddings.silhouette(p, np.full(90, "delay"), 0), "labels: 1 class"),
+    ],
+)
 def test_mistakes_are_named(call, message: str) -> None:
     points, labels, _ = blobs()
     with pytest.raises(BadInput, match=message):

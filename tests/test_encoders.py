@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from lib import encoders, probes
-from lib.batches import ArrayDataset
-from lib.classifier import train_and_name
-from lib.clipset import Clipset, clipset
+from lib.data.batches import ArrayDataset
+from lib.data.clipset import Clipset, clipset
+from lib.embeddings import methods as encoders
+from lib.embeddings import probes
+from lib.embeddings.classifier import train_and_name
 
 RATE_HZ = 24000
 
@@ -25,7 +26,9 @@ def data(tmp_path_factory):
         buzz = sum(np.sin(2 * np.pi * (90 + 30 * person) * k * t) / k for k in range(1, 20))
         audio = 0.1 * buzz * (1.2 + np.sin(2 * np.pi * 3 * t)) + 0.01 * rng.normal(size=t.size)
         (folder / f"person{person}").mkdir()
-        soundfile.write(folder / f"person{person}" / "a.wav", audio.astype(np.float32), RATE_HZ, subtype="FLOAT")
+        soundfile.write(
+            folder / f"person{person}" / "a.wav", audio.astype(np.float32), RATE_HZ, subtype="FLOAT"
+        )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(tmp_path_factory.mktemp("artifacts")))
         yield clipset(f"folder:{folder}", ("overdrive", "delay"), 16, 3, "fixed")
@@ -40,7 +43,9 @@ def test_a_clipset_is_its_renderings_one_after_another(data) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [*encoders.METHODS, "supervised_cnn"])
-def test_every_method_gives_finite_codes_of_all_clips_and_the_scores_of_the_unseen(data, method: str) -> None:
+def test_every_method_gives_finite_codes_of_all_clips_and_the_scores_of_the_unseen(
+    data, method: str
+) -> None:
     seen = probes.folds(data.groups, 2, 0) != 0
     folder = encoders.embed(data, method, seen, seen, 2, 0)
     assert encoders.embed(data, method, seen, seen, 2, 0) == folder  # found, not computed again
@@ -50,7 +55,9 @@ def test_every_method_gives_finite_codes_of_all_clips_and_the_scores_of_the_unse
         return
     mu = np.load(folder / "mu.npy")
     assert len(mu) == len(data.table) and np.isfinite(mu).all()
-    expected = probes.accuracies(mu[seen], data.effects[seen], mu[~seen], data.effects[~seen], 0, ("logistic",))
+    expected = probes.accuracies(
+        mu[seen], data.effects[seen], mu[~seen], data.effects[~seen], 0, ("logistic",)
+    )
     assert row["logistic"] == pytest.approx(expected["logistic"], abs=1e-9)
     if (folder / "log_var.npy").exists():
         assert np.load(folder / "log_var.npy").shape == mu.shape and row["kl"] >= 0
@@ -89,14 +96,21 @@ def test_the_map_holds_every_clip_once(data) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seen_clips", [1500, encoders.UMAP_EXACT])
-def test_the_map_is_that_of_umap_whatever_the_number_of_clips(tmp_path, monkeypatch, seen_clips: int) -> None:
+def test_the_map_is_that_of_umap_whatever_the_number_of_clips(
+    tmp_path, monkeypatch, seen_clips: int
+) -> None:
     """Below and above the number from which UMAP searches by itself: islands of effects, the unseen on their own."""
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
     rng, embedded = np.random.default_rng(0), tmp_path / "embed" / "made_up"
     effect = rng.integers(3, size=seen_clips + 60)
     embedded.mkdir(parents=True)
-    np.save(embedded / "mu.npy", (9 * np.eye(3, 8)[effect] + rng.standard_normal((len(effect), 8))).astype(np.float32))
-    clips = SimpleNamespace(effects=np.array(["a", "b", "c"])[effect], groups=np.full(len(effect), "g"))
+    np.save(
+        embedded / "mu.npy",
+        (9 * np.eye(3, 8)[effect] + rng.standard_normal((len(effect), 8))).astype(np.float32),
+    )
+    clips = SimpleNamespace(
+        effects=np.array(["a", "b", "c"])[effect], groups=np.full(len(effect), "g")
+    )
     points, votes = encoders.latent_map(embedded, clips, np.arange(len(effect)) < seen_clips, 0)
     assert votes > 0.95 and len(points) == len(effect)
 

@@ -15,12 +15,17 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from lib import ROOT
-from lib.effects import EFFECTS, denormalise
-from lib.figures import EFFECT_COLOURS, EFFECT_MARKERS
-from lib.players import mp3
+from lib.audio.effects import EFFECTS, denormalise
+from lib.book.figures import EFFECT_COLOURS, EFFECT_MARKERS
+from lib.book.players import mp3
 
 pytestmark = pytest.mark.usefixtures("browser")
-COUNT, CLIPS, TILE, ACROSS = 300, 7, 48, 24  # points, dry clips, side of a picture in pixels, pictures in a row
+COUNT, CLIPS, TILE, ACROSS = (
+    300,
+    7,
+    48,
+    24,
+)  # points, dry clips, side of a picture in pixels, pictures in a row
 KINDS = {"wet": "wet-{i}.mp3", "dry": "dry-{clip}.mp3", "reconstruction": "drawn-{i}.mp3"}
 THEME = """html { background: #fff; color: #222 } body { margin: 8px; font: 16px sans-serif }
 html[data-theme=dark] { background: #14181e; color: #ced6dd; --pst-color-background: #14181e }"""
@@ -31,20 +36,42 @@ def synthetic(count: int = COUNT) -> dict:
     """A payload of points on a shaken grid: no two lie so close that a pointer could mean either."""
     rng = np.random.default_rng(0)
     cells = rng.permutation(20 * int(np.ceil(count / 20)))[:count]
-    x, y = cells % 20 + rng.uniform(-0.25, 0.25, count), cells // 20 + rng.uniform(-0.25, 0.25, count)
+    x, y = (
+        cells % 20 + rng.uniform(-0.25, 0.25, count),
+        cells // 20 + rng.uniform(-0.25, 0.25, count),
+    )
     names = [list(EFFECTS)[k] for k in rng.integers(0, len(EFFECTS), count)]
     corpora = rng.choice(["speech", "music"], count).tolist()
-    settings = [denormalise(name, {p.name: float(rng.uniform()) for p in EFFECTS[name].parameters}) for name in names]
+    settings = [
+        denormalise(name, {p.name: float(rng.uniform()) for p in EFFECTS[name].parameters})
+        for name in names
+    ]
     return {
         "columns": {
-            "x": x.round(3).tolist(), "y": y.round(3).tolist(), "effect": names, "corpus": corpora,
-            "group": [f"{'voice' if corpus == 'speech' else 'song'} {rng.integers(5)}" for corpus in corpora],
+            "x": x.round(3).tolist(),
+            "y": y.round(3).tolist(),
+            "effect": names,
+            "corpus": corpora,
+            "group": [
+                f"{'voice' if corpus == 'speech' else 'song'} {rng.integers(5)}"
+                for corpus in corpora
+            ],
             "split": rng.choice(["training", "never heard"], count).tolist(),
-            "clip": rng.integers(0, CLIPS, count).tolist(), "settings": settings,
+            "clip": rng.integers(0, CLIPS, count).tolist(),
+            "settings": settings,
         },
-        "effects": {name: {"label": effect.label, "colour": EFFECT_COLOURS[name], "marker": EFFECT_MARKERS[name],
-                           "parameters": {p.name: {"low": p.low, "high": p.high, "unit": p.unit, "scale": p.scale}
-                                          for p in effect.parameters}} for name, effect in EFFECTS.items()},
+        "effects": {
+            name: {
+                "label": effect.label,
+                "colour": EFFECT_COLOURS[name],
+                "marker": EFFECT_MARKERS[name],
+                "parameters": {
+                    p.name: {"low": p.low, "high": p.high, "unit": p.unit, "scale": p.scale}
+                    for p in effect.parameters
+                },
+            }
+            for name, effect in EFFECTS.items()
+        },
         "thumbnails": {"file": "thumbnails.webp", "tile": [TILE, TILE], "columns": ACROSS},
         "sounds": KINDS,
         "words": "Every mark is one clip with an effect.",
@@ -57,19 +84,24 @@ def shade(tile: int) -> int:
 
 
 def div(text: str) -> str:
-    return ('<div class="latent-explorer" data-folder="../_static/explorer"><script type="application/json">'
-            f"{text}</script></div>\n")
+    return (
+        '<div class="latent-explorer" data-folder="../_static/explorer"><script type="application/json">'
+        f"{text}</script></div>\n"
+    )
 
 
 def write(root: Path, name: str, body: str) -> Path:
     """A page of a book that holds nothing but the explorer's files; `root` is that book's HTML."""
     path = root / "chapters" / f"{name}.html"
-    path.write_text('<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Map</title>'
-                    '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
-                    '<link rel="stylesheet" href="../_static/explorer.css">'
-                    '<script src="../_static/explorer.js"></script>'
-                    f"<style>{THEME}</style></head>"
-                    f"<body><main><h1>Map</h1>{body}</main></body></html>", encoding="utf-8")
+    path.write_text(
+        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Map</title>'
+        '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
+        '<link rel="stylesheet" href="../_static/explorer.css">'
+        '<script src="../_static/explorer.js"></script>'
+        f"<style>{THEME}</style></head>"
+        f"<body><main><h1>Map</h1>{body}</main></body></html>",
+        encoding="utf-8",
+    )
     return path
 
 
@@ -91,10 +123,14 @@ def book(payload: dict, tmp_path_factory) -> Path:
     sheet = np.zeros((-(-2 * COUNT // ACROSS), TILE, ACROSS, TILE), np.uint8)
     for tile in range(2 * COUNT):
         sheet[tile // ACROSS, :, tile % ACROSS] = shade(tile)
-    Image.fromarray(sheet.reshape(-1, ACROSS * TILE)).save(folder / "thumbnails.webp", lossless=True)
+    Image.fromarray(sheet.reshape(-1, ACROSS * TILE)).save(
+        folder / "thumbnails.webp", lossless=True
+    )
     sound = root / "sound.mp3"  # long enough not to end before a slow machine has looked
     sound.write_bytes(mp3(0.1 * np.sin(2 * np.pi * 220 * np.arange(40 * 8000) / 8000), 8000))
-    for name in {template.format(i=i, clip=i % CLIPS) for template in KINDS.values() for i in range(COUNT)}:
+    for name in {
+        template.format(i=i, clip=i % CLIPS) for template in KINDS.values() for i in range(COUNT)
+    }:
         (folder / name).hardlink_to(sound)
     write(root, "page", div(json.dumps(payload)))
     return root
@@ -139,7 +175,9 @@ def shown(page: Page) -> int:
 
 def rows(page: Page) -> dict[str, str]:
     """What the panel tells of a point."""
-    return page.locator(".explorer-about").evaluate("""about => Object.fromEntries(
+    return page.locator(
+        ".explorer-about"
+    ).evaluate("""about => Object.fromEntries(
       [...about.querySelectorAll("dl > div")].map(row => [...row.children].map(part => part.innerText)))""")
 
 
@@ -159,13 +197,20 @@ def check_details(page: Page, payload: dict, i: int) -> None:
     for name, value in columns["settings"][i].items():
         assert told.pop(name) == measure(value, effect["parameters"][name]["unit"]), (i, name)
     assert told.pop("Corpus") == columns["corpus"][i] and told.pop("Split") == columns["split"][i]
-    assert told.pop({"speech": "Person", "music": "Song"}[columns["corpus"][i]]) == columns["group"][i]
+    assert (
+        told.pop({"speech": "Person", "music": "Song"}[columns["corpus"][i]]) == columns["group"][i]
+    )
     assert told == ({} if columns["settings"][i] else {"settings": "none"})
     for kind, tile in (("wet", i), ("reconstruction", COUNT + i)):
         canvas = page.locator(f"canvas[data-picture={kind}]")
-        assert kind in canvas.get_attribute("aria-label") and columns["group"][i] in canvas.get_attribute("aria-label")
+        assert kind in canvas.get_attribute("aria-label") and columns["group"][
+            i
+        ] in canvas.get_attribute("aria-label")
         picture = np.array(Image.open(io.BytesIO(canvas.screenshot())).convert("L"))
-        assert abs(int(picture[len(picture) // 2, picture.shape[1] // 2]) - shade(tile)) <= 2, (kind, i)
+        assert abs(int(picture[len(picture) // 2, picture.shape[1] // 2]) - shade(tile)) <= 2, (
+            kind,
+            i,
+        )
 
 
 def hover(page: Page, i: int) -> None:
@@ -179,10 +224,14 @@ def hover(page: Page, i: int) -> None:
 
 def playing(page: Page, file: str) -> None:
     """Exactly one audio element of the page plays, and it plays this file."""
-    page.wait_for_function("""file => {
+    page.wait_for_function(
+        """file => {
       const sounding = [...document.querySelectorAll("audio")].filter(audio => !audio.paused);
       return sounding.length === 1 && sounding[0].currentTime > 0 && sounding[0].currentSrc.endsWith(`/${file}`);
-    }""", arg=file, timeout=10_000)
+    }""",
+        arg=file,
+        timeout=10_000,
+    )
 
 
 def file_of(payload: dict, kind: str, i: int) -> str:
@@ -205,8 +254,14 @@ def test_every_point_is_drawn_and_named(payload: dict, opened: Page) -> None:
     assert np.all(np.diff(at[np.argsort(columns["x"]), 0]) > -0.011)  # to the right, and upwards
     assert np.all(np.diff(at[np.argsort(columns["y"]), 1]) < 0.011)
     for i in (0, 17, COUNT - 1):
-        name = ", ".join([payload["effects"][columns["effect"][i]]["label"], columns["corpus"][i], columns["group"][i],
-                          columns["split"][i]])
+        name = ", ".join(
+            [
+                payload["effects"][columns["effect"][i]]["label"],
+                columns["corpus"][i],
+                columns["group"][i],
+                columns["split"][i],
+            ]
+        )
         assert point(opened, i).get_attribute("aria-label") == name
     assert opened.locator(".explorer-axis-name").all_text_contents() == ["UMAP 1", "UMAP 2"]
     assert opened.locator(".explorer-words").inner_text().startswith(payload["words"])
@@ -224,12 +279,18 @@ def test_effects_differ_in_colour_and_shape(payload: dict, opened: Page) -> None
     assert all(len(look) == 1 for look in looks.values())
     fills, shapes = zip(*(look.pop() for look in looks.values()), strict=True)
     assert len(set(fills)) == len(set(shapes)) == len(looks) == len(EFFECTS)
-    wanted = {f"rgb({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)})" for c in EFFECT_COLOURS.values()}
+    wanted = {
+        f"rgb({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)})"
+        for c in EFFECT_COLOURS.values()
+    }
     assert set(fills) == wanted
 
 
 def test_the_mouse_shows_a_point_in_silence(payload: dict, opened: Page) -> None:
-    assert opened.locator(".explorer-hint").is_visible() and opened.locator(".explorer-details").is_hidden()
+    assert (
+        opened.locator(".explorer-hint").is_visible()
+        and opened.locator(".explorer-details").is_hidden()
+    )
     for i in (5, 123, 287, payload["columns"]["effect"].index("clean")):
         hover(opened, i)
         check_details(opened, payload, i)
@@ -305,7 +366,9 @@ def test_buttons_play_and_stop(payload: dict, opened: Page) -> None:
     assert opened.evaluate("document.querySelector('audio').paused")
 
 
-def test_no_sound_and_no_picture_is_fetched_before_it_is_wanted(payload: dict, opened: Page) -> None:
+def test_no_sound_and_no_picture_is_fetched_before_it_is_wanted(
+    payload: dict, opened: Page
+) -> None:
     asked = []
     opened.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
     opened.reload()
@@ -328,7 +391,12 @@ def tick(page: Page, column: str, value: str) -> None:
 def test_filters_hide_points_and_count_the_rest(payload: dict, opened: Page) -> None:
     columns = {name: np.array(payload["columns"][name]) for name in ("effect", "corpus", "split")}
     kept = np.ones(COUNT, bool)
-    for column, value in (("effect", "delay"), ("corpus", "music"), ("split", "training"), ("effect", "clean")):
+    for column, value in (
+        ("effect", "delay"),
+        ("corpus", "music"),
+        ("split", "training"),
+        ("effect", "clean"),
+    ):
         tick(opened, column, value)
         kept &= columns[column] != value
         assert np.array_equal(np.isfinite(places(opened)[:, 0]), kept)
@@ -347,7 +415,10 @@ def test_a_hidden_point_leaves_the_panel(payload: dict, opened: Page) -> None:
     i = payload["columns"]["effect"].index("delay")
     point(opened, i).focus()
     tick(opened, "effect", "delay")
-    assert opened.locator(".explorer-hint").is_visible() and opened.locator(".explorer-details").is_hidden()
+    assert (
+        opened.locator(".explorer-hint").is_visible()
+        and opened.locator(".explorer-details").is_hidden()
+    )
     opened.keyboard.press("w")  # nothing is chosen: nothing plays
     assert opened.evaluate("document.querySelector('audio').currentSrc") == ""
 
@@ -356,50 +427,80 @@ def test_colour_by_a_parameter(payload: dict, opened: Page) -> None:
     """Lighter is higher; other effects are grey; a colour bar says from where to where."""
     columns = payload["columns"]
     opened.get_by_label("Colour by").select_option("delay.delay_ms")
-    found = dict(points(opened).evaluate_all(
-        "all => all.map(path => [Number(path.dataset.point), getComputedStyle(path).fill])"))
-    lightness = {i: np.dot([int(part) for part in re.findall(r"\d+", fill)[:3]], [0.299, 0.587, 0.114])
-                 for i, fill in found.items()}
+    found = dict(
+        points(opened).evaluate_all(
+            "all => all.map(path => [Number(path.dataset.point), getComputedStyle(path).fill])"
+        )
+    )
+    lightness = {
+        i: np.dot([int(part) for part in re.findall(r"\d+", fill)[:3]], [0.299, 0.587, 0.114])
+        for i, fill in found.items()
+    }
     own = [i for i in range(COUNT) if columns["effect"][i] == "delay"]
     assert {found[i] for i in range(COUNT) if i not in own} == {"rgb(153, 153, 153)"}
     order = sorted(own, key=lambda i: columns["settings"][i]["delay_ms"])
-    assert np.all(np.diff([lightness[i] for i in order]) >= -1) and np.ptp([lightness[i] for i in own]) > 80
+    assert (
+        np.all(np.diff([lightness[i] for i in order]) >= -1)
+        and np.ptp([lightness[i] for i in own]) > 80
+    )
     bar = opened.locator(".explorer-bar")
     assert bar.inner_text().split("\n")[0].startswith("60 ms") and "600 ms" in bar.inner_text()
-    assert opened.locator("option").count() == 1 + sum(len(effect.parameters) for effect in EFFECTS.values())
+    assert opened.locator("option").count() == 1 + sum(
+        len(effect.parameters) for effect in EFFECTS.values()
+    )
     opened.get_by_label("Colour by").select_option("")
     assert bar.is_hidden() and opened.locator(".explorer-other").count() == 0
     order = points(opened).evaluate_all("all => all.map(path => Number(path.dataset.point))")
     assert order == list(range(COUNT))
 
 
-@pytest.mark.parametrize(("chosen", "told", "between"), [
-    ("delay.delay_ms", ["60 ms", "600 ms", "log scale"], [100, 200]),
-    ("flanger.sweep_hz", ["0.1 Hz", "2 Hz", "log scale"], [0.2, 0.5, 1]),
-    ("delay.feedback", ["0", "0.8", ""], [0.2, 0.4, 0.6]),
-])
+@pytest.mark.parametrize(
+    ("chosen", "told", "between"),
+    [
+        ("delay.delay_ms", ["60 ms", "600 ms", "log scale"], [100, 200]),
+        ("flanger.sweep_hz", ["0.1 Hz", "2 Hz", "log scale"], [0.2, 0.5, 1]),
+        ("delay.feedback", ["0", "0.8", ""], [0.2, 0.4, 0.6]),
+    ],
+)
 def test_colours_and_their_bar_are_on_the_scale_of_the_parameter(
-    chosen: str, told: list[str], between: list[float], payload: dict, opened: Page,
+    chosen: str,
+    told: list[str],
+    between: list[float],
+    payload: dict,
+    opened: Page,
 ) -> None:
     """The colour of a point is viridis at the position that Python gives its setting; so are the bar's numbers."""
     columns, (effect, name) = payload["columns"], chosen.split(".")
-    parameter, = [found for found in EFFECTS[effect].parameters if found.name == name]
+    (parameter,) = [found for found in EFFECTS[effect].parameters if found.name == name]
     opened.get_by_label("Colour by").select_option(chosen)
     for i in np.flatnonzero(np.array(columns["effect"]) == effect):
         fill = point(opened, int(i)).evaluate("path => getComputedStyle(path).fill")
-        wanted = 255 * np.array(mpl.colormaps["viridis"](parameter.normalise(columns["settings"][i][name]))[:3])
+        wanted = 255 * np.array(
+            mpl.colormaps["viridis"](parameter.normalise(columns["settings"][i][name]))[:3]
+        )
         assert np.abs(np.array(re.findall(r"\d+", fill)[:3], float) - wanted).max() < 6, (i, fill)
     ticks = opened.locator(".explorer-tick")
     assert [float(text) for text in ticks.all_inner_texts()] == between
-    places = ticks.evaluate_all("all => all.map(tick => Number(tick.style.getPropertyValue('--at')))")
+    places = ticks.evaluate_all(
+        "all => all.map(tick => Number(tick.style.getPropertyValue('--at')))"
+    )
     assert places == pytest.approx([parameter.normalise(value) for value in between], abs=1e-9)
-    boxes = [opened.locator(".explorer-ramp").bounding_box(), *(tick.bounding_box() for tick in ticks.all())]
-    middles = [(box["x"] + box["width"] / 2 - boxes[0]["x"]) / boxes[0]["width"] for box in boxes[1:]]
+    boxes = [
+        opened.locator(".explorer-ramp").bounding_box(),
+        *(tick.bounding_box() for tick in ticks.all()),
+    ]
+    middles = [
+        (box["x"] + box["width"] / 2 - boxes[0]["x"]) / boxes[0]["width"] for box in boxes[1:]
+    ]
     assert middles == pytest.approx(places, abs=0.02)
-    assert all(left["x"] + left["width"] < right["x"] for left, right in pairwise(boxes[1:])), "numbers touch"
+    assert all(left["x"] + left["width"] < right["x"] for left, right in pairwise(boxes[1:])), (
+        "numbers touch"
+    )
     ends = opened.locator(".explorer-bar > span:not(.explorer-scale)").all_inner_texts()
     assert ends == told
-    assert ("logarithmic" in opened.locator(".explorer-ramp").get_attribute("aria-label")) == bool(told[2])
+    assert ("logarithmic" in opened.locator(".explorer-ramp").get_attribute("aria-label")) == bool(
+        told[2]
+    )
 
 
 def test_every_point_is_reached_by_keyboard(payload: dict, opened: Page) -> None:
@@ -466,7 +567,9 @@ def test_zoom_moves_the_map_and_the_wheel_alone_the_page(opened: Page) -> None:
     before = places(opened)
     opened.get_by_role("button", name="Zoom in").click()
     zoomed = places(opened)
-    assert np.nanmax(np.ptp(zoomed, axis=0) / np.ptp(before, axis=0)) == pytest.approx(1.6, rel=1e-3)
+    assert np.nanmax(np.ptp(zoomed, axis=0) / np.ptp(before, axis=0)) == pytest.approx(
+        1.6, rel=1e-3
+    )
     point(opened, int(np.argmin(zoomed[:, 0]))).focus()  # outside the frame: it is brought into it
     x, y = places(opened)[active(opened)]
     box = opened.locator(".explorer-place svg").bounding_box()
@@ -490,15 +593,20 @@ def test_zoom_moves_the_map_and_the_wheel_alone_the_page(opened: Page) -> None:
 
 def test_nothing_moves_by_itself_where_motion_is_not_wanted(opened: Page) -> None:
     opened.emulate_media(reduced_motion="reduce")
-    assert opened.evaluate("""() => {
+    assert (
+        opened.evaluate("""() => {
       document.querySelector("[aria-label='Zoom in']").click();
       return document.getAnimations().length + document.querySelectorAll("animate").length;
-    }""") == 0
+    }""")
+        == 0
+    )
     zoomed = places(opened)
     opened.wait_for_timeout(300)
     assert np.allclose(places(opened), zoomed)
     for kind in (".explorer-here", ".explorer-mark", ".latent-explorer button"):
-        durations = opened.locator(kind).first.evaluate("one => getComputedStyle(one).transitionDuration")
+        durations = opened.locator(kind).first.evaluate(
+            "one => getComputedStyle(one).transitionDuration"
+        )
         assert durations == "0s", kind
 
 
@@ -512,7 +620,9 @@ def test_nothing_is_wider_than_the_screen(width: int, payload: dict, book: Path,
         page.get_by_label("Colour by").select_option("multiband.threshold_db")
         page.locator(".explorer-help").evaluate("help => { help.open = true }")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.locator(".latent-explorer").evaluate("div => div.scrollWidth <= div.clientWidth")
+        assert page.locator(".latent-explorer").evaluate(
+            "div => div.scrollWidth <= div.clientWidth"
+        )
     panel, plot = (page.locator(f".explorer-{part}").bounding_box() for part in ("panel", "map"))
     if width >= 768:
         assert panel["x"] >= plot["x"] + plot["width"]
@@ -557,16 +667,39 @@ def test_text_and_marks_can_be_seen_in_both_themes(theme: str, opened: Page) -> 
     point(opened, 5).focus()
     opened.keyboard.press("Enter")
     opened.get_by_label("Colour by").select_option("delay.delay_ms")
-    for kind in ("words", "hint", "said", "title", "about dt", "about dd", "pictures figcaption", "sounds button",
-                 "sounds kbd", "bar span", "filters label", "filters legend", "zoom button", "help summary",
-                 "head output"):
+    for kind in (
+        "words",
+        "hint",
+        "said",
+        "title",
+        "about dt",
+        "about dd",
+        "pictures figcaption",
+        "sounds button",
+        "sounds kbd",
+        "bar span",
+        "filters label",
+        "filters legend",
+        "zoom button",
+        "help summary",
+        "head output",
+    ):
         found = opened.locator(f".explorer-{kind}").first
         assert found.evaluate(f"one => ({CONTRAST})([one, 'color'])") >= 4.5, kind
     opened.get_by_label("Colour by").select_option("")
-    for kind, part in ((".explorer-axis-name", "fill"), (".explorer-axis", "stroke"), (".explorer-here", "stroke"),
-                       (".explorer-focus", "stroke")):
-        assert opened.locator(kind).first.evaluate(f"one => ({CONTRAST})([one, '{part}'])") >= 3, kind
-    assert min(points(opened).evaluate_all(f"all => all.map(one => ({CONTRAST})([one, 'stroke']))")) >= 3
+    for kind, part in (
+        (".explorer-axis-name", "fill"),
+        (".explorer-axis", "stroke"),
+        (".explorer-here", "stroke"),
+        (".explorer-focus", "stroke"),
+    ):
+        assert opened.locator(kind).first.evaluate(f"one => ({CONTRAST})([one, '{part}'])") >= 3, (
+            kind
+        )
+    assert (
+        min(points(opened).evaluate_all(f"all => all.map(one => ({CONTRAST})([one, 'stroke']))"))
+        >= 3
+    )
 
 
 def test_on_paper_the_map_stands_without_controls(opened: Page) -> None:
@@ -585,38 +718,57 @@ BROKEN = {
     "null": ("null", "its data have no column “x”."),
     "column": ({"clip": None}, "its data have no column “clip”."),
     "uneven": ({"group": ["a"]}, f"its column “group” has 1 entries, but the column “x” {COUNT}."),
-    "empty": ({name: [] for name in ("x", "y", "effect", "corpus", "group", "split", "clip", "settings")},
-              "its data hold no point."),
+    "empty": (
+        {name: [] for name in ("x", "y", "effect", "corpus", "group", "split", "clip", "settings")},
+        "its data hold no point.",
+    ),
     "nan": ({"y": [None] * COUNT}, "a coordinate is not a number."),
     "effect": ({"effect": ["echo"] * COUNT}, "the effect “echo” is not described."),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_payload_gets_a_sentence_and_spares_the_others(name: str, payload: dict, book: Path, visit) -> None:
+def test_a_broken_payload_gets_a_sentence_and_spares_the_others(
+    name: str, payload: dict, book: Path, visit
+) -> None:
     change, words = BROKEN[name]
-    text = change if isinstance(change, str) else json.dumps(payload | {"columns": payload["columns"] | change})
+    text = (
+        change
+        if isinstance(change, str)
+        else json.dumps(payload | {"columns": payload["columns"] | change})
+    )
     broken = '<div class="latent-explorer"></div>' if name == "none" else div(text)
     page = visit(write(book, f"broken-{name}", broken + div(json.dumps(payload))))
     points(page).last.wait_for(state="attached")
-    assert page.locator(".latent-explorer").first.inner_text().strip().endswith(f"This map cannot be shown: {words}")
+    assert (
+        page.locator(".latent-explorer")
+        .first.inner_text()
+        .strip()
+        .endswith(f"This map cannot be shown: {words}")
+    )
     assert points(page).count() == COUNT
 
 
 @pytest.mark.parametrize("key", ["thumbnails", "sounds"])
-def test_files_that_are_not_described_are_told_at_once(key: str, payload: dict, book: Path, visit) -> None:
+def test_files_that_are_not_described_are_told_at_once(
+    key: str, payload: dict, book: Path, visit
+) -> None:
     page = visit(write(book, f"without-{key}", div(json.dumps(payload | {key: {}}))))
     expect(page.locator(".latent-explorer")).to_contain_text("This map cannot be shown: its ")
 
 
 def test_missing_files_are_told(payload: dict, book: Path, visit) -> None:
-    lost = payload | {"thumbnails": payload["thumbnails"] | {"file": "lost.webp"},
-                      "sounds": KINDS | {"wet": "no-{i}.mp3"}}
+    lost = payload | {
+        "thumbnails": payload["thumbnails"] | {"file": "lost.webp"},
+        "sounds": KINDS | {"wet": "no-{i}.mp3"},
+    }
     page = visit(write(book, "lost", div(json.dumps(lost))), excused="ERR_FILE_NOT_FOUND")
     point(page, 4).focus()
     page.keyboard.press("Enter")
     expect(said(page)).to_have_text("The sound no-4.mp3 cannot be loaded or played.")
-    expect(page.locator(".explorer-panel .explorer-message")).to_have_text("The pictures (lost.webp) cannot be loaded.")
+    expect(page.locator(".explorer-panel .explorer-message")).to_have_text(
+        "The pictures (lost.webp) cannot be loaded."
+    )
     page.keyboard.press("d")  # the others still sound
     playing(page, file_of(payload, "dry", 4))
 
@@ -624,7 +776,9 @@ def test_missing_files_are_told(payload: dict, book: Path, visit) -> None:
 def test_a_missing_library_is_told(payload: dict, book: Path, visit, tmp_path: Path) -> None:
     shutil.copytree(book, tmp_path / "html", ignore=shutil.ignore_patterns("vendor", "*.mp3"))
     page = visit(tmp_path / "html/chapters/page.html", excused="ERR_FILE_NOT_FOUND")
-    expect(page.locator(".latent-explorer")).to_have_text(re.compile("This map cannot be shown: D3"))
+    expect(page.locator(".latent-explorer")).to_have_text(
+        re.compile("This map cannot be shown: D3")
+    )
 
 
 def test_a_page_without_an_explorer_loads_nothing(book: Path, visit) -> None:
@@ -655,29 +809,39 @@ def test_vendored_library_keeps_its_licence() -> None:
     folder = ROOT / "book/_extra/vendor/d3"
     assert "Copyright" in (folder / "LICENSE").read_text(encoding="utf-8")
     assert (folder / "d3.min.js").read_text(encoding="utf-8").startswith("// https://d3js.org v7.")
-    assert not list((ROOT / "book/_static").rglob("d3*")), "jupyter-book puts all of _static on every page"
+    assert not list((ROOT / "book/_static").rglob("d3*")), (
+        "jupyter-book puts all of _static on every page"
+    )
 
 
 def test_the_published_map_has_every_sound_and_stays_light(published: Path, visit, loaded) -> None:
     """At least 300 points that can be heard; the page, what it loads and all its sounds weigh at most 6 MB."""
-    page = visit(published / "chapters/08_explorer.html")
+    page = visit(published / "chapters/14_explorer.html")
     points(page).last.wait_for(state="attached")
     count = points(page).count()
     folder = published / "_static/explorer"
     assert count >= 300
-    assert all((folder / f"{kind}-{i}.mp3").stat().st_size > 1000 for kind in ("wet", "drawn") for i in range(count))
+    assert all(
+        (folder / f"{kind}-{i}.mp3").stat().st_size > 1000
+        for kind in ("wet", "drawn")
+        for i in range(count)
+    )
     paths = loaded(page)
     assert len(paths) > 10
-    paths |= {*folder.iterdir(), published / "chapters/08_explorer.html"}
+    paths |= {*folder.iterdir(), published / "chapters/14_explorer.html"}
     assert sum(path.stat().st_size for path in paths) <= 6_000_000
     points(page).first.press("Enter")  # by the keyboard: other marks may lie above it
-    page.wait_for_function("() => [...document.querySelectorAll('audio')].some(audio => audio.duration > 1.9)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('audio')].some(audio => audio.duration > 1.9)"
+    )
 
 
-def test_the_mouse_on_the_published_map_shows_and_plays_what_lies_there(published: Path, visit) -> None:
+def test_the_mouse_on_the_published_map_shows_and_plays_what_lies_there(
+    published: Path, visit
+) -> None:
     """As many points as the run recorded; each tells the effect, voice or song and settings that the run drew."""
     numbers = json.loads((ROOT / "book/results.json").read_text(encoding="utf-8"))
-    page = visit(published / "chapters/08_explorer.html")
+    page = visit(published / "chapters/14_explorer.html")
     points(page).last.wait_for(state="attached")
     told = json.loads(page.locator(".latent-explorer script").text_content())
     columns, number = told["columns"], int(numbers["explorer.points"])
@@ -695,7 +859,9 @@ def test_the_mouse_on_the_published_map_shows_and_plays_what_lies_there(publishe
         shown = rows(page)
         assert columns["group"][i] in shown.values() and shown["Split"] == columns["split"][i]
         for name, value in columns["settings"][i].items():
-            assert shown[name] == measure(value, told["effects"][effect]["parameters"][name]["unit"]), (effect, name)
+            assert shown[name] == measure(
+                value, told["effects"][effect]["parameters"][name]["unit"]
+            ), (effect, name)
     page.mouse.down()
     page.mouse.up()
     playing(page, told["sounds"]["wet"].format(i=i))
@@ -703,4 +869,7 @@ def test_the_mouse_on_the_published_map_shows_and_plays_what_lies_there(publishe
 
 def test_only_a_page_with_a_map_loads_its_library(published: Path, visit) -> None:
     page = visit(published / "intro.html")
-    assert page.locator("script[src*='explorer.js']").count() == 1 and page.locator("script[src*='d3']").count() == 0
+    assert (
+        page.locator("script[src*='explorer.js']").count() == 1
+        and page.locator("script[src*='d3']").count() == 0
+    )

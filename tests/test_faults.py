@@ -32,19 +32,31 @@ import torch
 import yaml
 from test_tools import complete
 
-from lib import ROOT, BadInput, artifacts, embeddings, render, training
-from lib.batches import ArrayDataset
-from lib.clips import ClipConfig
-from lib.spectrograms import SpectrogramConfig
-from lib.task import TrainingConfig, damaged
+from lib import ROOT, BadInput
+from lib.audio.spectrograms import SpectrogramConfig
+from lib.data import rendering as render
+from lib.data.batches import ArrayDataset
+from lib.data.clips import ClipConfig
+from lib.embeddings import maps as embeddings
+from lib.runtime import stages as artifacts
+from lib.vae import train as training
+from lib.vae.module import TrainingConfig, damaged
 
 __all__ = ["complete"]  # a fixture
 SEED = 20  # of the moments of the kills, and of the bits that flip
 RATE_HZ = 8000
-CONFIG = TrainingConfig(epochs=5, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3)
+CONFIG = TrainingConfig(
+    epochs=5, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3
+)
 STEPS = 10  # an epoch
 WAIT_S = 600  # at most, for whatever should come
-TOLD = ("seconds", "cpu_seconds", "peak_memory_mb", "commit", "sum")  # by a card, and no part of the result
+TOLD = (
+    "seconds",
+    "cpu_seconds",
+    "peak_memory_mb",
+    "commit",
+    "sum",
+)  # by a card, and no part of the result
 
 
 # What is computed here: the same in this process, in one that is killed, and in a notebook
@@ -53,8 +65,12 @@ TOLD = ("seconds", "cpu_seconds", "peak_memory_mb", "commit", "sum")  # by a car
 def blobs(n: int, seed: int) -> np.ndarray:
     """Pictures (n, 9, 10) uint8 of one soft spot each."""
     rng, (bins, frames) = np.random.default_rng(seed), np.mgrid[:9, :10]
-    row, column, level = (rng.uniform(low, high, (n, 1, 1)) for low, high in ((1, 8), (1, 9), (0.3, 1)))
-    return (255 * level * np.exp(-((bins - row) ** 2 + (frames - column) ** 2) / 6)).astype(np.uint8)
+    row, column, level = (
+        rng.uniform(low, high, (n, 1, 1)) for low, high in ((1, 8), (1, 9), (0.3, 1))
+    )
+    return (255 * level * np.exp(-((bins - row) ** 2 + (frames - column) ** 2) / 6)).astype(
+        np.uint8
+    )
 
 
 def pause(wait: Path) -> None:
@@ -76,21 +92,39 @@ def told(steps, total, label):
 
 
 def trained(_: Path | None = None, **change: object) -> training.Fitted:
-    train, validation = (ArrayDataset(blobs(count, seed), 1 / 255) for count, seed in ((32 * STEPS, 0), (100, 1)))
-    return training.fit(CONFIG.model_copy(update=change), train, validation, {"data": "blobs"}, told)
+    train, validation = (
+        ArrayDataset(blobs(count, seed), 1 / 255) for count, seed in ((32 * STEPS, 0), (100, 1))
+    )
+    return training.fit(
+        CONFIG.model_copy(update=change), train, validation, {"data": "blobs"}, told
+    )
 
 
 def rendered(sounds: Path) -> render.Rendered:
-    clips = ClipConfig(corpus=f"folder:{sounds}", split="train", clip_s=0.5, sample_rate_hz=RATE_HZ, seed=0)
+    clips = ClipConfig(
+        corpus=f"folder:{sounds}", split="train", clip_s=0.5, sample_rate_hz=RATE_HZ, seed=0
+    )
     picture = SpectrogramConfig(sample_rate_hz=RATE_HZ, n_fft=512, hop_length=256, n_mels=16)
-    return render.render(render.RenderConfig(clips=clips, spectrogram=picture, effects=("clean", "delay", "flanger"),
-                                             clips_per_effect=64, dry=True))
+    return render.render(
+        render.RenderConfig(
+            clips=clips,
+            spectrogram=picture,
+            effects=("clean", "delay", "flanger"),
+            clips_per_effect=64,
+            dry=True,
+        )
+    )
 
 
 def ablated(_: Path) -> list[training.Run]:
     """A net for each weight of the KL, and its measures."""
-    train, test = (ArrayDataset(blobs(count, seed), 1 / 255) for count, seed in ((32 * STEPS, 0), (100, 1)))
-    configs = [CONFIG.model_copy(update={"objective": "report", "beta": beta, "epochs": 2}) for beta in (0.01, 0.1, 1)]
+    train, test = (
+        ArrayDataset(blobs(count, seed), 1 / 255) for count, seed in ((32 * STEPS, 0), (100, 1))
+    )
+    configs = [
+        CONFIG.model_copy(update={"objective": "report", "beta": beta, "epochs": 2})
+        for beta in (0.01, 0.1, 1)
+    ]
     return [training.run(config, train, test, test, {"data": "blobs"}, told) for config in configs]
 
 
@@ -102,8 +136,18 @@ def mapped(_: Path) -> tuple:
     return embeddings.umap_panel(load, {"data": "normal"}, 0, n_neighbors=5)
 
 
-KINDS: dict[str, Callable] = {"render": rendered, "train": trained, "ablation": ablated, "umap": mapped}
-FULL = {"render": (0, 0), "train": (CONFIG.epochs, 1), "ablation": (2, 3), "umap": (0, 0)}  # passes, trainings
+KINDS: dict[str, Callable] = {
+    "render": rendered,
+    "train": trained,
+    "ablation": ablated,
+    "umap": mapped,
+}
+FULL = {
+    "render": (0, 0),
+    "train": (CONFIG.epochs, 1),
+    "ablation": (2, 3),
+    "umap": (0, 0),
+}  # passes, trainings
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +157,9 @@ def sounds(tmp_path_factory) -> Path:
     for group in range(4):
         buzz = sum(np.sin(2 * np.pi * (100 + 20 * group) * k * t) / k for k in range(1, 9))
         (folder / f"person{group}").mkdir()
-        soundfile.write(folder / f"person{group}/a.wav", 0.1 * buzz * (1.2 + np.sin(2 * np.pi * 3 * t)), RATE_HZ)
+        soundfile.write(
+            folder / f"person{group}/a.wav", 0.1 * buzz * (1.2 + np.sin(2 * np.pi * 3 * t)), RATE_HZ
+        )
     return folder
 
 
@@ -141,7 +187,9 @@ def contents(root: Path) -> dict[str, object]:
         name = path.relative_to(root).as_posix()
         found[name] = path.read_bytes()
         if path.name == "card.json":
-            found[name] = {key: value for key, value in json.loads(path.read_text()).items() if key not in TOLD}
+            found[name] = {
+                key: value for key, value in json.loads(path.read_text()).items() if key not in TOLD
+            }
     return found
 
 
@@ -152,8 +200,12 @@ def times(root: Path) -> dict[Path, int]:
 # Killed
 
 
-PROCESSES = multiprocessing.get_context("forkserver")  # a child has imported everything and computed nothing
-PROCESSES.set_forkserver_preload(["lib.embeddings", "lib.render", "lib.training", "umap", "pytest", "nbformat"])
+PROCESSES = multiprocessing.get_context(
+    "forkserver"
+)  # a child has imported everything and computed nothing
+PROCESSES.set_forkserver_preload(
+    ["lib.embeddings.maps", "lib.data.rendering", "lib.vae.train", "umap", "pytest", "nbformat"]
+)
 
 
 def prepare(root: Path, wait: str = "") -> None:
@@ -207,8 +259,12 @@ def whole_or_absent(root: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "kills"), [("render", 5), ("train", 5), ("ablation", 4), ("umap", 2)])
-def test_killed_at_random_moments_it_ends_as_one_that_was_not(kind: str, kills: int, tmp_path: Path, sounds: Path):
+@pytest.mark.parametrize(
+    ("kind", "kills"), [("render", 5), ("train", 5), ("ablation", 4), ("umap", 2)]
+)
+def test_killed_at_random_moments_it_ends_as_one_that_was_not(
+    kind: str, kills: int, tmp_path: Path, sounds: Path
+):
     """kill -9; the next run does what was cut again, and nothing else."""
     child = process(kind, tmp_path / "whole", sounds)
     begun = time.monotonic()
@@ -217,34 +273,52 @@ def test_killed_at_random_moments_it_ends_as_one_that_was_not(kind: str, kills: 
     expected, rng = contents(tmp_path / "whole"), np.random.default_rng([SEED, kills, len(kind)])
     for number, moment in enumerate(rng.uniform(0, 0.9, kills)):
         root = tmp_path / f"killed{number}"
-        while (code := killed(process(kind, root, sounds), moment * seconds)) == 0:  # it took less than the first one
+        while (
+            code := killed(process(kind, root, sounds), moment * seconds)
+        ) == 0:  # it took less than the first one
             shutil.rmtree(root)
             moment *= 0.7
         assert code == -signal.SIGKILL
         whole_or_absent(root)
         before = times(root)
         (root / "steps").unlink(missing_ok=True)
-        states = [training._load(path) for path in root.glob("train/.partial-*/last.ckpt")
-                  if path.parent.with_name(path.parent.name.removeprefix(".partial-")) not in before]
+        states = [
+            training._load(path)
+            for path in root.glob("train/.partial-*/last.ckpt")
+            if path.parent.with_name(path.parent.name.removeprefix(".partial-")) not in before
+        ]
         assert joined(process(kind, root, sounds)) == 0
         assert contents(root) == expected
-        assert {stage: times(root)[stage] for stage in before} == before, "a finished stage was computed again"
-        assert not [path for path in root.glob("*/.*/")], "what the killed run had begun is still there"
-        left = [FULL[kind][0] * STEPS] * (FULL[kind][1] - sum(stage.parent.name == "train" for stage in before))
+        assert {stage: times(root)[stage] for stage in before} == before, (
+            "a finished stage was computed again"
+        )
+        assert not [path for path in root.glob("*/.*/")], (
+            "what the killed run had begun is still there"
+        )
+        left = [FULL[kind][0] * STEPS] * (
+            FULL[kind][1] - sum(stage.parent.name == "train" for stage in before)
+        )
         for state in states:
             left[0] -= state["global_step"]
         steps = (root / "steps").read_text().split() if (root / "steps").exists() else []
-        assert [int(count) for count in steps] == [count for count in left if count], "a finished epoch was repeated"
+        assert [int(count) for count in steps] == [count for count in left if count], (
+            "a finished epoch was repeated"
+        )
 
 
 IMPORT = f"import sys\n\nsys.path[:0] = [{str(ROOT / 'tests')!r}, {str(ROOT / 'tools')!r}]\nimport test_faults\n\n"
 TOY = {
-    "01_dataset_preparation": {"corpora": ["speech", "music"], "clip_s": 2.03, "seed": 0, "split_seed": 0},
+    "01_dataset_preparation": {
+        "corpora": ["speech", "music"],
+        "clip_s": 2.03,
+        "seed": 0,
+        "split_seed": 0,
+    },
     "02_audio_effects": {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0},
 }
 CODE = {  # of the stories, after their parameters; the first one trains, the second one is short
     "01_dataset_preparation": f"{IMPORT}log = test_faults.trained().log()\n"
-                              "story.record('toy.mse', float(log['val_mse'].iloc[-1]))",
+    "story.record('toy.mse', float(log['val_mse'].iloc[-1]))",
     "02_audio_effects": "story.record('toy.seed', parameters.seed)",
 }
 
@@ -252,9 +326,11 @@ CODE = {  # of the stories, after their parameters; the first one trains, the se
 def story(name: str) -> str:
     """A story as py:percent: parameters, the work, provenance."""
     lines = "\n".join(f"{key} = {value!r}" for key, value in TOY[name].items())
-    return (f'# %% [markdown]\n# # {name}\n\n# %% tags=["parameters"]\n{lines}\n\n# %%\nfrom lib import story\n\n'
-            f"parameters = story.begin({name!r}, globals())\n\n# %%\n{CODE[name]}\n\n"
-            "# %%\nstory.provenance(parameters)\n")
+    return (
+        f'# %% [markdown]\n# # {name}\n\n# %% tags=["parameters"]\n{lines}\n\n# %%\nfrom lib import story\n\n'
+        f"parameters = story.begin({name!r}, globals())\n\n# %%\n{CODE[name]}\n\n"
+        "# %%\nstory.provenance(parameters)\n"
+    )
 
 
 @pytest.fixture
@@ -268,10 +344,19 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", place)
     files = {
-        "requirements.txt": "", "data/manifest.csv": "", "book/intro.md": "# Toy\n\nA book.\n",
+        "requirements.txt": "",
+        "data/manifest.csv": "",
+        "book/intro.md": "# Toy\n\nA book.\n",
         "_config.yml": 'title: Toy\nexecute: {execute_notebooks: "off"}\n',
-        "_toc.yml": yaml.safe_dump({"format": "jb-book", "root": "intro", "parts": [
-            {"caption": "x", "chapters": [{"file": f"chapters/{name}"} for name in TOY]}]}),
+        "_toc.yml": yaml.safe_dump(
+            {
+                "format": "jb-book",
+                "root": "intro",
+                "parts": [
+                    {"caption": "x", "chapters": [{"file": f"chapters/{name}"} for name in TOY]}
+                ],
+            }
+        ),
         "runs/tiny.yml": yaml.safe_dump({"stories": TOY}),
         "runs/one.yml": yaml.safe_dump({"stories": dict(list(TOY.items())[:1])}),
     }
@@ -289,7 +374,11 @@ def checkout(tmp_path: Path) -> Path:
 def environment(place: Path, **more: str) -> dict[str, str]:
     found = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return found | {"PYTHONPATH": str(place), "PATH": path, "JOBS": "1", "PYTHONWARNINGS": "ignore"} | more
+    return (
+        found
+        | {"PYTHONPATH": str(place), "PATH": path, "JOBS": "1", "PYTHONWARNINGS": "ignore"}
+        | more
+    )
 
 
 def going(place: Path) -> list[psutil.Process]:
@@ -297,7 +386,9 @@ def going(place: Path) -> list[psutil.Process]:
     found = []
     for each in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if each.pid != os.getpid() and each.environ().get("ARTIFACTS_DIR", "").startswith(f"{place}/"):
+            if each.pid != os.getpid() and each.environ().get("ARTIFACTS_DIR", "").startswith(
+                f"{place}/"
+            ):
                 found.append(each)
     return found
 
@@ -313,9 +404,18 @@ def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     runs = []
 
     def begin(command: list[str], place: Path, **more: str) -> subprocess.Popen:
-        runs.append(subprocess.Popen(command, cwd=place, env=environment(place, **more), text=True,
-                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-                                     preexec_fn=hears))
+        runs.append(
+            subprocess.Popen(
+                command,
+                cwd=place,
+                env=environment(place, **more),
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=hears,
+            )
+        )
         return runs[-1]
 
     yield begin
@@ -331,7 +431,9 @@ def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen]]:
 @pytest.fixture
 def running(start: Callable[..., subprocess.Popen]) -> Callable[..., subprocess.Popen]:
     """Starts tools/run.py of a checkout."""
-    return lambda checkout, *words, **more: start([sys.executable, "tools/run.py", *words], checkout, **more)
+    return lambda checkout, *words, **more: start(
+        [sys.executable, "tools/run.py", *words], checkout, **more
+    )
 
 
 def ended(run: subprocess.Popen, code: int = 0) -> str:
@@ -364,7 +466,9 @@ def test_a_book_killed_at_random_moments_is_built_as_one_that_was_not(
     made = time.monotonic() - begun
     ended(run)
     built = time.monotonic() - begun - made
-    for part, moment in zip(("pages", "pages", "book", "book"), rng.uniform(0, 0.9, 4), strict=True):
+    for part, moment in zip(
+        ("pages", "pages", "book", "book"), rng.uniform(0, 0.9, 4), strict=True
+    ):
         run = running(checkout, "tiny")
         if part == "book":
             until((folder / "tiny/building").exists, run)
@@ -382,17 +486,26 @@ def test_a_book_killed_at_random_moments_is_built_as_one_that_was_not(
     assert (folder / "tiny/results.json").read_bytes() == (whole / "tiny/results.json").read_bytes()
     assert contents(folder) == contents(whole)
     for name in TOY:
-        assert shown(folder / f"tiny/pages/{name}.ipynb") == shown(whole / f"tiny/pages/{name}.ipynb")
+        assert shown(folder / f"tiny/pages/{name}.ipynb") == shown(
+            whole / f"tiny/pages/{name}.ipynb"
+        )
     html = {path.name: path.read_bytes() for path in folder.glob("tiny/book/_build/html/**/*.html")}
     shutil.rmtree(folder / "tiny/book/_build")
     ended(running(checkout, "tiny"))
-    assert html == {path.name: path.read_bytes() for path in folder.glob("tiny/book/_build/html/**/*.html")}
+    assert html == {
+        path.name: path.read_bytes() for path in folder.glob("tiny/book/_build/html/**/*.html")
+    }
 
 
-def publishing(run: Path, book: Path, at: int = 0, then: Callable[[], object] | None = None) -> None:
+def publishing(
+    run: Path, book: Path, at: int = 0, then: Callable[[], object] | None = None
+) -> None:
     """In a child: publishes, and does something else before the file or folder number `at` is renamed."""
     prepare(book.parent / "artifacts")
-    pages.chapters, status.small = (lambda: [test_tools.NAME]), (lambda name: (test_tools.page(0.5), True))
+    pages.chapters, status.small = (
+        (lambda: [test_tools.NAME]),
+        (lambda name: (test_tools.page(0.5), True)),
+    )
     rename, count = Path.rename, []
 
     def renamed(path: Path, target: Path) -> Path:
@@ -421,12 +534,16 @@ def test_a_publication_that_was_killed_is_ended_by_the_next(at: int, complete: P
     assert joined(published(complete / "run", complete / "book", at, DIES)) == -signal.SIGKILL
     publish.publish(complete / "run", {test_tools.NAME: test_tools.VALUES}, complete / "book")
     expected = [f"chapters/{test_tools.NAME}.ipynb", "results.json", "small_run.json", "status.md"]
-    assert test_tools.files(complete / "book") == expected and not list((complete / "book").glob(".*"))
+    assert test_tools.files(complete / "book") == expected and not list(
+        (complete / "book").glob(".*")
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", range(1, 8))
-def test_a_publication_that_was_killed_and_the_next_one_refused_leave_the_old_book(at: int, complete: Path) -> None:
+def test_a_publication_that_was_killed_and_the_next_one_refused_leave_the_old_book(
+    at: int, complete: Path
+) -> None:
     """And of a book with more files than the new one has, one of them under the same name."""
     book = complete / "book"
     for name in ("results.json", "_static/gone/old.json"):
@@ -437,7 +554,9 @@ def test_a_publication_that_was_killed_and_the_next_one_refused_leave_the_old_bo
     (complete / f"run/pages/{test_tools.NAME}.ipynb").unlink()
     with pytest.raises(BadInput, match="missing; run `make report` to its end first"):
         publish.publish(complete / "run", {test_tools.NAME: test_tools.VALUES}, book)
-    assert test_tools.files(book) == before and {(book / name).read_text() for name in before} == {"yesterday"}
+    assert test_tools.files(book) == before and {(book / name).read_text() for name in before} == {
+        "yesterday"
+    }
     assert not list(book.glob(".*"))
 
 
@@ -461,23 +580,35 @@ def gone(path: Path, rng: np.random.Generator) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize(("kind", "most"), [("render", 4), ("train", 4), ("ablation", 1), ("umap", 1)])
-def test_a_damaged_stage_is_named_and_computed_again(kind: str, most: int, folder: Path, sounds: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "most"), [("render", 4), ("train", 4), ("ablation", 1), ("umap", 1)]
+)
+def test_a_damaged_stage_is_named_and_computed_again(
+    kind: str, most: int, folder: Path, sounds: Path
+) -> None:
     """Files of a stage in turn, cards and Parquet tables included: a bit flips, the end is missing, all is missing."""
     KINDS[kind](sounds)
     expected, rng = contents(folder), np.random.default_rng(SEED)
     stage = {"ablation": "evaluate"}.get(kind, kind)
-    names = sorted((name for name in expected if name.startswith(stage)), key=lambda name: name.endswith("card.json"))
+    names = sorted(
+        (name for name in expected if name.startswith(stage)),
+        key=lambda name: name.endswith("card.json"),
+    )
     damages = (cut, gone, flipped, flipped) if most > 1 else (flipped,)
     for name, damage in zip(names[:most], damages, strict=False):
         damage(folder / name, rng)
         artifacts.digest.cache_clear()  # what another process knows
-        with pytest.warns(UserWarning, match=f"{re.escape(name)}: (damaged|missing|written).* is computed again"):
+        with pytest.warns(
+            UserWarning, match=f"{re.escape(name)}: (damaged|missing|written).* is computed again"
+        ):
             KINDS[kind](sounds)
         assert contents(folder) == expected, name
     assert {Path(name).name for name in names[:most]} >= {
-        "render": {"spectrograms.npy", "table.parquet", "card.json"}, "train": {"model.pt", "card.json"},
-        "ablation": {"metrics.parquet"}, "umap": set()}[kind]  # of umap one table or the other
+        "render": {"spectrograms.npy", "table.parquet", "card.json"},
+        "train": {"model.pt", "card.json"},
+        "ablation": {"metrics.parquet"},
+        "umap": set(),
+    }[kind]  # of umap one table or the other
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "model.pt"])
@@ -486,16 +617,24 @@ def test_a_damaged_checkpoint_is_named_and_training_starts_again(
     name: str, damage: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """torch.load looks at no checksum: most flipped bits are other weights, without a word."""
-    expected, rng = (trained(epochs=2).folder / "model.pt").read_bytes(), np.random.default_rng(SEED)
+    expected, rng = (
+        (trained(epochs=2).folder / "model.pt").read_bytes(),
+        np.random.default_rng(SEED),
+    )
     for number in range(3):
         monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / f"cut{number}"))
         artifacts.root().mkdir()
-        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped for the test"):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(RuntimeError, match="stopped for the test"),
+        ):
             patch.setattr(training.shutil, "copy2", stopped)
             trained(epochs=2)
         (path,) = artifacts.root().glob(f"train/.partial-*/{name}")
         damage(path, rng)
-        with pytest.warns(UserWarning, match=f"{name}: damaged, its checksum is another; training starts again"):
+        with pytest.warns(
+            UserWarning, match=f"{name}: damaged, its checksum is another; training starts again"
+        ):
             found = trained(epochs=2)
         assert (found.folder / "model.pt").read_bytes() == expected
         assert (artifacts.root() / "steps").read_text().split() == ["20", "20"]
@@ -517,7 +656,9 @@ def test_every_flipped_bit_of_a_checkpoint_is_found(tmp_path: Path) -> None:
             silent += not same
         except Exception:  # of many kinds
             pass
-        assert damaged(path) or same  # a zip has bits that say nothing of its content: a file's date
+        assert (
+            damaged(path) or same
+        )  # a zip has bits that say nothing of its content: a file's date
         path.write_bytes(whole)
     assert silent > 100
 
@@ -530,10 +671,14 @@ def test_a_damaged_page_is_refused_by_name(complete: Path) -> None:
     import hashlib
 
     page = complete / f"run/pages/{test_tools.NAME}.ipynb"
-    page.with_name(f"{page.name}.sha256").write_text(f"{hashlib.sha256(page.read_bytes()).hexdigest()}\n")
+    page.with_name(f"{page.name}.sha256").write_text(
+        f"{hashlib.sha256(page.read_bytes()).hexdigest()}\n"
+    )
     assert results.collect([page]) == {"toy.mse": 0.25}
     page.write_text(page.read_text().replace("0.25", "0.35"))
-    with pytest.raises(SystemExit, match=f"{page}: damaged, its checksum is another; delete it and run again"):
+    with pytest.raises(
+        SystemExit, match=f"{page}: damaged, its checksum is another; delete it and run again"
+    ):
         results.collect([page])
     with pytest.raises(BadInput, match=f"{page}: damaged"):
         publish.publish(complete / "run", {test_tools.NAME: test_tools.VALUES}, complete / "book")
@@ -554,7 +699,9 @@ def test_damaged_numbers_of_a_run_are_made_again_and_a_damaged_page_stops_it(
         assert f"{numbers}: not the numbers of its pages; made again\n" in said
         assert numbers.read_bytes() == expected, damage
     flipped(page, rng)
-    assert f"{page}: damaged, its checksum is another; delete it and run again" in ended(running(checkout, "one"), 1)
+    assert f"{page}: damaged, its checksum is another; delete it and run again" in ended(
+        running(checkout, "one"), 1
+    )
     page.unlink()
     ended(running(checkout, "one", "results"))
     assert numbers.read_bytes() == expected
@@ -570,7 +717,8 @@ import os
 import subprocess
 from pathlib import Path
 import test_faults
-from lib import BadInput, artifacts
+from lib import BadInput
+from lib.runtime import stages as artifacts
 root, sounds = artifacts.root(), Path(sys.argv[1])
 def refused(kind):
     try:
@@ -583,28 +731,51 @@ def refused(kind):
 
 def python(code: str, *words: str, before: tuple[str, ...] = ()) -> str:
     """What a program of its own prints, started by the words before it."""
-    done = subprocess.run([*before, sys.executable, "-u", "-c", HERE + code, *words], env=environment(ROOT), text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=WAIT_S)
+    done = subprocess.run(
+        [*before, sys.executable, "-u", "-c", HERE + code, *words],
+        env=environment(ROOT),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=WAIT_S,
+    )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
 
 
 def mounts() -> bool:
     """Whether this process may mount, out of sight of others."""
-    return shutil.which("unshare") is not None and subprocess.run(
-        ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp"], capture_output=True, timeout=WAIT_S).returncode == 0
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run(
+            ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp"],
+            capture_output=True,
+            timeout=WAIT_S,
+        ).returncode
+        == 0
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "room", "stage"), [("render", "100k", "render"), ("train", "24k", "train"),
-                                                     ("ablation", "24k", "train"), ("umap", "4k", "umap")])
+@pytest.mark.parametrize(
+    ("kind", "room", "stage"),
+    [
+        ("render", "100k", "render"),
+        ("train", "24k", "train"),
+        ("ablation", "24k", "train"),
+        ("umap", "4k", "umap"),
+    ],
+)
 def test_a_full_disk_is_told_and_more_room_is_all_that_is_needed(
     kind: str, room: str, stage: str, folder: Path, sounds: Path
 ) -> None:
     """A disk with room for half of the stage, or less."""
     if not mounts():
-        pytest.skip("no right to mount here: limits of a file's size stand for a full disk in other tests")
-    said = python("""
+        pytest.skip(
+            "no right to mount here: limits of a file's size stand for a full disk in other tests"
+        )
+    said = python(
+        """
 kind, room = sys.argv[2:]
 def disk(options):
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", root], check=True)
@@ -616,7 +787,12 @@ disk("remount,size=8m")
 test_faults.KINDS[kind](sounds)
 test_faults.whole_or_absent(root)
 print("ended:", *sorted({stage.parent.name for stage in test_faults.stages(root)}))
-""", str(sounds), kind, room, before=("unshare", "-m"))
+""",
+        str(sounds),
+        kind,
+        room,
+        before=("unshare", "-m"),
+    )
     why = f"refused: {folder}: .*No space left on device.* while stage '{stage}' was written; free some space"
     refusal, left, end = said.splitlines()[-3:]
     assert re.match(why, refusal) and stage not in left and stage in end
@@ -627,7 +803,8 @@ def test_a_run_on_a_full_disk_says_so_and_ends_with_more_room(folder: Path, chec
     """A disk without room for a page: whoever meets it, papermill or a cell, memory is not what was short."""
     if not mounts():
         pytest.skip("no right to mount here")
-    said = python("""
+    said = python(
+        """
 checkout, full = sys.argv[1], root / "full"
 def run():
     return subprocess.run([sys.executable, "tools/run.py", "one", "results"], cwd=checkout,
@@ -642,10 +819,19 @@ except OSError as error:
 print("status", run(), "pages", len(list(root.glob("*/pages/*.ipynb"))))
 full.unlink()
 print("status", run(), "pages", len(list(root.glob("*/pages/*.ipynb"))))
-""", str(checkout), before=("unshare", "-m"))
+""",
+        str(checkout),
+        before=("unshare", "-m"),
+    )
     cut, ended = said.split("status 1 pages 0\n")
-    assert "01_dataset_preparation did not end; its page so far: " in cut and "\nIf its kernel died" not in cut
-    assert "\nNothing more can be written there: free some space, or set the variable ARTIFACTS_DIR to another" in cut
+    assert (
+        "01_dataset_preparation did not end; its page so far: " in cut
+        and "\nIf its kernel died" not in cut
+    )
+    assert (
+        "\nNothing more can be written there: free some space, or set the variable ARTIFACTS_DIR to another"
+        in cut
+    )
     assert ended.endswith("status 0 pages 1\n")
 
 
@@ -658,7 +844,14 @@ def test_where_nothing_can_be_written_stages_are_found_and_new_ones_refused(
     if way == "mount":
         if not mounts():
             pytest.skip("no right to mount here")
-        before = ("unshare", "-m", "sh", "-c", f"mount -o bind,ro {folder} {folder} && exec \"$@\"", "sh")
+        before = (
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            f'mount -o bind,ro {folder} {folder} && exec "$@"',
+            "sh",
+        )
     else:
         root = os.getuid() == 0  # whom permissions do not stop
         before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if root else ()
@@ -667,19 +860,28 @@ def test_where_nothing_can_be_written_stages_are_found_and_new_ones_refused(
         for path in (folder, *folder.glob("*")):
             path.chmod(0o555)
     try:
-        said = python(f"""
+        said = python(
+            f"""
 print(len(test_faults.rendered(sounds).table))
 refused("umap")
 subprocess.run([sys.executable, "tools/run.py", "tiny"], cwd={str(checkout)!r},
                env=test_faults.environment({str(checkout)!r}))
-""", str(sounds), before=before)
+""",
+            str(sounds),
+            before=before,
+        )
     finally:
         for path in (folder, *folder.glob("*")):
             path.chmod(0o755)
     assert said.startswith("192\n")
     why = "Read-only file system" if way == "mount" else "Permission denied"
-    assert re.search(f"refused: {folder}: .* while stage 'umap' was written; set the variable ARTIFACTS_DIR", said)
-    assert re.search(f"{why}.*: set the variable ARTIFACTS_DIR to a folder that can be written\n", said), said
+    assert re.search(
+        f"refused: {folder}: .* while stage 'umap' was written; set the variable ARTIFACTS_DIR",
+        said,
+    )
+    assert re.search(
+        f"{why}.*: set the variable ARTIFACTS_DIR to a folder that can be written\n", said
+    ), said
 
 
 # The clock
@@ -714,7 +916,10 @@ def test_after_a_clock_that_was_a_day_ahead_an_edited_story_is_made_again(
 ) -> None:
     """Once its page, and then its source too, carries a time of tomorrow."""
     day, name = 86_400, "02_audio_effects"
-    out, sources = folder / "tiny", [checkout / f"notebooks/{name}{suffix}" for suffix in (".py", ".ipynb")]
+    out, sources = (
+        folder / "tiny",
+        [checkout / f"notebooks/{name}{suffix}" for suffix in (".py", ".ipynb")],
+    )
     (checkout / "sitecustomize.py").write_text(AHEAD)
     ended(running(checkout, "tiny", AHEAD_S=str(day)))
     first = out / f"pages/{list(TOY)[0]}.ipynb"
@@ -748,7 +953,9 @@ def test_after_an_edit_of_the_bibliography_no_page_keeps_an_old_label(
     with open(checkout / "_config.yml", "a") as file:
         file.write("bibtex_bibfiles: [references.bib]\n")
     for name, label in (("Abel", "[Abe20]"), ("Cain", "[Cai20]")):
-        (book / "references.bib").write_text(f"@book{{one, author = {{{name}, A.}}, title = {{T}}, year = {{2020}}}}\n")
+        (book / "references.bib").write_text(
+            f"@book{{one, author = {{{name}, A.}}, title = {{T}}, year = {{2020}}}}\n"
+        )
         ended(running(checkout, "tiny"))
         assert label in re.sub("<.*?>", "", page.read_text())
 
@@ -768,10 +975,15 @@ def test_of_two_runs_in_one_checkout_and_two_machines_on_one_folder_one_computes
     until(wait.exists, first)
     for place in (checkout, other):
         assert f"another run is under way in {folder}" in ended(running(place, "one", "results"), 2)
-    os.kill(int(wait.read_text()), signal.SIGKILL)  # as the system does to a kernel that takes too much memory
+    os.kill(
+        int(wait.read_text()), signal.SIGKILL
+    )  # as the system does to a kernel that takes too much memory
     said = ended(first, 1)
     assert "01_dataset_preparation did not end; its page so far: " in said
-    assert "memory was short: lower batch_size or a number of clips in runs/one.yml, or set JOBS=1" in said
+    assert (
+        "memory was short: lower batch_size or a number of clips in runs/one.yml, or set JOBS=1"
+        in said
+    )
     assert "\nNothing more can be written" not in said
     assert not (folder / "one/results.json").exists() and not list(folder.glob("one/pages/*.ipynb"))
     (folder / "steps").unlink()
@@ -780,7 +992,9 @@ def test_of_two_runs_in_one_checkout_and_two_machines_on_one_folder_one_computes
 
 
 @pytest.mark.slow
-def test_two_that_want_one_stage_compute_it_once(folder: Path, sounds: Path, tmp_path: Path) -> None:
+def test_two_that_want_one_stage_compute_it_once(
+    folder: Path, sounds: Path, tmp_path: Path
+) -> None:
     """As two machines with one artifact folder: the second process comes while the first one trains."""
     wait = tmp_path / "wait"
     first = process("train", folder, sounds, str(wait))
@@ -790,12 +1004,16 @@ def test_two_that_want_one_stage_compute_it_once(folder: Path, sounds: Path, tmp
     assert first.is_alive() and second.is_alive() and not stages(folder)
     wait.unlink()
     assert [joined(child) for child in (first, second)] == [0, 0]
-    assert (folder / "steps").read_text() == f"{CONFIG.epochs * STEPS}\n" and len(stages(folder)) == 1
+    assert (folder / "steps").read_text() == f"{CONFIG.epochs * STEPS}\n" and len(
+        stages(folder)
+    ) == 1
     whole_or_absent(folder)
 
 
 @pytest.mark.parametrize("at", [2, 4])
-def test_two_publications_at_once_leave_one_of_them_whole(at: int, complete: Path, folder: Path) -> None:
+def test_two_publications_at_once_leave_one_of_them_whole(
+    at: int, complete: Path, folder: Path
+) -> None:
     """The second one comes while the first has its files half in place."""
     other, book, wait = complete / "other", complete / "book", complete / "wait"
     shutil.copytree(complete / "run", other)
@@ -829,27 +1047,38 @@ def resumed(folder: Path, expected: bytes) -> None:
     whole_or_absent(folder)
     assert not stages(folder) and len(list(folder.glob("train/.partial-*/last.ckpt"))) == 1
     assert (trained().folder / "model.pt").read_bytes() == expected
-    assert (folder / "steps").read_text().split() == [f"{CONFIG.epochs * STEPS}", f"{(CONFIG.epochs - 2) * STEPS}"]
+    assert (folder / "steps").read_text().split() == [
+        f"{CONFIG.epochs * STEPS}",
+        f"{(CONFIG.epochs - 2) * STEPS}",
+    ]
 
 
 STOPPED = "stopped in stage 'train'; run again: finished stages and epochs are kept"
 
 
 @pytest.mark.slow
-def test_an_interrupt_in_jupyter_says_how_to_go_on(folder: Path, expected: bytes, tmp_path: Path) -> None:
+def test_an_interrupt_in_jupyter_says_how_to_go_on(
+    folder: Path, expected: bytes, tmp_path: Path
+) -> None:
     from jupyter_client.manager import start_new_kernel
 
     wait = tmp_path / "wait"
-    manager, client = start_new_kernel(300, env=environment(ROOT, WAIT=str(wait)), kernel_name="python3")
+    manager, client = start_new_kernel(
+        300, env=environment(ROOT, WAIT=str(wait)), kernel_name="python3"
+    )
     try:
-        client.execute(f"{IMPORT}test_faults.trained()", stop_on_error=False)  # what comes next is not aborted
+        client.execute(
+            f"{IMPORT}test_faults.trained()", stop_on_error=False
+        )  # what comes next is not aborted
         until(wait.exists)
         manager.interrupt_kernel()
         answer = client.get_shell_msg(timeout=300)["content"]
         while answer.get("status") == "ok":  # that of the start
             answer = client.get_shell_msg(timeout=300)["content"]
         assert (answer["ename"], answer["evalue"]) == ("KeyboardInterrupt", STOPPED)
-        assert client.execute("2 + 2", reply=True, timeout=300)["content"]["status"] == "ok", "the kernel lives"
+        assert client.execute("2 + 2", reply=True, timeout=300)["content"]["status"] == "ok", (
+            "the kernel lives"
+        )
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -881,7 +1110,10 @@ def test_an_interrupt_of_a_run_says_how_to_go_on(
     os.killpg(run.pid, signal.SIGINT)
     said = ended(run, 130)
     assert STOPPED in said
-    assert "stopped: run the same again; it goes on after the last finished page, stage and epoch\n" in said
+    assert (
+        "stopped: run the same again; it goes on after the last finished page, stage and epoch\n"
+        in said
+    )
     until(lambda: not going(tmp_path))
     assert not list(folder.glob("one/pages/*.ipynb"))
     resumed(folder, expected)
@@ -891,14 +1123,17 @@ def test_an_interrupt_of_a_run_says_how_to_go_on(
 
 
 @pytest.mark.slow
-def test_too_little_memory_names_what_to_lower_and_less_of_it_fits(folder: Path, sounds: Path) -> None:
+def test_too_little_memory_names_what_to_lower_and_less_of_it_fits(
+    folder: Path, sounds: Path
+) -> None:
     """Beside what the libraries take, 400 MB: a batch of 4,096 pictures does not fit, one of 32 does."""
-    said = python("""
+    said = python(
+        """
 import resource
 import numpy as np
 import torch
-from lib import training
-from lib.batches import ArrayDataset
+from lib.vae import train as training
+from lib.data.batches import ArrayDataset
 data = ArrayDataset(np.zeros((4096, 64, 64), np.uint8) + np.arange(64, dtype=np.uint8), 1 / 255)
 def fit(batch_size):
     return training.fit(training.TrainingConfig(batch_size=batch_size, latent=2, objective="calibrated", beta=0),
@@ -909,8 +1144,13 @@ resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 400_000
 test_faults.KINDS["fit"] = lambda _: fit(4096)
 refused("fit")
 print("epochs with 32:", len(fit(32).log()))
-""", str(sounds))
-    assert "Out of memory while stage 'train' was written; lower batch_size or a number of clips (train_clips" in said
+""",
+        str(sounds),
+    )
+    assert (
+        "Out of memory while stage 'train' was written; lower batch_size or a number of clips (train_clips"
+        in said
+    )
     assert "\nepochs with 32: 1\n" in said
 
 
@@ -920,9 +1160,14 @@ print("epochs with 32:", len(fit(32).log()))
 def test_every_fault_has_a_row_on_the_page_and_every_row_a_test() -> None:
     page = (ROOT / "book" / "faults.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| ") and "`test_" in line]
-    named = {(file, name) for line in rows for file, name in re.findall(r"`(test_\w+)::(\w+)`", line)}
-    there = {(path.stem, name) for path in (ROOT / "tests").glob("test_*.py")
-             for name in re.findall(r"^def test_(\w+)\(", path.read_text(encoding="utf-8"), re.M)}
+    named = {
+        (file, name) for line in rows for file, name in re.findall(r"`(test_\w+)::(\w+)`", line)
+    }
+    there = {
+        (path.stem, name)
+        for path in (ROOT / "tests").glob("test_*.py")
+        for name in re.findall(r"^def test_(\w+)\(", path.read_text(encoding="utf-8"), re.M)
+    }
     assert named <= there, f"no such test: {sorted(named - there)}"
     own = {(file, name) for file, name in there if file == "test_faults"} - {("test_faults", OWN)}
     assert own <= named, f"no row on the page: {sorted(own - named)}"

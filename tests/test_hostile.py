@@ -34,13 +34,24 @@ from myst_parser.parsers.mdit import create_md_parser
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from scipy.signal import butter, sosfilt
 
-from lib import ROOT, figures, players, story, widgets
-from lib.parameters import read_run, resolve
+from lib import ROOT
+from lib.book import figures, players, widgets
+from lib.book import page as story
+from lib.book.parameters import read_run, resolve
 
 
 def environment(home, **more: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
-                         "HOME": str(home), "ARTIFACTS_DIR": str(home / "artifacts")} | more
+    return (
+        os.environ
+        | {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "HOME": str(home),
+            "ARTIFACTS_DIR": str(home / "artifacts"),
+        }
+        | more
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +59,9 @@ def found(tmp_path_factory) -> dict[str, dict]:
     """What came of each case, by its name."""
     folder = tmp_path_factory.mktemp("hostile")
     command = [sys.executable, ROOT / "tests/hostile.py", folder]
-    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=900)
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "found.json").read_text(encoding="utf-8"))
 
@@ -56,7 +69,9 @@ def found(tmp_path_factory) -> dict[str, dict]:
 @pytest.mark.slow
 def test_there_are_many(found) -> None:
     assert len(found) == len(hostile.CASES) >= 150
-    assert sum(of["decoded"] for of in found.values()) >= 60  # in the child process of lib, which is watched as well
+    assert (
+        sum(of["decoded"] for of in found.values()) >= 60
+    )  # in the child process of lib, which is watched as well
 
 
 @pytest.mark.slow
@@ -74,7 +89,7 @@ def test_a_hostile_input_is_named_and_does_no_harm(found, name) -> None:
 HARMFUL = """
 import os, socket
 import numpy as np
-from lib import apart
+from lib.data import apart
 def act():
     os.system("touch canary")
     socket.socket(socket.AF_UNIX).connect_ex("/nowhere")
@@ -97,7 +112,7 @@ def unpickles(_): pickle.loads(pickle.dumps(Canary())); return []
 def writes(_): Path("input/new").write_text("x"); return []
 def fills(_): return [bytes(2**33)]
 def asks(_):
-    from lib import apart
+    from lib.data import apart
     apart.ask("harmful", "act", kind="<f8", most=1)
 def dies(_): os.kill(os.getpid(), signal.SIGSEGV)
 def turns(_):
@@ -115,7 +130,9 @@ assert found[3]["status"] == signal.SIGSEGV and found[4]["status"] in (signal.SI
 """
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook/harmful.py").write_text(HARMFUL.format(place=str(tmp_path)))
-    done = subprocess.run([sys.executable, "-c", code], env=environment(tmp_path), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(tmp_path), capture_output=True, text=True
+    )
     (ROOT / hostile.CANARY).unlink(missing_ok=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -154,16 +171,36 @@ def test_the_name_of_a_scattered_job_is_nothing_to_a_shell() -> None:
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 TABLES = {  # set_uuid of each table that shows names of corpora or groups: a frame of its form
-    "corpora": pd.DataFrame({"minutes": [1.0], "rate_hz": [8000], "author": [None]},
-                            pd.MultiIndex.from_tuples([(EVIL, EVIL)], names=["corpus", "group"])),
+    "corpora": pd.DataFrame(
+        {"minutes": [1.0], "rate_hz": [8000], "author": [None]},
+        pd.MultiIndex.from_tuples([(EVIL, EVIL)], names=["corpus", "group"]),
+    ),
     "exact": pd.DataFrame({"corpus": [EVIL], "beta / edge": [1.0]}),
-    "ablation": pd.DataFrame({"kl": [1.0]}, pd.MultiIndex.from_tuples([(EVIL, 0.1)], names=["corpus", "beta"])),
+    "ablation": pd.DataFrame(
+        {"kl": [1.0]}, pd.MultiIndex.from_tuples([(EVIL, 0.1)], names=["corpus", "beta"])
+    ),
     "edges": pd.DataFrame({"predicted": [1.0]}, [EVIL]),
-    "unheard": pd.DataFrame({"kl": [1.0]}, pd.MultiIndex.from_tuples([(EVIL, "PCA")], names=["corpus", "model"])),
+    "unheard": pd.DataFrame(
+        {"kl": [1.0]}, pd.MultiIndex.from_tuples([(EVIL, "PCA")], names=["corpus", "model"])
+    ),
 }
 PLAIN = {  # those that show words of the story, effects and `story.slug`, which has letters and digits only
-    "effects", "levels", "mnist", "speech", "decoder", "remedies", "digits", "numbers", "verdicts", "carried",
-    "explorer", "transfer", "left", "sets", "r2", "errors",
+    "effects",
+    "levels",
+    "mnist",
+    "speech",
+    "decoder",
+    "remedies",
+    "digits",
+    "numbers",
+    "verdicts",
+    "carried",
+    "explorer",
+    "transfer",
+    "left",
+    "sets",
+    "r2",
+    "errors",
 }
 
 
@@ -194,11 +231,13 @@ def test_a_name_in_a_table_is_text(uuid) -> None:
 
 def test_the_caption_of_a_table_is_no_path() -> None:
     story, calls = chains()["embed_"]
-    assert "set_caption(names[corpus])" in calls and story == "08_effect_embeddings"
+    assert "set_caption(names[corpus])" in calls and story == "10_effect_embeddings"
 
 
 def test_a_name_in_the_payload_of_a_widget_is_text() -> None:
-    soup = BeautifulSoup(widgets.div("latent-explorer", {"group": [EVIL]}, folder="x"), "html.parser")
+    soup = BeautifulSoup(
+        widgets.div("latent-explorer", {"group": [EVIL]}, folder="x"), "html.parser"
+    )
     (script,) = soup.find_all("script")
     assert not soup.find("img") and json.loads(script.string) == {"group": [EVIL]}
 
@@ -238,36 +277,64 @@ CORPUS = f"folder:{EVIL}`` ` | \\| $x$ {{{{ y }}}}</td></tr><tr><th>commit</th><
 def test_a_corpus_in_the_state_of_the_book_is_text(tmp_path) -> None:
     """By the book's own parser: what stands in its cell is the name in JSON, and it stands nowhere else."""
     given = new_code_cell(f"corpus = {CORPUS!r}", metadata={"tags": ["parameters"]})
-    nbformat.write(new_notebook(cells=[new_markdown_cell("# Why?"), given]), tmp_path / f"{NAME}.ipynb")
+    nbformat.write(
+        new_notebook(cells=[new_markdown_cell("# Why?"), given]), tmp_path / f"{NAME}.ipynb"
+    )
     page = status.text([tmp_path / f"{NAME}.ipynb"])
-    extensions = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["parse"]["myst_enable_extensions"]
+    extensions = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["parse"][
+        "myst_enable_extensions"
+    ]
     parser = create_md_parser(MdParserConfig(enable_extensions=set(extensions)), RendererHTML)
-    (folded,) = [token.content for token in parser.parse(page) if token.info.startswith("{admonition}")]
+    (folded,) = [
+        token.content for token in parser.parse(page) if token.info.startswith("{admonition}")
+    ]
     soup = BeautifulSoup(parser.render(folded), "html.parser")
     assert soup.find("thead").get_text(" ", strip=True) == "parameter value"
     name, value = soup.find("tbody").find_all("td")
     assert name.get_text() == "corpus" and json.loads(value.get_text()) == CORPUS
     assert [tag.name for tag in value.find_all()] == ["code"]
-    assert "Hash unknown, on unknown, with unknown." in soup.get_text() and "alert" not in page.replace(folded, "")
+    assert (
+        "Hash unknown, on unknown, with unknown." in soup.get_text()
+        and "alert" not in page.replace(folded, "")
+    )
 
 
 def test_a_corpus_in_the_provenance_is_text(monkeypatch) -> None:
     """Nor does it make a row that tells another commit."""
     shown = []
-    monkeypatch.setattr(story, "display", lambda data, raw, metadata: shown.append(
-        new_output("display_data", data, metadata=metadata)))
+    monkeypatch.setattr(
+        story,
+        "display",
+        lambda data, raw, metadata: shown.append(
+            new_output("display_data", data, metadata=metadata)
+        ),
+    )
     monkeypatch.setitem(story._running, "name", NAME)
     values = read_run(ROOT / "runs/quick.yml")["stories"][NAME]
     story.provenance(resolve(NAME, values | {"corpus": CORPUS}))
     soup = BeautifulSoup(shown[0].data["text/html"], "html.parser")
     rows = {row.th.get_text(): row.td for row in soup.find_all("tr")}
-    assert json.loads(rows["parameter corpus"].get_text()) == CORPUS and not rows["parameter corpus"].find()
+    assert (
+        json.loads(rows["parameter corpus"].get_text()) == CORPUS
+        and not rows["parameter corpus"].find()
+    )
     assert len(soup.find_all("tr")) == len(rows) and not soup.find(["script", "img", "strong", "a"])
     told = pages.provenance(new_notebook(cells=[new_code_cell(outputs=shown)]))
-    assert told["commit"] == story.artifacts.commit() and not any("alert" in text for text in told.values())
+    assert told["commit"] == story.artifacts.commit() and not any(
+        "alert" in text for text in told.values()
+    )
 
 
-GROUPS = ["<script>alert(1)<\u2215script>", "quote\"'`b", "new\nline", "A$AP $\\x$", "n" * 250, "!!!", "\u202egpj", "_"]
+GROUPS = [
+    "<script>alert(1)<\u2215script>",
+    "quote\"'`b",
+    "new\nline",
+    "A$AP $\\x$",
+    "n" * 250,
+    "!!!",
+    "\u202egpj",
+    "_",
+]
 
 
 FILE = "<img src=x onerror=alert(2)>.wav"
@@ -282,13 +349,31 @@ def of_names(tmp_path_factory) -> Path:
     for number, group in enumerate(GROUPS):
         (sounds / group).mkdir(parents=True)
         noise = np.random.default_rng(number).normal(0, 0.1, 36_000)
-        tilted = sosfilt(butter(1, 200 * 1.7**number, fs=24000, output="sos"), noise)  # each voice has its spectrum
+        tilted = sosfilt(
+            butter(1, 200 * 1.7**number, fs=24000, output="sos"), noise
+        )  # each voice has its spectrum
         (sounds / group / FILE).write_bytes(hostile.encoded("WAV", tilted))
     (sounds / GROUPS[0] / "<i>broken.wav").write_bytes(b"x")
-    name, values = "01_dataset_preparation.ipynb", yaml.safe_dump({"corpora": [f"folder:{sounds}"], "clip_s": 0.5})
-    command = [sys.executable, "-m", "papermill", f"notebooks/{name}", place / name, "-y", values,
-               "--cwd", "notebooks", "-k", "python3"]
-    done = subprocess.run(command, cwd=ROOT, env=environment(place), capture_output=True, text=True, timeout=900)
+    name, values = (
+        "01_dataset_preparation.ipynb",
+        yaml.safe_dump({"corpora": [f"folder:{sounds}"], "clip_s": 0.5}),
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        f"notebooks/{name}",
+        place / name,
+        "-y",
+        values,
+        "--cwd",
+        "notebooks",
+        "-k",
+        "python3",
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(place), capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return place / name
 
@@ -297,7 +382,9 @@ def of_names(tmp_path_factory) -> Path:
 def test_a_folder_of_hostile_names_makes_a_page_of_text(of_names) -> None:
     """Names of groups in the tables, figures, players and recorded numbers of story 01."""
     outputs = pages.outputs(pages.read(of_names))
-    tables = [output["data"]["text/html"] for output in outputs if "text/html" in output.get("data", {})]
+    tables = [
+        output["data"]["text/html"] for output in outputs if "text/html" in output.get("data", {})
+    ]
     soups = [BeautifulSoup(table, "html.parser") for table in tables]
     shown = "".join(soup.get_text() for soup in soups)
     assert all(group in shown for group in GROUPS) and FILE in shown
@@ -309,10 +396,14 @@ def test_a_folder_of_hostile_names_makes_a_page_of_text(of_names) -> None:
 
 def planted(part: Tag) -> list[str]:
     """Tags and attributes in a part of a page that neither the story nor the theme writes."""
+
     def own(tag: Tag) -> bool:
         return {
-            "script": tag.get("type") == "text/x-thebe-config" or tag.text == "kernelName = 'python3'",
-            "img": "_images/" in tag.get("src", ""), "i": False, "b": tag.parent.name == "figcaption",
+            "script": tag.get("type") == "text/x-thebe-config"
+            or tag.text == "kernelName = 'python3'",
+            "img": "_images/" in tag.get("src", ""),
+            "i": False,
+            "b": tag.parent.name == "figcaption",
         }.get(tag.name, True)
 
     found = [str(tag)[:200] for tag in part.find_all() if not own(tag)]
@@ -323,7 +414,9 @@ def planted(part: Tag) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", [*GROUPS[:1], FILE, FOLDER, "<i>broken.wav", EVIL, "<p onclick=alert(3)>"])
+@pytest.mark.parametrize(
+    "name", [*GROUPS[:1], FILE, FOLDER, "<i>broken.wav", EVIL, "<p onclick=alert(3)>"]
+)
 def test_a_name_that_became_html_would_be_seen(name) -> None:
     page = "<figure><figcaption><b>{}</b></figcaption></figure>"
     assert not planted(BeautifulSoup(page.format(escape(name)), "html.parser"))
@@ -334,8 +427,15 @@ def test_a_name_that_became_html_would_be_seen(name) -> None:
 def test_a_book_of_hostile_names_is_a_book_of_text(of_names, tmp_path) -> None:
     """The page of story 01 as a chapter, and what tools/status.py says of it, with the book's own settings."""
     book = tmp_path / "book"
-    shutil.copytree(ROOT / "book", book, ignore=lambda folder, names: [
-        name for name in names if name in ("_build", "chapters", "explorer", "sound") or name.endswith(".md")])
+    shutil.copytree(
+        ROOT / "book",
+        book,
+        ignore=lambda folder, names: [
+            name
+            for name in names
+            if name in ("_build", "chapters", "explorer", "sound") or name.endswith(".md")
+        ],
+    )
     for name, content in pages.as_chapter(of_names).items():
         (book / name).parent.mkdir(parents=True, exist_ok=True)
         (book / name).write_bytes(content)
@@ -343,11 +443,15 @@ def test_a_book_of_hostile_names_is_a_book_of_text(of_names, tmp_path) -> None:
     chapter = f"chapters/{of_names.stem}"
     (book / "_toc.yml").write_text(f"format: jb-book\nroot: status\nchapters:\n- file: {chapter}\n")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", book]
-    done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=900)
+    done = subprocess.run(
+        command, env=environment(tmp_path), capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     articles = []
     for page in ("status", chapter):
-        soup = BeautifulSoup((book / f"_build/html/{page}.html").read_text(encoding="utf-8"), "html.parser")
+        soup = BeautifulSoup(
+            (book / f"_build/html/{page}.html").read_text(encoding="utf-8"), "html.parser"
+        )
         articles.append(soup.find("article"))
         assert planted(articles[-1]) == [], page
     state, shown = (article.get_text() for article in articles)

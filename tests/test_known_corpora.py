@@ -10,14 +10,23 @@ import numpy as np
 import pytest
 import soundfile
 
-from lib import BadInput, corpora, layouts, recordings
-from lib.clips import ClipConfig, Clips, split_groups
-from lib.parameters import resolve
+from lib import BadInput
+from lib.book.parameters import resolve
+from lib.data import corpora, layouts, recordings
+from lib.data.clips import ClipConfig, Clips, split_groups
 
 RATE = 44100
-STEMS = {"mixture": 200, "drums": 400, "bass": 600, "other": 800, "vocals": 1000}  # name: Hz of its tone
-SONGS = {"train": ["A Band - One", "A Band - Two: Again", "B [live] - Three", "C - Four", "D. - Five"],
-         "test": ["E - Six", "F & G - Seven's"]}
+STEMS = {
+    "mixture": 200,
+    "drums": 400,
+    "bass": 600,
+    "other": 800,
+    "vocals": 1000,
+}  # name: Hz of its tone
+SONGS = {
+    "train": ["A Band - One", "A Band - Two: Again", "B [live] - Three", "C - Four", "D. - Five"],
+    "test": ["E - Six", "F & G - Seven's"],
+}
 INFO = """ID  AGE  GENDER  ACCENTS  REGION COMMENTS
 p225  23  F    English    Southern  England
 p280  25  F    Unknown    France   (mic2 files unavailable)
@@ -35,7 +44,9 @@ def touch(path: Path, text: str = "x") -> None:
 
 def speak(path: Path, seconds: float = 0.2) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.1 * np.sin(np.arange(round(seconds * 48000)) / 20), 48000, subtype="PCM_16")
+    soundfile.write(
+        path, 0.1 * np.sin(np.arange(round(seconds * 48000)) / 20), 48000, subtype="PCM_16"
+    )
 
 
 def vctk_092(top: Path) -> Path:
@@ -63,7 +74,10 @@ def vctk_080(top: Path) -> Path:
         for number in (1, 2):
             speak(top / "wav48" / person / f"{person}_{number:03}.wav")
             touch(top / "txt" / person / f"{person}_{number:03}.txt")
-    touch(top / "speaker-info.txt", "ID  AGE  GENDER  ACCENTS  REGION  \n225  23  F    English\n226  22  M    Irish\n")
+    touch(
+        top / "speaker-info.txt",
+        "ID  AGE  GENDER  ACCENTS  REGION  \n225  23  F    English\n226  22  M    Irish\n",
+    )
     return top
 
 
@@ -71,18 +85,25 @@ def tone(stem: str, seconds: float, seed: int = 0) -> np.ndarray:
     """(2, sample): its frequency, louder on the left, and a little noise."""
     t = np.arange(round(seconds * RATE)) / RATE
     noise = 0.002 * np.random.default_rng(seed).standard_normal((2, t.size))
-    return (np.array([[0.2], [0.1]]) * np.sin(2 * np.pi * STEMS[stem] * t) + noise).astype(np.float32)
+    return (np.array([[0.2], [0.1]]) * np.sin(2 * np.pi * STEMS[stem] * t) + noise).astype(
+        np.float32
+    )
 
 
 def write_mp4(path: Path, stems: list[np.ndarray], pns: bool = False, first: bool = False) -> Path:
     """One stereo AAC stream for each of stems (2, sample); pns: the encoder may put noise; first: the index too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    muxer, coder = {"movflags": "+faststart"} if first else {}, {"aac_pns": str(int(pns)), "aac_coder": "fast"}
+    muxer, coder = (
+        {"movflags": "+faststart"} if first else {},
+        {"aac_pns": str(int(pns)), "aac_coder": "fast"},
+    )
     with av.open(str(path), "w", format="mp4", options=muxer) as file:
         streams = [file.add_stream("aac", rate=RATE, layout="stereo", options=coder) for _ in stems]
         for at in range(0, stems[0].shape[1], 1024):
             for stream, stem in zip(streams, stems, strict=True):
-                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(stem[:, at : at + 1024]), "fltp", "stereo")
+                frame = av.AudioFrame.from_ndarray(
+                    np.ascontiguousarray(stem[:, at : at + 1024]), "fltp", "stereo"
+                )
                 frame.sample_rate, frame.pts = RATE, at
                 file.mux(stream.encode(frame))
         for stream in streams:
@@ -94,7 +115,9 @@ def write_mp4(path: Path, stems: list[np.ndarray], pns: bool = False, first: boo
 def stems_mp4(tmp_path_factory) -> Path:
     """MUSDB18: each song in its own file."""
     top = tmp_path_factory.mktemp("musdb") / "musdb18"
-    for number, (part, song) in enumerate((part, song) for part, songs in SONGS.items() for song in songs):
+    for number, (part, song) in enumerate(
+        (part, song) for part, songs in SONGS.items() for song in songs
+    ):
         stems = [tone(stem, 0.7 + number / 100, number) for stem in STEMS]
         write_mp4(top / part / f"{song}.stem.mp4", stems)
     touch(top / "README.md")
@@ -106,7 +129,9 @@ def musdb_hq(top: Path) -> Path:
         for song in songs:
             for stem in STEMS:
                 (top / part / song).mkdir(parents=True, exist_ok=True)
-                soundfile.write(top / part / song / f"{stem}.wav", tone(stem, 0.6).T, RATE, subtype="PCM_16")
+                soundfile.write(
+                    top / part / song / f"{stem}.wav", tone(stem, 0.6).T, RATE, subtype="PCM_16"
+                )
     return top
 
 
@@ -121,15 +146,24 @@ def pitch(audio: np.ndarray, rate_hz: int) -> float:
 
 
 @pytest.mark.parametrize("mic", [1, 2])
-def test_vctk_092_is_what_torchaudio_lists_and_p315_whose_texts_alone_are_lost(tmp_path, mic) -> None:
+def test_vctk_092_is_what_torchaudio_lists_and_p315_whose_texts_alone_are_lost(
+    tmp_path, mic
+) -> None:
     top = vctk_092(tmp_path / "VCTK-Corpus-0.92")
     from torchaudio.datasets import VCTK_092
 
     listed = VCTK_092(str(tmp_path), mic_id=f"mic{mic}")._sample_ids
     found = quiet(f"vctk:{top}?mic={mic}")
-    assert {r.name for r in found if r.group != "p315"} == {f"{p}/{p}_{n}_mic{mic}.flac" for p, n in listed}
-    assert [r.name for r in found if r.group == "p315"] == [f"p315/p315_00{n}_mic{mic}.flac" for n in (1, 2)]
-    assert all(r.paths == (top / "wav48_silence_trimmed" / r.name,) and r.group == r.name.split("/")[0] for r in found)
+    assert {r.name for r in found if r.group != "p315"} == {
+        f"{p}/{p}_{n}_mic{mic}.flac" for p, n in listed
+    }
+    assert [r.name for r in found if r.group == "p315"] == [
+        f"p315/p315_00{n}_mic{mic}.flac" for n in (1, 2)
+    ]
+    assert all(
+        r.paths == (top / "wav48_silence_trimmed" / r.name,) and r.group == r.name.split("/")[0]
+        for r in found
+    )
     assert {(r.rate_hz, r.split) for r in found} == {(48000, None)}
     assert [r.seconds for r in found if r.group == "p315"] == pytest.approx([0.1, 0.2])
     default = {r.name for r in quiet(f"vctk:{top}/")}
@@ -151,15 +185,19 @@ def test_of_vctk_092_every_person_and_utterance_that_lacks_is_told_once(tmp_path
 
 
 def test_a_whole_vctk_is_silent_and_one_person_less_is_told(tmp_path, monkeypatch) -> None:
-    from lib import vctk
+    from lib.data import vctk
 
     monkeypatch.setitem(vctk.PERSONS, "VCTK 0.80", 3)
     top = vctk_080(tmp_path / "VCTK-Corpus")
     found = corpora.load(f"vctk:{top}")  # a warning would be an error
-    assert [r.name for r in found] == sorted(f"{p}/{p}_00{n}.wav" for p in ("p225", "p226", "p280") for n in (1, 2))
+    assert [r.name for r in found] == sorted(
+        f"{p}/{p}_00{n}.wav" for p in ("p225", "p226", "p280") for n in (1, 2)
+    )
     shutil.rmtree(top / "wav48/p226")
     shutil.rmtree(top / "txt/p226")
-    with pytest.warns(UserWarning, match=r"0.80: skipped 1 of 3 persons: p226 \(no sound in wav48/p226\)$"):
+    with pytest.warns(
+        UserWarning, match=r"0.80: skipped 1 of 3 persons: p226 \(no sound in wav48/p226\)$"
+    ):
         corpora.load(f"vctk:{top}")
     touch(top / "speaker-info.txt", "")
     with pytest.warns(UserWarning, match="0.80: skipped 1 of 3 persons: 1 that are not there$"):
@@ -180,11 +218,15 @@ def test_musdb18_hq_is_what_torchaudio_lists(tmp_path, part) -> None:
     listed = MUSDB_HQ(str(tmp_path), part, download=False).names
     found = quiet(f"musdb18:{top}")
     assert sorted(listed) == [r.group for r in found if r.split == part]
-    assert {r.name for r in found} == {f"{part}/{song}" for part, songs in SONGS.items() for song in songs}
+    assert {r.name for r in found} == {
+        f"{part}/{song}" for part, songs in SONGS.items() for song in songs
+    }
 
 
 @pytest.mark.parametrize("stem", STEMS)
-def test_a_stem_is_that_stem_in_both_versions_and_the_mixture_is_the_default(tmp_path, stems_mp4, stem) -> None:
+def test_a_stem_is_that_stem_in_both_versions_and_the_mixture_is_the_default(
+    tmp_path, stems_mp4, stem
+) -> None:
     for top in (stems_mp4, musdb_hq(tmp_path / "musdb18hq")):
         found = quiet(f"musdb18:{top}?stem={stem}")
         assert len(found) == 7
@@ -193,13 +235,17 @@ def test_a_stem_is_that_stem_in_both_versions_and_the_mixture_is_the_default(tmp
             assert pitch(audio, 24000) == pytest.approx(STEMS[stem], abs=3)
             assert audio.max() == pytest.approx(0.15, abs=0.02)
         default = quiet(f"musdb18:{top}")[0]
-        same = np.array_equal(corpora.read(default, 0, 0.5, 24000), corpora.read(found[0], 0, 0.5, 24000))
+        same = np.array_equal(
+            corpora.read(default, 0, 0.5, 24000), corpora.read(found[0], 0, 0.5, 24000)
+        )
         assert same == (stem == "mixture")
 
 
 def test_the_songs_of_stem_mp4_have_their_lengths_and_parts(stems_mp4) -> None:
     found = {r.group: r for r in quiet(f"musdb18:{stems_mp4}?stem=bass")}
-    for number, (part, song) in enumerate((part, song) for part, songs in SONGS.items() for song in songs):
+    for number, (part, song) in enumerate(
+        (part, song) for part, songs in SONGS.items() for song in songs
+    ):
         assert (found[song].split, found[song].rate_hz) == (part, RATE)
         assert found[song].seconds == pytest.approx(0.7 + number / 100, abs=1e-4)
 
@@ -207,18 +253,26 @@ def test_the_songs_of_stem_mp4_have_their_lengths_and_parts(stems_mp4) -> None:
 def decoded(path: Path, number: int) -> np.ndarray:
     """The oracle: a stream decoded from its first packet to the last, mean of the channels."""
     with av.open(str(path)) as file:
-        return np.concatenate([frame.to_ndarray() for frame in file.decode(audio=number)], axis=1).mean(axis=0)
+        return np.concatenate(
+            [frame.to_ndarray() for frame in file.decode(audio=number)], axis=1
+        ).mean(axis=0)
 
 
 def test_a_stretch_of_a_stream_is_that_of_the_stream_decoded_from_its_start(stems_mp4) -> None:
     recording = quiet(f"musdb18:{stems_mp4}?stem=other")[-1]
-    whole, original = decoded(recording.paths[0], 3), tone("other", recording.seconds, 4).mean(axis=0)
+    whole, original = (
+        decoded(recording.paths[0], 3),
+        tone("other", recording.seconds, 4).mean(axis=0),
+    )
     assert np.abs(whole[: len(original)] - original).max() < 0.02
     for start in (0, 1, 1023, 1024, 2048, 2049, 5000, 20000, len(original) - 4100):
         part = corpora.read(recording, start / RATE, 4000 / RATE, RATE)
         assert np.abs(part - whole[start : start + 4000]).max() < 1e-6, start
     tail = corpora.read(recording, recording.seconds - 0.1, 0.2, RATE)
-    assert np.abs(tail[:4410] - whole[len(original) - 4410 : len(original)]).max() < 1e-6 and not tail[4411:].any()
+    assert (
+        np.abs(tail[:4410] - whole[len(original) - 4410 : len(original)]).max() < 1e-6
+        and not tail[4411:].any()
+    )
 
 
 def test_a_stretch_with_the_decoders_noise_is_the_same_at_every_reading(tmp_path) -> None:
@@ -242,15 +296,21 @@ def test_listing_reads_headers_and_reading_only_its_stretch(tmp_path, stems_mp4)
         path.write_bytes(content)
     assert quiet(f"musdb18:{top}") == whole
     assert np.array_equal(corpora.read(whole[-1], 0.1, 0.2, 24000), before)
-    with pytest.raises(BadInput, match=r"Five.stem.mp4: (cannot be decoded|truncated).*replace or remove"):
+    with pytest.raises(
+        BadInput, match=r"Five.stem.mp4: (cannot be decoded|truncated).*replace or remove"
+    ):
         corpora.read(whole[-1], 0.5, 0.2, 24000)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_musdbs_own_test_songs_are_the_test_groups_and_its_training_songs_the_rest(stems_mp4, seed) -> None:
+def test_musdbs_own_test_songs_are_the_test_groups_and_its_training_songs_the_rest(
+    stems_mp4, seed
+) -> None:
     found = quiet(f"musdb18:{stems_mp4}")
     sides = {side: {r.group for r in part} for side, part in split_groups(found, seed).items()}
-    assert sides["test"] == set(SONGS["test"]) and sides["train"] | sides["validation"] == set(SONGS["train"])
+    assert sides["test"] == set(SONGS["test"]) and sides["train"] | sides["validation"] == set(
+        SONGS["train"]
+    )
     assert sides["validation"] and not sides["train"] & sides["validation"]
 
 
@@ -266,16 +326,21 @@ def test_broken_and_missing_songs_are_told(tmp_path, stems_mp4) -> None:
     touch(top / "train/._Zeno - Signs.stem.mp4")
     with pytest.warns(UserWarning) as told:
         assert len(corpora.load(f"musdb18:{top}?stem=vocals")) == 4
-    message, = (str(each.message) for each in told)
-    for part in (f"musdb18 {top}: MUSDB18: skipped 146 of 150 songs: ",
-                 "train/A Band - One (A Band - One.stem.mp4: truncated)",
-                 "Again (A Band - Two: Again.stem.mp4: not decodable: Invalid data",
-                 "2 audio streams with content, number 5",
-                 "143 that are not there"):
+    (message,) = (str(each.message) for each in told)
+    for part in (
+        f"musdb18 {top}: MUSDB18: skipped 146 of 150 songs: ",
+        "train/A Band - One (A Band - One.stem.mp4: truncated)",
+        "Again (A Band - Two: Again.stem.mp4: not decodable: Invalid data",
+        "2 audio streams with content, number 5",
+        "143 that are not there",
+    ):
         assert part in message
     hq = musdb_hq(tmp_path / "musdb18hq")
     (hq / "test/E - Six/drums.wav").unlink()
-    with pytest.warns(UserWarning, match=r"skipped 144 of 150 songs: test/E - Six \(drums.wav: missing\), 143 that"):
+    with pytest.warns(
+        UserWarning,
+        match=r"skipped 144 of 150 songs: test/E - Six \(drums.wav: missing\), 143 that",
+    ):
         assert len(corpora.load(f"musdb18:{hq}?stem=drums")) == 6
     assert len(quiet(f"musdb18:{hq}")) == 7
 
@@ -304,28 +369,98 @@ def archive(folder: Path) -> Path:
 
 
 WRONG = {  # what is there: (maker, corpus with its path as TOP, what the message says)
-    "nothing": (lambda folder: folder, "vctk:TOP", r"No such file.*wav48_silence_trimmed \(version 0.92\) or wav48"),
-    "no songs": (lambda folder: folder, "musdb18:TOP", "No such file.*- TITLE.stem.mp4.*lib.download musdb18-hq"),
-    "a download": (hidden_download, "vctk:TOP", "not finished: run `python -m lib.download vctk --to .*again"),
-    "zip": (archive, "vctk:TOP", "holds VCTK-Corpus-0.92.zip, and lacks.*unpack .*VCTK-Corpus-0.92.zip and give"),
-    "a zip": (lambda f: archive(f) / "VCTK-Corpus-0.92.zip", "vctk:TOP", "Not a directory; unpack .*0.92.zip and give"),
-    "hq as vctk": (musdb_hq, "vctk:TOP", "vctk TOP: is MUSDB18-HQ; write musdb18:TOP, or give the path of VCTK"),
+    "nothing": (
+        lambda folder: folder,
+        "vctk:TOP",
+        r"No such file.*wav48_silence_trimmed \(version 0.92\) or wav48",
+    ),
+    "no songs": (
+        lambda folder: folder,
+        "musdb18:TOP",
+        "No such file.*- TITLE.stem.mp4.*lib.download musdb18-hq",
+    ),
+    "a download": (
+        hidden_download,
+        "vctk:TOP",
+        "not finished: run `python -m lib.download vctk --to .*again",
+    ),
+    "zip": (
+        archive,
+        "vctk:TOP",
+        "holds VCTK-Corpus-0.92.zip, and lacks.*unpack .*VCTK-Corpus-0.92.zip and give",
+    ),
+    "a zip": (
+        lambda f: archive(f) / "VCTK-Corpus-0.92.zip",
+        "vctk:TOP",
+        "Not a directory; unpack .*0.92.zip and give",
+    ),
+    "hq as vctk": (
+        musdb_hq,
+        "vctk:TOP",
+        "vctk TOP: is MUSDB18-HQ; write musdb18:TOP, or give the path of VCTK",
+    ),
     "vctk as musdb": (vctk_092, "musdb18:TOP", "musdb18 TOP: is VCTK 0.92; write vctk:TOP"),
-    "mp4 as vctk": (only("train/A - B.stem.mp4"), "vctk:TOP",
-                    "is MUSDB18; write musdb18:TOP"),
-    "above": (only("c/wav48/p1/", "d/train/a/mixture.wav"), "vctk:TOP", "VCTK 0.80 is in TOP/c; write vctk:TOP/c$"),
-    "above both": (only("c/wav48/p1/", "d/train/a/mixture.wav"), "musdb18:TOP", "HQ is in TOP/d; write musdb18:TOP/d$"),
-    "below": (lambda f: vctk_080(f) / "wav48", "vctk:TOP", "wav48: VCTK 0.80 is in .*; write vctk:"),
-    "a part": (lambda f: musdb_hq(f) / "train", "musdb18:TOP", "train: MUSDB18-HQ is in .*; write musdb18:"),
-    "half vctk": (only("txt/p225/p225_001.txt", "speaker-info.txt"), "vctk:TOP",
-                  r"holds speaker-info.txt, txt \(it looks like VCTK, half unpacked\), and lacks.*wav48"),
-    "empty wav48": (only("wav48/log.txt"), "vctk:TOP", "VCTK 0.80, but nobody has usable sound: no persons; unpack"),
-    "texts only": (only("wav48/", "txt/p9/p9_1.txt"), "vctk:TOP", r"nobody has usable.*: p9 \(no sound in wav48/p9\)"),
-    "no test": (only("train/A - B/mixture.wav"), "musdb18:TOP", r"HQ, but of train no song.*A - B \(mixture.wav: not"),
-    "train without songs": (only("train/", "test/"), "musdb18:TOP", r"holds test, train \(it looks like MUSDB18, half"),
-    "anything": (only("a.wav", "b.txt"), "musdb18:TOP", "holds a.wav, b.txt, and lacks what makes MUSDB18, folders"),
-    "mic": (vctk_092, "vctk:TOP?mic=3", r"mic=3: setting 'mic=3' is not known; write \?mic= with one of 1, 2"),
-    "stem": (musdb_hq, "musdb18:TOP?stem=voice", r"'stem=voice' is not known; write \?stem= with one of mixture,"),
+    "mp4 as vctk": (only("train/A - B.stem.mp4"), "vctk:TOP", "is MUSDB18; write musdb18:TOP"),
+    "above": (
+        only("c/wav48/p1/", "d/train/a/mixture.wav"),
+        "vctk:TOP",
+        "VCTK 0.80 is in TOP/c; write vctk:TOP/c$",
+    ),
+    "above both": (
+        only("c/wav48/p1/", "d/train/a/mixture.wav"),
+        "musdb18:TOP",
+        "HQ is in TOP/d; write musdb18:TOP/d$",
+    ),
+    "below": (
+        lambda f: vctk_080(f) / "wav48",
+        "vctk:TOP",
+        "wav48: VCTK 0.80 is in .*; write vctk:",
+    ),
+    "a part": (
+        lambda f: musdb_hq(f) / "train",
+        "musdb18:TOP",
+        "train: MUSDB18-HQ is in .*; write musdb18:",
+    ),
+    "half vctk": (
+        only("txt/p225/p225_001.txt", "speaker-info.txt"),
+        "vctk:TOP",
+        r"holds speaker-info.txt, txt \(it looks like VCTK, half unpacked\), and lacks.*wav48",
+    ),
+    "empty wav48": (
+        only("wav48/log.txt"),
+        "vctk:TOP",
+        "VCTK 0.80, but nobody has usable sound: no persons; unpack",
+    ),
+    "texts only": (
+        only("wav48/", "txt/p9/p9_1.txt"),
+        "vctk:TOP",
+        r"nobody has usable.*: p9 \(no sound in wav48/p9\)",
+    ),
+    "no test": (
+        only("train/A - B/mixture.wav"),
+        "musdb18:TOP",
+        r"HQ, but of train no song.*A - B \(mixture.wav: not",
+    ),
+    "train without songs": (
+        only("train/", "test/"),
+        "musdb18:TOP",
+        r"holds test, train \(it looks like MUSDB18, half",
+    ),
+    "anything": (
+        only("a.wav", "b.txt"),
+        "musdb18:TOP",
+        "holds a.wav, b.txt, and lacks what makes MUSDB18, folders",
+    ),
+    "mic": (
+        vctk_092,
+        "vctk:TOP?mic=3",
+        r"mic=3: setting 'mic=3' is not known; write \?mic= with one of 1, 2",
+    ),
+    "stem": (
+        musdb_hq,
+        "musdb18:TOP?stem=voice",
+        r"'stem=voice' is not known; write \?stem= with one of mixture,",
+    ),
     "a stem of vctk": (vctk_092, "vctk:TOP?stem=vocals", "setting 'stem=vocals' is not known"),
 }
 
@@ -338,10 +473,14 @@ def test_what_is_missing_and_what_is_there_instead_is_told(tmp_path, what) -> No
         corpora.load(corpus.replace("TOP", top))
 
 
-def test_musdb18_without_its_test_songs_is_an_error_since_others_would_take_their_place(tmp_path) -> None:
+def test_musdb18_without_its_test_songs_is_an_error_since_others_would_take_their_place(
+    tmp_path,
+) -> None:
     top = musdb_hq(tmp_path / "musdb18hq")
     shutil.rmtree(top / "test")
-    with pytest.raises(BadInput, match="MUSDB18-HQ, but of test no song can be used: it has none; unpack it again"):
+    with pytest.raises(
+        BadInput, match="MUSDB18-HQ, but of test no song can be used: it has none; unpack it again"
+    ):
         corpora.load(f"musdb18:{top}")
 
 
@@ -350,21 +489,32 @@ def test_a_path_may_hold_a_question_mark(tmp_path) -> None:
     assert len(quiet(f"musdb18:{top}")) == len(quiet(f"musdb18:{top}?stem=bass")) == 7
 
 
-@pytest.mark.parametrize(("name", "make"), [("VCTK 0.92", vctk_092), ("VCTK 0.80", vctk_080), ("MUSDB18-HQ", musdb_hq),
-                                            ("", only("wav/p1/", "train/x/notes.wav"))])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("VCTK 0.92", vctk_092),
+        ("VCTK 0.80", vctk_080),
+        ("MUSDB18-HQ", musdb_hq),
+        ("", only("wav/p1/", "train/x/notes.wav")),
+    ],
+)
 def test_a_layout_is_recognised(tmp_path, name, make) -> None:
     assert layouts.recognise(make(tmp_path / "here")) == name
 
 
 def test_clips_and_renderings_take_them(tmp_path, stems_mp4, monkeypatch) -> None:
-    from lib.render import RenderConfig, render
+    from lib.data.rendering import RenderConfig, render
 
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
     folders = set()
     for stem in ("vocals", "bass"):
-        clips = ClipConfig(corpus=f"musdb18:{stems_mp4}?stem={stem}", split="test", clip_s=0.5, sample_rate_hz=8000)
+        clips = ClipConfig(
+            corpus=f"musdb18:{stems_mp4}?stem={stem}", split="test", clip_s=0.5, sample_rate_hz=8000
+        )
         with pytest.warns(UserWarning) as told:
-            made = render(RenderConfig(clips=clips, spectrogram={"sample_rate_hz": 8000}, clips_per_effect=3))
+            made = render(
+                RenderConfig(clips=clips, spectrogram={"sample_rate_hz": 8000}, clips_per_effect=3)
+            )
         assert len(told) == 1 and "skipped 143 of 150 songs" in str(told[0].message)
         assert set(made.table["group"]) <= set(SONGS["test"])
         assert pitch(made.dry(0), 8000) == pytest.approx(STEMS[stem], abs=3)

@@ -20,7 +20,9 @@ def package(folder: Path, *lines: str, name: str = "made-up", text: str = "") ->
     """An installed package that tells this of itself."""
     path = folder / f"{name.replace('-', '_')}-1.0.dist-info"
     path.mkdir(parents=True)
-    (path / "METADATA").write_text("\n".join(["Metadata-Version: 2.4", f"Name: {name}", "Version: 1.0", *lines]) + "\n")
+    (path / "METADATA").write_text(
+        "\n".join(["Metadata-Version: 2.4", f"Name: {name}", "Version: 1.0", *lines]) + "\n"
+    )
     (path / "LICENSE").write_text(text)
     (path / "RECORD").write_text(f"{path.name}/METADATA,,\n{path.name}/LICENSE,,\n")
     return PathDistribution(path)
@@ -30,7 +32,9 @@ def test_the_page_is_of_this_lock() -> None:
     assert licences.text() == PAGE, "run python tools/licences.py"
 
 
-def test_every_package_of_the_lock_stands_on_the_page_with_its_version_and_a_licence_of_its_group() -> None:
+def test_every_package_of_the_lock_stands_on_the_page_with_its_version_and_a_licence_of_its_group() -> (
+    None
+):
     """Read from the page as a reader does, and the pins from the lock."""
     rows, at = {}, None
     for line in PAGE.splitlines():
@@ -44,23 +48,38 @@ def test_every_package_of_the_lock_stands_on_the_page_with_its_version_and_a_lic
             told = told.replace("NVIDIA-Proprietary", licences.NVIDIA)
             assert licences.group(row[1], told) == at, line
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    assert rows == dict(re.match(r"([\w-]+)==([\w.]+)", line).groups() for line in lines if not line.startswith("#"))
+    assert rows == dict(
+        re.match(r"([\w-]+)==([\w.]+)", line).groups() for line in lines if not line.startswith("#")
+    )
     assert not re.search("unknown \\|", PAGE, re.I)
 
 
-@pytest.mark.parametrize(("lines", "said"), [
-    ([], "unknown licence, it tells 'nothing'"),
-    (["License: UNKNOWN"], "unknown licence, it tells 'UNKNOWN'"),
-    (["License: See the website"], "unknown licence, it tells 'See the website'"),
-    ([f"Classifier: License :: {each}" for each in ("OSI Approved :: MIT License", "Other/Proprietary")], "unknown"),
-    (["License-Expression: AGPL-3.0-only"], "AGPL-3.0-only is not accepted"),
-    (["License-Expression: MIT AND SSPL-1.0"], "not accepted: SSPL-1.0"),
-    (["License-Expression: GPL-3.0-only"], "strong copyleft, accepted of pedalboard alone"),
-    (["License-Expression: LicenseRef-NVIDIA-Proprietary"], "accepted of nvidia-, cuda- alone"),
-    (["Classifier: License :: OSI Approved :: BSD License"], "unknown"),  # and no text that tells which
-])
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "unknown licence, it tells 'nothing'"),
+        (["License: UNKNOWN"], "unknown licence, it tells 'UNKNOWN'"),
+        (["License: See the website"], "unknown licence, it tells 'See the website'"),
+        (
+            [
+                f"Classifier: License :: {each}"
+                for each in ("OSI Approved :: MIT License", "Other/Proprietary")
+            ],
+            "unknown",
+        ),
+        (["License-Expression: AGPL-3.0-only"], "AGPL-3.0-only is not accepted"),
+        (["License-Expression: MIT AND SSPL-1.0"], "not accepted: SSPL-1.0"),
+        (["License-Expression: GPL-3.0-only"], "strong copyleft, accepted of pedalboard alone"),
+        (["License-Expression: LicenseRef-NVIDIA-Proprietary"], "accepted of nvidia-, cuda- alone"),
+        (
+            ["Classifier: License :: OSI Approved :: BSD License"],
+            "unknown",
+        ),  # and no text that tells which
+    ],
+)
 def test_a_package_with_a_licence_that_is_unknown_or_not_accepted_is_refused(
-        lines: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """MUST BE FOUND: it is installed and in the lock, beside one that is fine."""
     package(tmp_path / "site", "License-Expression: MIT", name="fine")
     package(tmp_path / "site", *lines)
@@ -76,16 +95,36 @@ def test_a_package_with_a_licence_that_is_unknown_or_not_accepted_is_refused(
         licences.text()
 
 
-@pytest.mark.parametrize(("lines", "text", "expected"), [
-    (["License-Expression: MIT OR GPL-2.0-only"], "", "MIT OR GPL-2.0-only"),
-    (["License-Expression: BSD-3-Clause", "License: MIT"], "", "BSD-3-Clause"),
-    (["License: Apache License, Version 2.0"], "", "Apache-2.0"),
-    (["License: Copyright 2020", "  All rights", "Classifier: License :: OSI Approved :: MIT License"], "", "MIT"),
-    (["License: BSD"], "Redistribution and use in source and binary forms ... endorse or promote", "BSD-3-Clause"),
-    (["License: BSD"], "Redistribution and use in source and binary forms ... are met", "BSD-2-Clause"),
-])
+@pytest.mark.parametrize(
+    ("lines", "text", "expected"),
+    [
+        (["License-Expression: MIT OR GPL-2.0-only"], "", "MIT OR GPL-2.0-only"),
+        (["License-Expression: BSD-3-Clause", "License: MIT"], "", "BSD-3-Clause"),
+        (["License: Apache License, Version 2.0"], "", "Apache-2.0"),
+        (
+            [
+                "License: Copyright 2020",
+                "  All rights",
+                "Classifier: License :: OSI Approved :: MIT License",
+            ],
+            "",
+            "MIT",
+        ),
+        (
+            ["License: BSD"],
+            "Redistribution and use in source and binary forms ... endorse or promote",
+            "BSD-3-Clause",
+        ),
+        (
+            ["License: BSD"],
+            "Redistribution and use in source and binary forms ... are met",
+            "BSD-2-Clause",
+        ),
+    ],
+)
 def test_what_a_package_tells_becomes_an_spdx_expression(
-        lines: list[str], text: str, expected: str, tmp_path: Path) -> None:
+    lines: list[str], text: str, expected: str, tmp_path: Path
+) -> None:
     assert licences.licence("made-up", package(tmp_path, *lines, text=text)) == expected
 
 
@@ -100,7 +139,9 @@ def test_of_parts_the_strictest_counts_and_of_alternatives_the_mildest() -> None
 def test_what_was_read_by_hand_still_stands_there(name: str) -> None:
     read, found = licences.BY_HAND[name], distribution(name)
     if read.words:
-        path, = (path for path in found.files if path.name == read.file and ".dist-info" in path.parts[0])
+        (path,) = (
+            path for path in found.files if path.name == read.file and ".dist-info" in path.parts[0]
+        )
         assert read.words in " ".join(path.locate().read_text(encoding="utf-8").split())
     elif name == "cuda-toolkit":
         assert all(".dist-info" in path.parts[0] for path in found.files), "it installs something"
@@ -112,24 +153,42 @@ def test_every_wheel_that_carries_libraries_stands_on_the_page() -> None:
     """Shared libraries that are no modules of the package were made by others; NVIDIA's packages are nothing else."""
     found = set()
     for name in licences.pins():
-        libraries = [path.name for path in distribution(name).files or [] if LIBRARY.search(path.name)]
-        if not name.startswith(("nvidia-", "cuda-")) and not all(EXTENSION.search(each) for each in libraries):
+        libraries = [
+            path.name for path in distribution(name).files or [] if LIBRARY.search(path.name)
+        ]
+        if not name.startswith(("nvidia-", "cuda-")) and not all(
+            EXTENSION.search(each) for each in libraries
+        ):
             found.add(name)
-    assert {"av", "pedalboard", "soundfile", "torch"} <= found <= set(licences.CARRIED) <= set(licences.pins())
+    assert (
+        {"av", "pedalboard", "soundfile", "torch"}
+        <= found
+        <= set(licences.CARRIED)
+        <= set(licences.pins())
+    )
     for name, what in licences.CARRIED.items():
         assert f"| {name} | {what} |" in PAGE
 
 
 def test_the_readme_and_the_page_agree() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert re.search(r"pedalboard.*GPL-3", readme) and "| pedalboard | " in PAGE.partition("## Strong copyleft")[2]
-    assert re.search("PyAV.* with GPL parts", readme) and re.search("PyAV, .*x264 and x265, GPL-2", PAGE)
+    assert (
+        re.search(r"pedalboard.*GPL-3", readme)
+        and "| pedalboard | " in PAGE.partition("## Strong copyleft")[2]
+    )
+    assert re.search("PyAV.* with GPL parts", readme) and re.search(
+        "PyAV, .*x264 and x265, GPL-2", PAGE
+    )
 
 
 @pytest.mark.parametrize("name", ["bench", "mutants"])
 def test_what_a_target_installs_beside_the_lock_stands_on_the_page(name: str) -> None:
     first, *lines = (ROOT / f"requirements-{name}.txt").read_text().splitlines()
-    assert first.startswith("#") and lines and all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines), lines
+    assert (
+        first.startswith("#")
+        and lines
+        and all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
+    ), lines
     names = {line.split("==")[0] for line in lines}
     assert not names & set(licences.pins()), "the lock has its own version"
     added = PAGE.partition("## What you add yourself")[2].partition("\n## ")[0]
@@ -139,10 +198,14 @@ def test_what_a_target_installs_beside_the_lock_stands_on_the_page(name: str) ->
 def test_digits_and_arrays_need_no_pedalboard(tmp_path: Path) -> None:
     """What the page promises to who ships the rest without it: its modules load where pedalboard cannot."""
     story = (ROOT / "notebooks/03_mnist_sanity_check.py").read_text(encoding="utf-8")
-    modules, = re.findall(r"^from lib import (.+)$", story, re.M)
-    code = ("import sys; sys.modules['pedalboard'] = None\n"
-            f"from lib import predict, {modules}\n"
-            "import numpy as np; np.save('x.npy', np.random.default_rng(0).normal(size=(50, 8)))\n"
-            "assert predict.predict_data('x.npy', 3)['examples'] == 50\n")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    (modules,) = re.findall(r"^from lib import (.+)$", story, re.M)
+    code = (
+        "import sys; sys.modules['pedalboard'] = None\n"
+        f"from lib import predict, {modules}\n"
+        "import numpy as np; np.save('x.npy', np.random.default_rng(0).normal(size=(50, 8)))\n"
+        "assert predict.predict_data('x.npy', 3)['examples'] == 50\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

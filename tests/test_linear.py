@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lib import linear, theory
+from lib.theory import collapse as theory
+from lib.theory import linear_vae as linear
 
 VALUES, N = np.array([4.0, 2.0, 1.0, 0.5, 0.1]), 8  # of eight, three eigenvalues are 0
 EDGE = theory.edge(4.0, N)

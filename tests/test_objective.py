@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from lib import objective, theory
+from lib.theory import collapse as theory
+from lib.vae import losses as objective
 
 
 def example(batch: int = 5, latent: int = 3, shape: tuple = (1, 4, 7), seed: int = 0) -> tuple:
@@ -23,7 +24,9 @@ def example(batch: int = 5, latent: int = 3, shape: tuple = (1, 4, 7), seed: int
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 1000), st.floats(0.1, 4))
-def test_kl_is_that_of_torch_distributions(batch: int, latent: int, seed: int, scale: float) -> None:
+def test_kl_is_that_of_torch_distributions(
+    batch: int, latent: int, seed: int, scale: float
+) -> None:
     _, _, mu, log_var = example(batch, latent, seed=seed)
     mu, log_var = scale * mu, scale * log_var
     posterior = Independent(Normal(mu, (0.5 * log_var).exp()), 1)
@@ -31,7 +34,9 @@ def test_kl_is_that_of_torch_distributions(batch: int, latent: int, seed: int, s
     expected = kl_divergence(posterior, prior)
     assert torch.allclose(objective.kl_sum_latent(mu, log_var), expected, rtol=1e-9)
     assert torch.allclose(objective.kl_per_unit(mu, log_var).sum(1), expected, rtol=1e-9)
-    assert torch.allclose(objective.kl_sum_latent_mean_batch(mu, log_var), expected.mean(), rtol=1e-9)
+    assert torch.allclose(
+        objective.kl_sum_latent_mean_batch(mu, log_var), expected.mean(), rtol=1e-9
+    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -74,11 +79,15 @@ def test_beta_implies_the_noise_variance_beta_n_over_2(beta: float) -> None:
         x, x_hat, mu, log_var = example(seed=seed)
         kl = objective.kl_sum_latent(mu, log_var)
         elbo = objective.neg_elbo_nats(objective.squared_error_sum(x, x_hat), kl, sigma2, 28).mean()
-        differences.append(objective.report_loss(x, x_hat, mu, log_var, beta) - 2 * sigma2 / 28 * elbo)
+        differences.append(
+            objective.report_loss(x, x_hat, mu, log_var, beta) - 2 * sigma2 / 28 * elbo
+        )
     assert torch.allclose(differences[0], differences[1], rtol=1e-9)
 
 
-def by_hand(reduction: str, x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, weight: float) -> Tensor:
+def by_hand(
+    reduction: str, x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, weight: float
+) -> Tensor:
     """The loss as a repository with this reduction writes it."""
     kl, mse = -0.5 * (1 + log_var - mu.pow(2) - log_var.exp()), torch.nn.MSELoss
     summed = mse(reduction="sum")(x_hat, x) / len(x)
@@ -92,7 +101,12 @@ def by_hand(reduction: str, x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tenso
 
 @pytest.mark.parametrize("reduction", theory.REDUCTIONS)
 @settings(max_examples=15, deadline=None)
-@given(weight=st.floats(1e-3, 100), batch=st.integers(1, 6), latent=st.integers(1, 5), seed=st.integers(0, 99))
+@given(
+    weight=st.floats(1e-3, 100),
+    batch=st.integers(1, 6),
+    latent=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
 def test_each_reduction_is_the_formula_and_the_report_loss_at_another_beta(
     reduction: str, weight: float, batch: int, latent: int, seed: int
 ) -> None:
@@ -118,12 +132,18 @@ def test_free_bits_cost_nothing_below_the_floor_and_the_whole_kl_above() -> None
     assert picture.abs().min() > 0 and all((gradient == 0).all() for gradient in code)
     between = per_unit.sort().values[:2].mean().item()  # one unit below, two above
     (gradient,) = torch.autograd.grad(objective.free_bits_loss(*inputs, 0.3, between), mu)
-    assert ((gradient == 0).all(0) == (per_unit < between)).all() and (per_unit < between).sum() == 1
+    assert ((gradient == 0).all(0) == (per_unit < between)).all() and (
+        per_unit < between
+    ).sum() == 1
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.floats(1e-3, 10), st.floats(1e-3, 20), st.floats(-10, 10).filter(lambda mu: abs(mu) > 1e-3))
-def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(floor: float, below: float, mu: float) -> None:
+@given(
+    st.floats(1e-3, 10), st.floats(1e-3, 20), st.floats(-10, 10).filter(lambda mu: abs(mu) > 1e-3)
+)
+def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(
+    floor: float, below: float, mu: float
+) -> None:
     cap = objective.log_var_cap(floor)
     assert cap < 0
 
@@ -131,7 +151,11 @@ def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(floor: float, belo
         return objective.kl_per_unit(*torch.tensor([mean, log_var], dtype=torch.float64)).item()
 
     assert abs(kl(0, cap) - floor) < 1e-9
-    assert kl(0, cap - below) > kl(0, cap) and kl(mu, cap) > kl(0, cap) and kl(mu, cap - below) > kl(0, cap)
+    assert (
+        kl(0, cap - below) > kl(0, cap)
+        and kl(mu, cap) > kl(0, cap)
+        and kl(mu, cap - below) > kl(0, cap)
+    )
     assert objective.log_var_cap(0.0) == math.inf
 
 
@@ -142,16 +166,22 @@ def test_the_cap_holds_the_floor_at_any_size(exponent: float) -> None:
     floor = 10**exponent
     with localcontext(prec=60):
         log_var = Decimal(objective.log_var_cap(floor))
-        assert log_var < 0 and abs((log_var.exp() - 1 - log_var) / 2 / Decimal(floor) - 1) < Decimal("1e-9")
+        assert log_var < 0 and abs(
+            (log_var.exp() - 1 - log_var) / 2 / Decimal(floor) - 1
+        ) < Decimal("1e-9")
 
 
 def test_bernoulli_nats_are_those_of_torch() -> None:
     x, logits, *_ = example()
     x = (x > 0).double()
     many = torch.stack([logits, -logits, 300 * logits])  # an axis of samples before; far from 0 too
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(many, x.expand_as(many), reduction="none")
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        many, x.expand_as(many), reduction="none"
+    )
     assert torch.allclose(objective.bernoulli_nats(x, many), expected.sum((2, 3, 4)), rtol=1e-12)
-    assert torch.allclose(objective.bernoulli_nats(x, logits), expected[0].sum((1, 2, 3)), rtol=1e-12)
+    assert torch.allclose(
+        objective.bernoulli_nats(x, logits), expected[0].sum((1, 2, 3)), rtol=1e-12
+    )
 
 
 def test_importance_nats_are_exact_for_the_true_posterior_and_the_elbo_for_one_draw() -> None:
@@ -160,7 +190,10 @@ def test_importance_nats_are_exact_for_the_true_posterior_and_the_elbo_for_one_d
     x = torch.linspace(-3, 3, 7, dtype=torch.float64)
     exact = -normal(0.0, math.sqrt(w**2 + noise**2)).log_prob(x)
     variance = 1 / (1 + w**2 / noise**2)
-    mu, log_var = (variance * w / noise**2 * x)[:, None], torch.full((7, 1), math.log(variance), dtype=torch.float64)
+    mu, log_var = (
+        (variance * w / noise**2 * x)[:, None],
+        torch.full((7, 1), math.log(variance), dtype=torch.float64),
+    )
     draws = torch.randn(5000, 7, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def nats(z: torch.Tensor) -> torch.Tensor:
@@ -169,9 +202,14 @@ def test_importance_nats_are_exact_for_the_true_posterior_and_the_elbo_for_one_d
     for k in (1, 3):
         z = mu + (log_var / 2).exp() * draws[:k]
         assert torch.allclose(objective.importance_nats(nats(z), z, mu, log_var), exact, atol=1e-9)
-    mu, log_var = mu + 0.4, log_var + 0.5  # not the posterior: the bound lies above, and more draws lower it
+    mu, log_var = (
+        mu + 0.4,
+        log_var + 0.5,
+    )  # not the posterior: the bound lies above, and more draws lower it
     z = mu + (log_var / 2).exp() * draws
-    singles = torch.stack([objective.importance_nats(nats(one)[None], one[None], mu, log_var) for one in z])
+    singles = torch.stack(
+        [objective.importance_nats(nats(one)[None], one[None], mu, log_var) for one in z]
+    )
     elbo = nats(z).mean(0) + objective.kl_sum_latent(mu, log_var)
     assert torch.allclose(singles.mean(0), elbo, atol=0.1) and (elbo > exact + 0.05).all()
     assert torch.allclose(objective.importance_nats(nats(z), z, mu, log_var), exact, atol=0.05)

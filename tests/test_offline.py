@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from lib import ROOT
-from lib.parameters import read_run
-from lib.training import TrainingConfig
+from lib.book.parameters import read_run
+from lib.vae.train import TrainingConfig
 
 BIN = Path(sys.executable).parent
 MODULES = sorted(path.stem for path in (ROOT / "lib").glob("[a-z]*.py"))
@@ -56,8 +56,15 @@ if not shutil.which("unshare") or subprocess.run([*ALONE, "true"], capture_outpu
 
 def run(offline: dict[str, str], *command: str | Path, cwd: Path) -> str:
     environment = os.environ | offline | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run([*ALONE, *command], cwd=cwd, env=environment, text=True, timeout=600,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        [*ALONE, *command],
+        cwd=cwd,
+        env=environment,
+        text=True,
+        timeout=600,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
 
@@ -68,7 +75,12 @@ def test_who_asks_is_refused_and_named(offline: dict[str, str], tmp_path: Path) 
     run(offline, sys.executable, "-c", parent, cwd=tmp_path)
     log = Path(offline["OFFLINE_LOG"])
     found = [line.split(", asked by ")[0] for line in log.read_text().splitlines()]
-    asked = ["socket.connect 192.0.2.1", "socket.getaddrinfo example.org", "socket.sendto 192.0.2.2", "import wandb"]
+    asked = [
+        "socket.connect 192.0.2.1",
+        "socket.getaddrinfo example.org",
+        "socket.sendto 192.0.2.2",
+        "import wandb",
+    ]
     assert found == asked
     log.write_text("")
     run(offline, sys.executable, "-c", STAYS, cwd=tmp_path)
@@ -83,12 +95,14 @@ def test_libraries_ask_for_no_network(offline: dict[str, str], tmp_path: Path) -
 
 def test_the_prediction_asks_for_no_network(offline: dict[str, str], tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(50, 8)))
-    assert "sigma2" in run(offline, sys.executable, "-m", "lib.predict", "x.npy", "--latents", "3", cwd=tmp_path)
+    assert "sigma2" in run(
+        offline, sys.executable, "-m", "lib.predict", "x.npy", "--latents", "3", cwd=tmp_path
+    )
 
 
 TRAIN = """
 import numpy as np
-from lib import training
+from lib.vae import train as training
 
 pictures = training.ArrayDataset(np.random.default_rng(0).integers(0, 256, (256, 28, 28), np.uint8), 1 / 255)
 training.fit(training.TrainingConfig(), pictures, pictures, {"pictures": "noise"})
@@ -96,7 +110,9 @@ training.fit(training.TrainingConfig(), pictures, pictures, {"pictures": "noise"
 
 
 @pytest.mark.slow
-def test_a_training_asks_for_no_network_and_no_logger_but_csv(offline: dict[str, str], tmp_path: Path) -> None:
+def test_a_training_asks_for_no_network_and_no_logger_but_csv(
+    offline: dict[str, str], tmp_path: Path
+) -> None:
     artifacts = tmp_path / "artifacts"
     run(offline | {"ARTIFACTS_DIR": str(artifacts)}, BIN / "python", "-c", TRAIN, cwd=tmp_path)
     written = [path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*")]
@@ -106,18 +122,31 @@ def test_a_training_asks_for_no_network_and_no_logger_but_csv(offline: dict[str,
 
 def test_a_book_is_built_without_a_network(offline: dict[str, str], tmp_path: Path) -> None:
     """One page with the book's own settings; tests/test_commands.py builds all of it."""
-    shutil.copytree(ROOT / "book", tmp_path / "book", ignore=lambda folder, names: [
-        name for name in names if name in ("_build", "chapters", "explorer", "sound") or name.endswith(".md")])
+    shutil.copytree(
+        ROOT / "book",
+        tmp_path / "book",
+        ignore=lambda folder, names: [
+            name
+            for name in names
+            if name in ("_build", "chapters", "explorer", "sound") or name.endswith(".md")
+        ],
+    )
     (tmp_path / "book/_toc.yml").write_text("format: jb-book\nroot: intro\n")
     head = "---\nmyst: {html_meta: {description: About one}}\n---\n"
     (tmp_path / "book/intro.md").write_text(head + "# One\n\n$x$, and [](https://example.org).\n")
     run(offline, BIN / "jupyter-book", "build", "book", cwd=tmp_path)
     html = (tmp_path / "book/_build/html/intro.html").read_text(encoding="utf-8")
-    assert "About one" in html and "Content-Security-Policy" in html, "_templates/layout.html adds to the page's own"
+    assert "About one" in html and "Content-Security-Policy" in html, (
+        "_templates/layout.html adds to the page's own"
+    )
 
 
 def test_curves_go_to_no_service_unless_a_reader_says_so() -> None:
     assert TrainingConfig().logger == "csv"
-    runs = {name: read_run(ROOT / f"runs/{name}.yml")["stories"] for name in ("quick", "report", "full")}
-    loggers = [story["logger"] for run in runs.values() for story in run.values() if "logger" in story]
+    runs = {
+        name: read_run(ROOT / f"runs/{name}.yml")["stories"] for name in ("quick", "report", "full")
+    }
+    loggers = [
+        story["logger"] for run in runs.values() for story in run.values() if "logger" in story
+    ]
     assert len(loggers) >= 4 and set(loggers) == {"csv"}

@@ -17,10 +17,16 @@ from pypdf import PdfReader
 
 PAGES = pages.toc()
 MOST, MOST_OF_EXPLORER = 3_000_000, 6_000_000  # bytes of a page with all it loads
-FEW = ("intro", "chapters/03_mnist_sanity_check", "chapters/08_explorer", "the_answer")  # of each kind one
+FEW = (
+    "intro",
+    "chapters/03_mnist_sanity_check",
+    "chapters/14_explorer",
+    "the_answer",
+)  # of each kind one
 every_page = pytest.mark.parametrize("name", PAGES)
 every_page_in_time = pytest.mark.parametrize(
-    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in PAGES])
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in PAGES]
+)
 # The article is ours; menus, search and buttons around it are the theme's. `serious` and `critical` stop a reader.
 # One rule is off: docutils gives entries of a bibliography the role doc-biblioentry, which ARIA 1.3 no longer has.
 AXE = """async ({colours}) => (await axe.run("article.bd-article", {
@@ -52,8 +58,13 @@ CUT = """() => {
 
 
 @every_page_in_time
-@pytest.mark.parametrize(("theme", "phone"), [
-    ("light", False), *(pytest.param(theme, True, marks=pytest.mark.slow) for theme in ("light", "dark"))])
+@pytest.mark.parametrize(
+    ("theme", "phone"),
+    [
+        ("light", False),
+        *(pytest.param(theme, True, marks=pytest.mark.slow) for theme in ("light", "dark")),
+    ],
+)
 def test_no_barrier_for_anybody_in_both_themes_on_every_screen(
     theme: str, phone: bool, name: str, published: Path, visit
 ) -> None:
@@ -67,7 +78,9 @@ def test_no_barrier_for_anybody_in_both_themes_on_every_screen(
         show(page, theme, width)
         if width in (1280, 360):
             assert page.evaluate(AXE, {"colours": width == 1280 or phone}) == [], width
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (
+            "the page scrolls sideways"
+        )
         assert page.evaluate(CUT) == [], f"cut off at {width} px"
 
 
@@ -77,7 +90,8 @@ def test_what_is_cut_off_is_found(visit, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(
         '<!doctype html><html lang="en"><title>Cut</title><link rel="icon" href="data:,"><article class="bd-article">'
         f'<div style="overflow:hidden;width:300px">{wide.format("hidden")}</div>{wide.format("over")}'
-        f'<div style="overflow-x:auto;width:300px">{wide.format("scrolled")}</div><p>fits</p></article>')
+        f'<div style="overflow-x:auto;width:300px">{wide.format("scrolled")}</div><p>fits</p></article>'
+    )
     assert visit(tmp_path / "page.html").evaluate(CUT) == ["P hidden", "P over"]
 
 
@@ -85,32 +99,47 @@ def test_axe_finds_what_the_test_above_is_for(visit, tmp_path: Path) -> None:
     """MUST FAIL there: grey on grey, a picture without words, a control without a name."""
     (tmp_path / "page.html").write_text(
         '<!doctype html><html lang="en"><title>Barriers</title><link rel="icon" href="data:,">'
-        '<article class="bd-article"><p style="color:#aaa;background:#bbb">grey</p><img src="data:,"><input></article>')
+        '<article class="bd-article"><p style="color:#aaa;background:#bbb">grey</p><img src="data:,"><input></article>'
+    )
     page = visit(tmp_path / "page.html")
     page.evaluate(AXE_SCRIPT)
-    assert {found[0] for found in page.evaluate(AXE, {"colours": True})} == {"color-contrast", "image-alt", "label"}
+    assert {found[0] for found in page.evaluate(AXE, {"colours": True})} == {
+        "color-contrast",
+        "image-alt",
+        "label",
+    }
 
 
 @every_page
-def test_a_page_is_light_and_asks_for_nothing_but_files(name: str, published: Path, visit, loaded) -> None:
+def test_a_page_is_light_and_asks_for_nothing_but_files(
+    name: str, published: Path, visit, loaded
+) -> None:
     """The fixture `visit` fails at any request to a network."""
     page = visit(published / f"{name}.html")
     paths = loaded(page)
     sizes = {path.name: path.stat().st_size for path in paths | {published / f"{name}.html"}}
     assert len(sizes) > 10, "resources are not counted"
-    assert "fontawesome.js" not in sizes and ("tex-full.js" in sizes) == (page.locator(".math").count() > 0)
+    assert "fontawesome.js" not in sizes and ("tex-full.js" in sizes) == (
+        page.locator(".math").count() > 0
+    )
     most = MOST_OF_EXPLORER if page.locator(".latent-explorer").count() else MOST
     assert sum(sizes.values()) <= most, sorted(sizes.items(), key=lambda item: -item[1])[:8]
 
 
-def test_the_screenshot_of_the_readme_shows_a_chosen_point(published: Path, browser: Browser, tmp_path: Path) -> None:
+def test_the_screenshot_of_the_readme_shows_a_chosen_point(
+    published: Path, browser: Browser, tmp_path: Path
+) -> None:
     """The map, with colours of all its effects, and beside it the two pictures of a clip."""
     page = browser.new_page()
     screenshot.take(page, published, tmp_path / "shot.png")
     assert page.locator(".explorer-details").get_attribute("data-point") == str(screenshot.POINT)
     shot = Image.open(tmp_path / "shot.png").convert("RGB")
     assert shot.size == (screenshot.WIDTH, screenshot.HEIGHT)
-    for part in (".explorer-place svg", "canvas[data-picture=wet]", "canvas[data-picture=reconstruction]"):
+    for part in (
+        ".explorer-place svg",
+        "canvas[data-picture=wet]",
+        "canvas[data-picture=reconstruction]",
+    ):
         box = page.locator(part).bounding_box()
         corners = [box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]]
         assert 0 <= min(corners) and corners[2] <= shot.width and corners[3] <= shot.height, part
@@ -124,10 +153,14 @@ BLANK = 0.995  # share of one colour above which a picture shows nothing
 def blank(page: Page) -> list[str]:
     """Alt texts of the article's pictures that show nothing on the screen: one colour, but for a frame or a speck."""
     found = []
-    page.wait_for_function("[...document.querySelectorAll('article img')].every(one => one.complete)")
+    page.wait_for_function(
+        "[...document.querySelectorAll('article img')].every(one => one.complete)"
+    )
     for picture in page.locator("article img").all():
         seen = Image.open(io.BytesIO(picture.screenshot())).convert("RGB")
-        colours = sorted((count for count, _ in seen.getcolors(seen.width * seen.height)), reverse=True)
+        colours = sorted(
+            (count for count, _ in seen.getcolors(seen.width * seen.height)), reverse=True
+        )
         loaded = picture.evaluate("one => one.naturalWidth > 0")
         if not loaded or len(colours) < 16 or colours[0] > BLANK * seen.width * seen.height:
             found.append(picture.get_attribute("alt"))
@@ -137,7 +170,9 @@ def blank(page: Page) -> list[str]:
 @pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("chapters/")])
 def test_every_figure_shows_something_in_both_themes(name: str, published: Path, visit) -> None:
     page = visit(published / f"{name}.html")
-    assert (page.locator("article img").count() > 0) == (name != "chapters/08_explorer")  # its map is no picture
+    assert (page.locator("article img").count() > 0) == (
+        name != "chapters/14_explorer"
+    )  # its map is no picture
     for theme in ("light", "dark"):
         show(page, theme, 1280)
         assert blank(page) == [], theme
@@ -150,9 +185,10 @@ def test_a_blank_figure_is_found(visit, tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     (tmp_path / "page.html").write_text(
         '<!doctype html><html lang="en"><title>Blank</title><link rel="icon" href="data:,">'
-        '<style>img { display: block }</style><article>'
+        "<style>img { display: block }</style><article>"
         '<img alt="white" src="white.png"><img alt="missing" src="gone.png"><img alt="noise" src="noise.png">'
-        '<img alt="hidden" src="noise.png" style="filter:brightness(0)"></article>')
+        '<img alt="hidden" src="noise.png" style="filter:brightness(0)"></article>'
+    )
     page = visit(tmp_path / "page.html", excused="ERR_FILE_NOT_FOUND")
     assert blank(page) == ["white", "missing", "hidden"]
 
@@ -161,20 +197,29 @@ def test_a_blank_figure_is_found(visit, tmp_path: Path) -> None:
 def test_players_start_and_only_one_sounds(by: str, published: Path, visit) -> None:
     page = visit(published / "chapters/02_audio_effects.html")
     players = page.locator("figure.player audio")
-    players.evaluate_all("all => all.forEach(audio => { audio.loop = true })")  # none ends before a slow machine looks
+    players.evaluate_all(
+        "all => all.forEach(audio => { audio.loop = true })"
+    )  # none ends before a slow machine looks
 
     def press(i: int) -> None:
         height = players.nth(i).bounding_box()["height"]
         if by == "mouse":
-            players.nth(i).click(position={"x": height / 2, "y": height / 2})  # the round button at the left
+            players.nth(i).click(
+                position={"x": height / 2, "y": height / 2}
+            )  # the round button at the left
         else:
             players.nth(i).press(" ")
 
     def sounding(wanted: list[int]) -> None:
-        page.wait_for_function("""wanted => JSON.stringify(wanted) === JSON.stringify(
-            [...document.querySelectorAll("audio")].flatMap((audio, i) => audio.paused ? [] : [i]))""", arg=wanted)
+        page.wait_for_function(
+            """wanted => JSON.stringify(wanted) === JSON.stringify(
+            [...document.querySelectorAll("audio")].flatMap((audio, i) => audio.paused ? [] : [i]))""",
+            arg=wanted,
+        )
         for i in wanted:
-            page.wait_for_function("i => document.querySelectorAll('audio')[i].currentTime > 0", arg=i)
+            page.wait_for_function(
+                "i => document.querySelectorAll('audio')[i].currentTime > 0", arg=i
+            )
 
     sounding([])
     for i in (0, 1, 5):
@@ -187,9 +232,14 @@ def test_players_start_and_only_one_sounds(by: str, published: Path, visit) -> N
 
 def dead_links(site: Path) -> list[tuple[str, str]]:
     """Page and address of each link inside a site whose file or anchor is not there."""
-    soups = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in site.rglob("*.html")}
-    anchors = {path: {one.get("id") or one.get("name") for one in soup.find_all(["a", True])}
-               for path, soup in soups.items()}
+    soups = {
+        path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for path in site.rglob("*.html")
+    }
+    anchors = {
+        path: {one.get("id") or one.get("name") for one in soup.find_all(["a", True])}
+        for path, soup in soups.items()
+    }
     dead = []
     for path, soup in soups.items():
         for address in {one["href"] for one in soup.find_all("a", href=True)}:
@@ -197,7 +247,9 @@ def dead_links(site: Path) -> list[tuple[str, str]]:
             if parts.scheme or parts.netloc:
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            there = target.exists() and (not parts.fragment or unquote(parts.fragment) in anchors.get(target, ()))
+            there = target.exists() and (
+                not parts.fragment or unquote(parts.fragment) in anchors.get(target, ())
+            )
             dead += [] if there else [(path.name, address)]
     return dead
 
@@ -209,7 +261,10 @@ def test_every_link_inside_the_book_leads_somewhere(published: Path) -> None:
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
     links = "".join(f'<a href="{address}">x</a>' for address in ("#here", "#gone", "two.html"))
     (tmp_path / "one.html").write_text(f'<p id="here">{links}')
-    assert sorted(dead_links(tmp_path.resolve())) == [("one.html", "#gone"), ("one.html", "two.html")]
+    assert sorted(dead_links(tmp_path.resolve())) == [
+        ("one.html", "#gone"),
+        ("one.html", "two.html"),
+    ]
 
 
 def test_what_has_the_focus_can_be_seen(published: Path, visit) -> None:
@@ -219,8 +274,10 @@ def test_what_has_the_focus_can_be_seen(published: Path, visit) -> None:
     met = []
     for _ in range(25):
         page.keyboard.press("Tab")
-        met.append(page.evaluate("""() => { const at = document.activeElement, style = getComputedStyle(at);
-          return [at.tagName, !!at.closest("article"), style.outlineStyle, parseFloat(style.outlineWidth)]; }"""))
+        met.append(
+            page.evaluate("""() => { const at = document.activeElement, style = getComputedStyle(at);
+          return [at.tagName, !!at.closest("article"), style.outlineStyle, parseFloat(style.outlineWidth)]; }""")
+        )
     inside = [found for found in met if found[1] and found[0] != "AUDIO"]
     assert {"A", "BUTTON", "PRE"} <= {tag for tag, *_ in inside}, met
     assert [found for found in inside if found[2] != "solid" or found[3] < 2] == []
@@ -243,13 +300,21 @@ def test_on_paper_folds_are_open_and_text_is_dark(theme: str, published: Path, v
     solution = page.locator(".admonition.dropdown p:not(.admonition-title)").first
     assert solution.is_visible() and solution.bounding_box()["height"] > 10
     shown = "all => all.filter(one => one.checkVisibility()).length"
-    assert page.locator("audio, nav, .bd-header, .toggle-button, .copybtn, .bd-sidebar").evaluate_all(shown) == 0
+    assert (
+        page.locator("audio, nav, .bd-header, .toggle-button, .copybtn, .bd-sidebar").evaluate_all(
+            shown
+        )
+        == 0
+    )
     assert page.locator("figure.player figcaption").first.is_visible()
     bright = """all => all.filter(one => one.checkVisibility() && one.textContent.trim()).map(one => {
         const [r, g, b] = getComputedStyle(one).color.match(/[\\d.]+/g).map(part => (part / 255) ** 2.2);
         return [one.textContent, 1.05 / (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05)]; })
       .filter(([, contrast]) => contrast < 4.5)"""
-    assert page.locator("article :is(p, td, th, pre, pre span, a, figcaption)").evaluate_all(bright) == []
+    assert (
+        page.locator("article :is(p, td, th, pre, pre span, a, figcaption)").evaluate_all(bright)
+        == []
+    )
 
 
 def test_the_book_on_paper(published: Path, tmp_path: Path, browser: Browser) -> None:

@@ -36,9 +36,26 @@ TRY = """async foreign => {
   await add("script", {textContent: "window.inline = true"});
   return [!!window.foreign, !!window.evaluated, document.baseURI.startsWith(foreign), !!window.inline];
 }"""
-TRIED = ["/audio.mp3", "/fetch", "/frame.html", "/img.png", "/object.html", "/script.js", "/style.css"]
-KINDS = {"connect-src", "frame-src", "img-src", "media-src", "object-src", "script-src", "script-src-elem",
-         "style-src-elem", "base-uri"}
+TRIED = [
+    "/audio.mp3",
+    "/fetch",
+    "/frame.html",
+    "/img.png",
+    "/object.html",
+    "/script.js",
+    "/style.css",
+]
+KINDS = {
+    "connect-src",
+    "frame-src",
+    "img-src",
+    "media-src",
+    "object-src",
+    "script-src",
+    "script-src-elem",
+    "style-src-elem",
+    "base-uri",
+}
 
 
 class Site(SimpleHTTPRequestHandler):
@@ -97,42 +114,56 @@ def foreign(serve, tmp_path: Path) -> ThreadingHTTPServer:
 def test_every_page_has_the_policy_before_anything_that_it_loads(published: Path) -> None:
     found = [path for path in published.rglob("*.html") if "_static" not in path.parts]
     assert {f"{name}.html" for name in (*pages.toc(), "search", "genindex")} < {
-        path.relative_to(published).as_posix() for path in found}
+        path.relative_to(published).as_posix() for path in found
+    }
     policies = set()
     for path in found:
         head = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         if path.name == "index.html":  # it does nothing but lead to the first page
-            assert [tag.name for tag in head.find_all(True)] == ["meta"] and head.meta["content"] == "0; url=intro.html"
+            assert [tag.name for tag in head.find_all(True)] == ["meta"] and head.meta[
+                "content"
+            ] == "0; url=intro.html"
             continue
         policy = head.find("meta", {"http-equiv": "Content-Security-Policy"})
         assert policy and policy.parent.name == "head", path
         assert not policy.find_previous(["script", "link", "style", "base"]), path
         policies.add(policy["content"])
-    policy, = policies
-    assert policy.startswith("default-src 'none'; ") and "eval" not in policy and "http" not in policy
+    (policy,) = policies
+    assert (
+        policy.startswith("default-src 'none'; ") and "eval" not in policy and "http" not in policy
+    )
 
 
 @pytest.mark.parametrize("by", ["file", "server"])
-def test_what_is_foreign_is_neither_loaded_nor_run(by: str, published: Path, watched, serve, foreign) -> None:
+def test_what_is_foreign_is_neither_loaded_nor_run(
+    by: str, published: Path, watched, serve, foreign
+) -> None:
     """Whatever a page is made to ask of others; what stands in the page itself may run."""
     page = watched.new_page()
     page.goto(f"{published.as_uri() if by == 'file' else serve(published).url}/notation.html")
     page.wait_for_timeout(500)
     assert page.evaluate("violations") == []
     assert page.evaluate(TRY, foreign.url) == [False, False, False, True]
-    page.evaluate("""async kinds => { // what is refused is told a little later
+    page.evaluate(
+        """async kinds => { // what is refused is told a little later
         const told = kind => violations.some(said => said.startsWith(`${kind}:`));
         for (let i = 0; i < 600 && !kinds.every(told); i++) await new Promise(done => setTimeout(done, 100)); }""",
-                  sorted(KINDS))
+        sorted(KINDS),
+    )
     assert {said.split(":")[0] for said in page.evaluate("violations")} == KINDS
     place = page.url
-    page.evaluate("""foreign => { const form = document.createElement("form");
-        form.action = `${foreign}/form`; document.body.append(form); form.submit(); }""", foreign.url)
+    page.evaluate(
+        """foreign => { const form = document.createElement("form");
+        form.action = `${foreign}/form`; document.body.append(form); form.submit(); }""",
+        foreign.url,
+    )
     page.wait_for_function("violations.some(said => said.startsWith('form-action'))")
     assert page.url == place and foreign.asked == []
 
 
-def test_without_the_policy_all_of_it_is_loaded_and_run(watched, serve, foreign, tmp_path: Path) -> None:
+def test_without_the_policy_all_of_it_is_loaded_and_run(
+    watched, serve, foreign, tmp_path: Path
+) -> None:
     """What the test above is for: the same page without the line would ask the foreign server for everything."""
     (tmp_path / "page.html").write_text("<!doctype html><title>Open</title><body>")
     page = watched.new_page()
@@ -149,7 +180,12 @@ def test_from_a_server_every_page_has_all_that_is_its_own(published: Path, watch
         page = watched.new_page()
         page.goto(f"{site.url}/{name}.html", wait_until="load")
         page.wait_for_timeout(500)
-        assert page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--pst-color-primary')") != ""
+        assert (
+            page.evaluate(
+                "getComputedStyle(document.documentElement).getPropertyValue('--pst-color-primary')"
+            )
+            != ""
+        )
         refused |= {name: found} if (found := page.evaluate("violations")) else {}
         page.close()
     assert refused == {}
@@ -159,7 +195,9 @@ def test_from_a_server_every_page_has_all_that_is_its_own(published: Path, watch
 def test_the_search_finds(by: str, published: Path, watched, serve) -> None:
     """From a server it also shows where: the page asks for the text of what it found, from the same server."""
     page = watched.new_page()
-    page.goto(f"{published.as_uri() if by == 'file' else serve(published).url}/search.html?q=collapse")
+    page.goto(
+        f"{published.as_uri() if by == 'file' else serve(published).url}/search.html?q=collapse"
+    )
     page.wait_for_selector("#search-results li a")
     if by == "server":
         page.wait_for_selector("#search-results p.context")

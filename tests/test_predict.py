@@ -15,16 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from lib import ROOT, BadInput, predict, theory
+from lib import ROOT, BadInput, predict
 from lib.predict import IDX, predict_data
+from lib.theory import collapse as theory
 
 TRAIN = ROOT / "data/digits/train-images-idx3-ubyte.gz"
-FACTORS = {"mean-sum": 30, "mean-mean": 10, "sum-sum": 0.5, "half-sum-sum": 1}  # sigma2 at weight 1, N = 60, K = 3
+FACTORS = {
+    "mean-sum": 30,
+    "mean-mean": 10,
+    "sum-sum": 0.5,
+    "half-sum-sum": 1,
+}  # sigma2 at weight 1, N = 60, K = 3
 
 
 def examples(n: int = 200, n_values: int = 60) -> np.ndarray:
     rng = np.random.default_rng(3)
-    return rng.normal(size=(n, n_values)) * np.geomspace(3, 0.1, n_values) + rng.normal(size=n_values)
+    return rng.normal(size=(n, n_values)) * np.geomspace(3, 0.1, n_values) + rng.normal(
+        size=n_values
+    )
 
 
 def saved(path, x) -> str:
@@ -35,7 +43,7 @@ def saved(path, x) -> str:
 
 def idx(x: np.ndarray) -> bytes:
     """An IDX file of an array of one of its types."""
-    kind, = (kind for kind, dtype in IDX.items() if np.dtype(dtype) == x.dtype)
+    (kind,) = (kind for kind, dtype in IDX.items() if np.dtype(dtype) == x.dtype)
     return struct.pack(f">HBB{x.ndim}I", 0, kind, x.ndim, *x.shape) + x.tobytes()
 
 
@@ -50,14 +58,20 @@ def test_numbers_are_those_of_scikit_learn_and_the_closed_form(tmp_path, reducti
     oracle = PCA(svd_solver="full").fit(x)
     values = oracle.explained_variance_ * 199 / 200
     sigma2 = values[2] * 1.01  # two units live
-    r = predict_data(saved(tmp_path / "x.npy", x.reshape(200, 6, 10)), k, sigma2 / FACTORS[reduction], reduction)
+    r = predict_data(
+        saved(tmp_path / "x.npy", x.reshape(200, 6, 10)), k, sigma2 / FACTORS[reduction], reduction
+    )
     assert np.allclose(r["eigenvalues"], values[:8]) and r["total"] == pytest.approx(values.sum())
     assert (r["examples"], r["n_values"], r["active"], r["collapse"]) == (200, 60, 2, False)
-    assert r["sigma2"] == pytest.approx(sigma2) and r["edge"] == pytest.approx(values[0] / FACTORS[reduction])
+    assert r["sigma2"] == pytest.approx(sigma2) and r["edge"] == pytest.approx(
+        values[0] / FACTORS[reduction]
+    )
     assert r["kl_nats"] == pytest.approx(0.5 * np.log(values[:2] / sigma2).sum())
     assert r["mse_mean"] == pytest.approx(x.var(0).mean())
     assert r["mse_sampled"] == pytest.approx((2 * sigma2 + values[2:].sum()) / 60)
-    assert r["mse_mu"] == pytest.approx((sigma2**2 / values[0] + sigma2**2 / values[1] + values[2:].sum()) / 60)
+    assert r["mse_mu"] == pytest.approx(
+        (sigma2**2 / values[0] + sigma2**2 / values[1] + values[2:].sum()) / 60
+    )
     assert r["calibrated"] == pytest.approx(values[3:].mean() / FACTORS[reduction])
     assert "2 of 3 units stay alive; sigma2 exceeds the eigenvalues of the other 1" in r["verdict"]
 
@@ -67,19 +81,31 @@ def test_at_the_edge_every_unit_dies_and_just_below_one_lives(tmp_path) -> None:
     edge = predict_data(data, 4)["edge"]
     assert predict_data(data, 4, edge * (1 + 1e-9))["collapse"]
     assert predict_data(data, 4, edge * (1 - 1e-9))["active"] == 1
-    assert predict_data(data, 4, edge / 100)["mse_sampled"] < predict_data(data, 4, edge)["mse_mean"]
+    assert (
+        predict_data(data, 4, edge / 100)["mse_sampled"] < predict_data(data, 4, edge)["mse_mean"]
+    )
 
 
 def test_the_gzipped_digits_are_the_digits() -> None:
     run = command(TRAIN, "--latents", 16, "--json")
     assert (run.returncode, run.stderr) == (0, "")
     r = json.loads(run.stdout)
-    assert r["edge"] == pytest.approx(0.01305, abs=1e-5) and r["sigma2"] == 392 and r["active"] == r["kl_nats"] == 0
-    assert r["mse_sampled"] == pytest.approx(r["mse_mean"]) and r["mse_mean"] == pytest.approx(0.06725, abs=1e-5)
-    assert r["calibrated"] == pytest.approx(7.1e-5, abs=5e-7) and r["about"] == "uint8, scaled by 1/255"
+    assert (
+        r["edge"] == pytest.approx(0.01305, abs=1e-5)
+        and r["sigma2"] == 392
+        and r["active"] == r["kl_nats"] == 0
+    )
+    assert r["mse_sampled"] == pytest.approx(r["mse_mean"]) and r["mse_mean"] == pytest.approx(
+        0.06725, abs=1e-5
+    )
+    assert (
+        r["calibrated"] == pytest.approx(7.1e-5, abs=5e-7)
+        and r["about"] == "uint8, scaled by 1/255"
+    )
     assert r["verdict"] == (
         "sigma2 = 392 exceeds lambda_1 = 5.12: every latent unit dies; the VAE will answer every input with the "
-        "average. The edge is at beta = 0.0131, 77 times lower.")
+        "average. The edge is at beta = 0.0131, 77 times lower."
+    )
 
 
 def test_digits_is_the_training_set(monkeypatch) -> None:
@@ -96,22 +122,33 @@ def test_the_command_answers_in_words_and_loads_no_torch(tmp_path) -> None:
     r = predict_data(data, 5, 1e-4, "sum-sum")
     assert told.keys() == r.keys() and len(told["eigenvalues"].split()) == 8
     assert told["verdict"] == r["verdict"] and "5 of 5 units stay alive. The edge" in r["verdict"]
-    assert told["about"] == "float32, taken as they are" and float(told["edge"]) == pytest.approx(r["edge"], rel=1e-3)
+    assert told["about"] == "float32, taken as they are" and float(told["edge"]) == pytest.approx(
+        r["edge"], rel=1e-3
+    )
     code = f"from lib import predict; predict.main([{data!r}, '--latents=2']); import sys; "
     code += "sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(sorted(IDX.values())), st.booleans(), st.lists(st.integers(2, 5), min_size=2, max_size=4))
+@given(
+    st.sampled_from(sorted(IDX.values())),
+    st.booleans(),
+    st.lists(st.integers(2, 5), min_size=2, max_size=4),
+)
 def test_an_idx_file_of_any_type_is_the_array(tmp_path_factory, dtype, packed, shape) -> None:
     """By its content and not by its name; uint8 is scaled."""
     folder = tmp_path_factory.mktemp("idx")
     x = np.random.default_rng(0).integers(0, 127, shape).astype(dtype)
     (folder / "x.npy").write_bytes(gzip.compress(idx(x)) if packed else idx(x))
     found = predict_data(str(folder / "x.npy"), 1)
-    assert found["total"] == pytest.approx((x / (255 if dtype == "u1" else 1)).reshape(len(x), -1).var(0).sum())
-    assert found == predict_data(saved(folder / "y.idx", x), 1) | {"data": found["data"], "about": found["about"]}
+    assert found["total"] == pytest.approx(
+        (x / (255 if dtype == "u1" else 1)).reshape(len(x), -1).var(0).sum()
+    )
+    assert found == predict_data(saved(folder / "y.idx", x), 1) | {
+        "data": found["data"],
+        "about": found["about"],
+    }
 
 
 @pytest.mark.parametrize("limit", [4096, 100, 10])
@@ -142,13 +179,24 @@ def test_k_components_that_leave_no_error_have_no_calibrated_weight(tmp_path) ->
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 9), st.floats(1e-30, 1e30), st.sampled_from(sorted(theory.REDUCTIONS)), st.floats(1e-20, 1e20))
-def test_every_answer_is_finite_and_in_order(tmp_path_factory, latents, weight, reduction, scale) -> None:
+@given(
+    st.integers(1, 9),
+    st.floats(1e-30, 1e30),
+    st.sampled_from(sorted(theory.REDUCTIONS)),
+    st.floats(1e-20, 1e20),
+)
+def test_every_answer_is_finite_and_in_order(
+    tmp_path_factory, latents, weight, reduction, scale
+) -> None:
     data = saved(tmp_path_factory.mktemp("any") / "x.npy", examples(20, 12) * scale)
     r = predict_data(data, latents, weight, reduction)
     json.dumps(r, allow_nan=False)
-    assert 0 <= r["mse_mu"] <= r["mse_sampled"] * (1 + 1e-9) and r["mse_sampled"] <= r["mse_mean"] * (1 + 1e-9)
-    assert r["collapse"] == (r["active"] == 0) and (r["collapse"] or weight < r["edge"] * (1 + 1e-9))
+    assert 0 <= r["mse_mu"] <= r["mse_sampled"] * (1 + 1e-9) and r["mse_sampled"] <= r[
+        "mse_mean"
+    ] * (1 + 1e-9)
+    assert r["collapse"] == (r["active"] == 0) and (
+        r["collapse"] or weight < r["edge"] * (1 + 1e-9)
+    )
     assert math.isclose(theory.weight_of(reduction, r["sigma2"], 12, latents), weight)
 
 
@@ -174,20 +222,50 @@ FAULTS = {
     "npz": (lambda path: path.write_bytes(b"PK\x03\x04abcdef"), "begins with b'PK"),
     "text file": (lambda path: path.write_text("1,2\n3,4\n"), "not as .npy or IDX"),
     "empty": (lambda path: path.write_bytes(b""), "not as .npy or IDX"),
-    "wrong magic": (lambda path: path.write_bytes(b"\0\0\x07\x03" + WHOLE[4:]), "not as .npy or IDX"),
-    "cut idx": (lambda path: path.write_bytes(WHOLE[:-1]), r"sizes \(3, 4, 5\) promise 60 bytes of content, 59 are"),
-    "long idx": (lambda path: path.write_bytes(WHOLE + b"1"), "promise 60 bytes of content, 61 are"),
+    "wrong magic": (
+        lambda path: path.write_bytes(b"\0\0\x07\x03" + WHOLE[4:]),
+        "not as .npy or IDX",
+    ),
+    "cut idx": (
+        lambda path: path.write_bytes(WHOLE[:-1]),
+        r"sizes \(3, 4, 5\) promise 60 bytes of content, 59 are",
+    ),
+    "long idx": (
+        lambda path: path.write_bytes(WHOLE + b"1"),
+        "promise 60 bytes of content, 61 are",
+    ),
     "cut idx header": (lambda path: path.write_bytes(WHOLE[:10]), "not readable"),
     "no idx axes": (lambda path: path.write_bytes(b"\0\0\x08\0a"), r"shape \(\)"),
-    "empty idx": (lambda path: path.write_bytes(struct.pack(">4B2I", 0, 0, 8, 2, 0, 5)), r"shape \(0, 5\)"),
-    "many axes": (lambda path: path.write_bytes(bytes([0, 0, 8, 255]) + b"\0\0\0\1" * 255 + b"1"), "not readable"),
-    "overflow": (lambda path: path.write_bytes(bytes([0, 0, 14, 9]) + b"\xff" * 36 + b"12"), "promise .*, 2 are there"),
+    "empty idx": (
+        lambda path: path.write_bytes(struct.pack(">4B2I", 0, 0, 8, 2, 0, 5)),
+        r"shape \(0, 5\)",
+    ),
+    "many axes": (
+        lambda path: path.write_bytes(bytes([0, 0, 8, 255]) + b"\0\0\0\1" * 255 + b"1"),
+        "not readable",
+    ),
+    "overflow": (
+        lambda path: path.write_bytes(bytes([0, 0, 14, 9]) + b"\xff" * 36 + b"12"),
+        "promise .*, 2 are there",
+    ),
     "cut gz": (lambda path: path.write_bytes(gzip.compress(WHOLE)[:-12]), "not readable"),
     "damaged gz": (lambda path: path.write_bytes(b"\x1f\x8b\x08" + b"\xff" * 40), "not readable"),
-    "gz of text": (lambda path: path.write_bytes(gzip.compress(b"hello there")), "not as .npy or IDX"),
-    "short gz": (lambda path: path.write_bytes(gzip.compress(WHOLE[:-1])), "60 bytes of content, 59 are"),
-    "bomb": (lambda path: path.write_bytes(gzip.compress(WHOLE + bytes(10**7))), "60 bytes of content, 61 are"),
-    "bomb as told": (lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\2" + b"\xff" * 8)), "gunzip it first"),
+    "gz of text": (
+        lambda path: path.write_bytes(gzip.compress(b"hello there")),
+        "not as .npy or IDX",
+    ),
+    "short gz": (
+        lambda path: path.write_bytes(gzip.compress(WHOLE[:-1])),
+        "60 bytes of content, 59 are",
+    ),
+    "bomb": (
+        lambda path: path.write_bytes(gzip.compress(WHOLE + bytes(10**7))),
+        "60 bytes of content, 61 are",
+    ),
+    "bomb as told": (
+        lambda path: path.write_bytes(gzip.compress(b"\0\0\x08\2" + b"\xff" * 8)),
+        "gunzip it first",
+    ),
     "missing": (lambda path: None, "No such file.*give a .npy or IDX file"),
     "no audio": (lambda path: path.mkdir(), "no audio files in it"),
 }
@@ -210,7 +288,13 @@ def test_bad_data_are_named(tmp_path, fault) -> None:
         predict_data(str(path), 1)
 
 
-STARTS = [b"", b"\0\0\x08\2", b"\x1f\x8b", b"\x93NUMPY\x01\0", b"\x93NUMPY\x01\0v\0{'descr': '<f8', "]
+STARTS = [
+    b"",
+    b"\0\0\x08\2",
+    b"\x1f\x8b",
+    b"\x93NUMPY\x01\0",
+    b"\x93NUMPY\x01\0v\0{'descr': '<f8', ",
+]
 
 
 @settings(max_examples=150, deadline=None)
@@ -235,7 +319,10 @@ def test_any_bytes_are_an_answer_or_bad_input(tmp_path_factory, start, rest) -> 
         (["--latents", 2, "--beta", -1], "beta.* = -1.0: must be above 0"),
         (["--latents", 2, "--beta", "nan"], "beta.* = nan"),
         (["--latents", 2, "--beta", "inf"], "beta.* = inf"),
-        (["--latents", 2, "--reduction", "mean-sun"], "'mean-sun' is not known; did you mean 'mean-sum'"),
+        (
+            ["--latents", 2, "--reduction", "mean-sun"],
+            "'mean-sun' is not known; did you mean 'mean-sum'",
+        ),
     ],
 )
 def test_bad_options_are_one_line(tmp_path, capsys, options, message) -> None:
@@ -248,7 +335,11 @@ def test_bad_options_are_one_line(tmp_path, capsys, options, message) -> None:
 
 def test_the_command_fails_with_2_and_one_line(tmp_path) -> None:
     run = command(tmp_path / "gone.npy", "--latents", 2)
-    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1) and "gone.npy" in run.stderr
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (
+        2,
+        "",
+        1,
+    ) and "gone.npy" in run.stderr
 
 
 def test_a_folder_of_sound_is_what_story_04_trains_on(tmp_path, monkeypatch) -> None:
@@ -261,8 +352,10 @@ def test_a_folder_of_sound_is_what_story_04_trains_on(tmp_path, monkeypatch) -> 
         soundfile.write(tmp_path / f"sounds/person{group}/a.wav", sound, rate_hz)
     found = predict_data(str(tmp_path / "sounds"), 4, clips=12)
     assert (found["examples"], found["n_values"]) == (12, 96 * 96)
-    assert "dry clips of 2.03 s from all of it, log-mel 96 x 96 in dB, standardised" in found["about"]
-    path, = (tmp_path / "artifacts/render").glob("*/spectrograms.npy")
+    assert (
+        "dry clips of 2.03 s from all of it, log-mel 96 x 96 in dB, standardised" in found["about"]
+    )
+    (path,) = (tmp_path / "artifacts/render").glob("*/spectrograms.npy")
     x = np.load(path).astype(np.float64).reshape(12, -1)
     oracle = PCA(4, svd_solver="full").fit((x - x.mean()) / x.std())
     assert np.allclose(found["eigenvalues"][:4], oracle.explained_variance_ * 11 / 12, rtol=1e-4)

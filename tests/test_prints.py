@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib import BadInput, prints
-from lib.effects import delay
+from lib import BadInput
+from lib.audio import cepstra as prints
+from lib.audio.effects import delay
 
 RATE_HZ = prints.LAYOUT.sample_rate_hz
 
@@ -68,11 +69,15 @@ def test_silence_gives_finite_numbers() -> None:
 
 
 def test_the_scale_is_that_of_the_training_prints() -> None:
-    drawn = np.random.default_rng(0).normal([[1.0], [5.0], [3.0]], [[2.0], [1.0], [0.5]], (4000, 3, 8))
+    drawn = np.random.default_rng(0).normal(
+        [[1.0], [5.0], [3.0]], [[2.0], [1.0], [0.5]], (4000, 3, 8)
+    )
     array = drawn.astype(np.float32)
     scaled = prints.Scale(array).apply(torch.from_numpy(array))
     for row in (prints.WET, prints.PAIR):
         assert torch.allclose(scaled[:, row].mean(0), torch.zeros(8), atol=1e-3)
         assert torch.allclose(scaled[:, row].std(0), torch.ones(8), atol=1e-2)
-    assert torch.allclose(scaled[:, prints.DRY].mean(0), torch.full((8,), 2.0), atol=0.15)  # in the wet clips' unit
+    assert torch.allclose(
+        scaled[:, prints.DRY].mean(0), torch.full((8,), 2.0), atol=0.15
+    )  # in the wet clips' unit
     assert prints.Scale(array).apply(torch.full((1, 3, 8), 1e9)).max() == 6

@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput, probes
+from lib import BadInput
+from lib.embeddings import probes
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 8), min_size=40, max_size=120), st.integers(2, 4), st.integers(0, 50))
-def test_folds_keep_groups_whole_and_leave_none_out(groups: list[int], count: int, seed: int) -> None:
+@given(
+    st.lists(st.integers(0, 8), min_size=40, max_size=120), st.integers(2, 4), st.integers(0, 50)
+)
+def test_folds_keep_groups_whole_and_leave_none_out(
+    groups: list[int], count: int, seed: int
+) -> None:
     groups = np.array(groups)
     if len(set(groups)) < count:
         with pytest.raises(BadInput, match=f"folds = {count}"):
@@ -53,7 +58,9 @@ def test_parameters_are_regressed_where_they_are() -> None:
     def units(x: np.ndarray) -> pd.DataFrame:
         known = np.where(np.arange(len(x)) % 2 == 0, 0.5 + 0.1 * x[:, 0], np.nan)
         few = np.where(np.arange(len(x)) < probes.LEAST - 1, 0.5, np.nan)
-        return pd.DataFrame({"delay.mix": known, "delay.feedback": rng.random(len(x)), "phaser.mix": few})
+        return pd.DataFrame(
+            {"delay.mix": known, "delay.feedback": rng.random(len(x)), "phaser.mix": few}
+        )
 
     found = probes.parameters_r2(codes, units(codes), test, units(test))
     assert set(found) == {"delay.mix", "delay.feedback"}  # too few clips of the third

@@ -16,12 +16,30 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from test_training import CONFIG, KEY, TEST, TRAIN, Killed, artifact_folder, blobs, finished, killing, same, weights
+from test_training import (
+    CONFIG,
+    KEY,
+    TEST,
+    TRAIN,
+    Killed,
+    artifact_folder,
+    blobs,
+    finished,
+    killing,
+    same,
+    weights,
+)
 
-from lib import ROOT, BadInput, artifacts, measures, objective, ranks, training, vae
-from lib.alarm import PATIENCE, CollapseAlarm
-from lib.batches import ArrayDataset, Batches
-from lib.task import Task, TrainingConfig
+from lib import ROOT, BadInput
+from lib.data.batches import ArrayDataset, Batches
+from lib.runtime import stages as artifacts
+from lib.vae import evaluate as measures
+from lib.vae import losses as objective
+from lib.vae import networks as vae
+from lib.vae import ranks
+from lib.vae import train as training
+from lib.vae.alarm import PATIENCE, CollapseAlarm
+from lib.vae.module import Task, TrainingConfig
 
 __all__ = ["artifact_folder"]  # a fixture
 ODD = ArrayDataset(blobs(321, 0), 1 / 255)  # the last of its batches has one example
@@ -32,7 +50,11 @@ class Ranks:
     """Threads that stand for ranks, and the sum over them for that of torch.distributed."""
 
     def __init__(self, count: int):
-        self.count, self.barrier, self.own = count, threading.Barrier(count, timeout=60), threading.local()
+        self.count, self.barrier, self.own = (
+            count,
+            threading.Barrier(count, timeout=60),
+            threading.local(),
+        )
         self.parts: list = [None] * count
 
     def all_reduce(self, tensor: torch.Tensor) -> None:
@@ -82,7 +104,9 @@ OBJECTIVES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("chosen", OBJECTIVES, ids=lambda chosen: "-".join(map(str, chosen.values())))
+@pytest.mark.parametrize(
+    "chosen", OBJECTIVES, ids=lambda chosen: "-".join(map(str, chosen.values()))
+)
 @pytest.mark.parametrize(("count", "examples"), [(2, 8), (2, 7), (3, 7), (3, 2)])
 def test_gradients_and_numbers_are_those_of_one_process(
     chosen: dict, count: int, examples: int, monkeypatch: pytest.MonkeyPatch
@@ -91,7 +115,9 @@ def test_gradients_and_numbers_are_those_of_one_process(
     for module in (vae, measures):
         monkeypatch.setattr(module, "draw", lambda mu, log_var, generator: mu)
     shape = {"told": (3, 10), "told_picture": (8, 10)}.get(chosen.get("preset"), (9, 10))
-    array = (blobs(examples, 3)[:, : shape[0]] > 90).astype(np.float32)  # 0 and 1 stay so when they are binarised
+    array = (blobs(examples, 3)[:, : shape[0]] > 90).astype(
+        np.float32
+    )  # 0 and 1 stay so when they are binarised
     config = TrainingConfig(**({"preset": "small", "latent": 3, "beta": 0.3} | chosen))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -118,11 +144,15 @@ def test_gradients_and_numbers_are_those_of_one_process(
     assert any(gradient.norm() > 0 for gradient in expected)
     for index, gradient in enumerate(expected):
         mean = sum(found[index] for found, _ in shared) / count
-        assert torch.allclose(mean, gradient, rtol=1e-3, atol=1e-5 * (1 + gradient.abs().max().item()))
+        assert torch.allclose(
+            mean, gradient, rtol=1e-3, atol=1e-5 * (1 + gradient.abs().max().item())
+        )
     for _, found in shared:
         assert found.keys() == sums.keys() and found["n"] == examples
         for name, value in sums.items():
-            assert torch.allclose(torch.as_tensor(found[name]), torch.as_tensor(value), rtol=1e-4), name
+            assert torch.allclose(
+                torch.as_tensor(found[name]), torch.as_tensor(value), rtol=1e-4
+            ), name
 
 
 def test_the_alarm_hears_all_ranks() -> None:
@@ -130,7 +160,9 @@ def test_the_alarm_hears_all_ranks() -> None:
 
     def alarms(rank: int, spread: float) -> tuple[list, list]:
         alarm = CollapseAlarm(None, 1.0, tell=lambda message: None)
-        trainer = SimpleNamespace(world_size=2, estimated_stepping_batches=20, strategy=group, global_step=0)
+        trainer = SimpleNamespace(
+            world_size=2, estimated_stepping_batches=20, strategy=group, global_step=0
+        )
         alarm.on_train_start(trainer, None)
         mu = torch.full((2 + rank, 2), spread * (1 - 2 * rank))
         for trainer.global_step in range(1, 21):
@@ -140,7 +172,9 @@ def test_the_alarm_hears_all_ranks() -> None:
     group = Ranks(2)
     group.root_device = torch.device("cpu")
     for spread, told in ((0.15, 0), (0.05, 1)):
-        (first, looks), (second, same_looks) = group.run(lambda rank, spread=spread: alarms(rank, spread))
+        (first, looks), (second, same_looks) = group.run(
+            lambda rank, spread=spread: alarms(rank, spread)
+        )
         assert first == second and looks == same_looks and len(first) == told
         assert [step for step, _ in first] == [PATIENCE] * told
 
@@ -161,9 +195,13 @@ def test_two_processes_learn_what_one_does_and_a_killed_pair_goes_on(
     two = training.fit(TWO, ODD, TEST, KEY, progress)
     assert seen == [33, "training small, calibrated, epoch 3 of 3"]
     assert two.folder != one.folder and two.alarms == one.alarms
-    assert {path.name for path in two.folder.iterdir()} == {path.name for path in one.folder.iterdir()}
+    assert {path.name for path in two.folder.iterdir()} == {
+        path.name for path in one.folder.iterdir()
+    }
     for name in ("train_mse", "val_mse", "train_loss", "val_loss"):
-        assert two.log()[name].to_numpy() == pytest.approx(one.log()[name].to_numpy(), rel=0.05), name
+        assert two.log()[name].to_numpy() == pytest.approx(one.log()[name].to_numpy(), rel=0.05), (
+            name
+        )
     assert two.log()["val_mse"].is_monotonic_decreasing
     assert not same(weights(one), weights(two))
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "killed"))
@@ -171,7 +209,9 @@ def test_two_processes_learn_what_one_does_and_a_killed_pair_goes_on(
         training.fit(TWO, ODD, TEST, KEY, killing(15))
     assert not finished() and gone()
     resumed = training.fit(TWO, ODD, TEST, KEY, progress)
-    assert seen[2] == 22 and same(weights(two), weights(resumed)) and two.log().equals(resumed.log())
+    assert (
+        seen[2] == 22 and same(weights(two), weights(resumed)) and two.log().equals(resumed.log())
+    )
 
 
 def running() -> list[int]:
@@ -182,7 +222,7 @@ def running() -> list[int]:
             words = (path / "cmdline").read_bytes().split(b"\0")
         except OSError:  # gone meanwhile
             continue
-        if b"lib.ranks" in words and str(artifacts.root()).encode() in b" ".join(words):
+        if b"lib.vae.ranks" in words and str(artifacts.root()).encode() in b" ".join(words):
             found.append(int(path.name))
     return sorted(found)
 
@@ -211,7 +251,9 @@ def test_a_rank_that_dies_ends_all_and_is_told() -> None:
 
 @pytest.mark.slow
 def test_what_a_rank_raises_is_raised_here() -> None:
-    config = TWO.model_copy(update={"objective": "report", "beta": 1e30, "learning_rate": 1e6, "schedule": "constant"})
+    config = TWO.model_copy(
+        update={"objective": "report", "beta": 1e30, "learning_rate": 1e6, "schedule": "constant"}
+    )
     with pytest.raises(BadInput, match=r"learning_rate = 1e\+06: training left"):
         training.fit(config, TRAIN, TEST, KEY)
     assert not [path for path in (artifacts.root() / "train").iterdir() if path.is_dir()]
@@ -257,12 +299,18 @@ print(len(training.fit(TWO.model_copy(update={{"epochs": 1}}), ODD, TEST, KEY).l
 def test_devices_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(BadInput, match="devices = 3: this machine has 2 of accelerator 'cuda'; take at most 2"):
+    with pytest.raises(
+        BadInput, match="devices = 3: this machine has 2 of accelerator 'cuda'; take at most 2"
+    ):
         training.fit(CONFIG.model_copy(update={"devices": 3}), TRAIN, TEST, KEY)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with pytest.raises(BadInput, match="devices = 2: this machine has 1 of accelerator 'mps'"):
-        training.fit(CONFIG.model_copy(update={"devices": 2, "accelerator": "mps"}), TRAIN, TEST, KEY)
+        training.fit(
+            CONFIG.model_copy(update={"devices": 2, "accelerator": "mps"}), TRAIN, TEST, KEY
+        )
     monkeypatch.setattr(ranks.shutil, "which", lambda name: None)
     with pytest.raises(BadInput, match="num_nodes = 4: needs a SLURM allocation"):
-        training.fit(CONFIG.model_copy(update={"num_nodes": 4, "accelerator": "cpu"}), TRAIN, TEST, KEY)
+        training.fit(
+            CONFIG.model_copy(update={"num_nodes": 4, "accelerator": "cpu"}), TRAIN, TEST, KEY
+        )

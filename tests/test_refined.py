@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput, theory, vae
-from lib.batches import equalised
+from lib import BadInput
+from lib.data.batches import equalised
+from lib.theory import collapse as theory
+from lib.vae import networks as vae
 
 
 def clips(n: int, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -20,7 +22,9 @@ def clips(n: int, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["exact", "separable"])
-@pytest.mark.parametrize(("shape", "latent"), [((8, 8), 5), ((5, 7), 34), ((1, 3), 2), ((9, 1), 1), ((6, 11), 64)])
+@pytest.mark.parametrize(
+    ("shape", "latent"), [((8, 8), 5), ((5, 7), 34), ((1, 3), 2), ((9, 1), 1), ((6, 11), 64)]
+)
 def test_it_starts_at_probabilistic_pca(kind: str, shape: tuple[int, int], latent: int) -> None:
     """mu, log_var and picture before training are those of Tipping and Bishop 1999, eq. 6 to 8, by linear solves."""
     x = clips(200, shape)
@@ -47,7 +51,9 @@ def test_it_starts_at_probabilistic_pca(kind: str, shape: tuple[int, int], laten
 def test_only_the_refinement_and_the_widths_learn() -> None:
     model = vae.build("refined", (7, 9), 3)
     model.start_from(theory.separable_pca(clips(50, (7, 9)), 3))
-    assert all(name == "log_var" or name.startswith("refine.") for name, _ in model.named_parameters())
+    assert all(
+        name == "log_var" or name.startswith("refine.") for name, _ in model.named_parameters()
+    )
     assert {"mean", "W", "A"} <= model.state_dict().keys()  # kept with the weights
     x = torch.from_numpy(clips(8, (7, 9), 1)).float().unsqueeze(1)
     (model(x, sample=False)[0] - x).square().mean().backward()
@@ -65,7 +71,9 @@ def test_more_latents_than_directions_are_bad_input(latent: int, varying: int) -
     model = vae.build("refined", (3, 4), latent)
     x = np.random.default_rng(0).normal(size=(40, 12)) * (np.arange(12) < varying) + 2
     with pytest.raises(BadInput, match=f"latent = {latent}: 'refined' needs fewer"):
-        model.start_from(theory.separable_pca(x.reshape(40, 3, 4).astype(np.float32), min(latent, 12)))
+        model.start_from(
+            theory.separable_pca(x.reshape(40, 3, 4).astype(np.float32), min(latent, 12))
+        )
     if varying > 1:
         model = vae.build("refined", (3, 4), varying - 1)
         model.start_from(theory.separable_pca(x.reshape(40, 3, 4), varying - 1))
@@ -86,12 +94,16 @@ def test_separable_components_are_orthonormal_and_never_better_than_pca(
     most = min(n - 1, bins * frames)
     exact, separable = theory.pca(x, most), theory.separable_pca(x, most)
     assert np.allclose(separable.components @ separable.components.T, np.eye(most), atol=1e-9)
-    assert separable.total == pytest.approx(exact.total) and np.all(np.diff(separable.values) <= 1e-9)
+    assert separable.total == pytest.approx(exact.total) and np.all(
+        np.diff(separable.values) <= 1e-9
+    )
     assert np.allclose(separable.mean, exact.mean)
     for count in range(most + 1):
         error = separable.mse(x, count)
         assert error >= exact.mse(x, count) - 1e-9
-        assert error == pytest.approx((separable.total - separable.values[:count].sum()) / (bins * frames), abs=1e-9)
+        assert error == pytest.approx(
+            (separable.total - separable.values[:count].sum()) / (bins * frames), abs=1e-9
+        )
     for component in separable.components:  # a product has rank one
         assert np.allclose(np.linalg.svd(component.reshape(bins, frames))[1][1:], 0, atol=1e-9)
 
@@ -106,7 +118,9 @@ def test_on_separable_data_it_is_pca() -> None:
     exact, separable = theory.pca(x, 20), theory.separable_pca(x, 20)
     assert np.allclose(separable.values, np.sort(np.square(scale).ravel())[::-1])
     assert np.allclose(separable.values, exact.values)
-    assert np.allclose([separable.mse(x, k) for k in range(21)], [exact.mse(x, k) for k in range(21)])
+    assert np.allclose(
+        [separable.mse(x, k) for k in range(21)], [exact.mse(x, k) for k in range(21)]
+    )
 
 
 def test_separable_pca_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +136,9 @@ def test_separable_pca_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_equaliser_is_a_curve_over_bins_of_that_deviation(bins: int, amount: float) -> None:
     x = torch.randn(4000, 1, bins, 3, generator=torch.Generator().manual_seed(1))
     added = equalised(x, amount, torch.Generator().manual_seed(2)) - x
-    assert torch.allclose(added, added[..., :1].expand_as(added), atol=1e-5)  # constant over the frames
+    assert torch.allclose(
+        added, added[..., :1].expand_as(added), atol=1e-5
+    )  # constant over the frames
     curves = added[:, 0, :, 0]
     assert curves.square().mean().sqrt() == pytest.approx(amount, rel=0.02)
     assert curves.mean().abs() < 0.05 * amount

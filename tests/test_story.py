@@ -6,8 +6,9 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from lib import ROOT, BadInput, story
-from lib.parameters import resolve
+from lib import ROOT, BadInput
+from lib.book import page as story
+from lib.book.parameters import resolve
 
 NAME = "02_audio_effects"
 VALUES = {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0}
@@ -22,7 +23,9 @@ CELLS = [
 
 
 def execute(sources: list[str]) -> nbformat.NotebookNode:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources]
+    )
     return NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
 
 
@@ -62,10 +65,15 @@ def test_progress_asks_for_a_label_that_changes(capfd, monkeypatch) -> None:
     assert seen == ["a", "b"] and said.index("epoch 1 of 2") < said.index("epoch 2 of 2")
 
 
-@pytest.mark.parametrize(("corpus", "name"), [
-    ("speech", "speech"), ("folder:/sounds/My voices", "My_voices"), ("folder:/sounds/My voices/", "My_voices"),
-    ("folder:/sounds/C:notes-2.1", "C_notes_2_1"),
-])
+@pytest.mark.parametrize(
+    ("corpus", "name"),
+    [
+        ("speech", "speech"),
+        ("folder:/sounds/My voices", "My_voices"),
+        ("folder:/sounds/My voices/", "My_voices"),
+        ("folder:/sounds/C:notes-2.1", "C_notes_2_1"),
+    ],
+)
 def test_a_corpus_has_a_name_that_can_be_recorded(corpus: str, name: str, monkeypatch) -> None:
     assert story.slug(corpus) == name
     recorded = []
@@ -87,25 +95,48 @@ BELOW = 11  # cells of the story below that of `begin`
 
 def notes(page: nbformat.NotebookNode) -> list[str]:
     """What `begin` put under the parameters cells, one text for each note."""
-    displays = [output for cell in page.cells for output in cell.outputs if output.output_type == "display_data"]
-    return [output.data.get("text/markdown", "") for output in displays if "text/html" not in output.data]
+    displays = [
+        output
+        for cell in page.cells
+        for output in cell.outputs
+        if output.output_type == "display_data"
+    ]
+    return [
+        output.data.get("text/markdown", "")
+        for output in displays
+        if "text/html" not in output.data
+    ]
 
 
-@pytest.mark.parametrize(("cells", "missing"), [
-    ([CHANGED, CELLS[2], *map(str, range(BELOW - 1)), PROVENANCE], 0),
-    ([CHANGED, CELLS[2], *["0"] * (BELOW - 1), PROVENANCE], BELOW - 2),  # one of them, again and again
-    pytest.param([CHANGED, CELLS[2], PROVENANCE], BELOW - 1, marks=pytest.mark.slow),
-    pytest.param([CHANGED, PROVENANCE], BELOW - 2, marks=pytest.mark.slow),  # the values were not even checked
-])
+@pytest.mark.parametrize(
+    ("cells", "missing"),
+    [
+        ([CHANGED, CELLS[2], *map(str, range(BELOW - 1)), PROVENANCE], 0),
+        (
+            [CHANGED, CELLS[2], *["0"] * (BELOW - 1), PROVENANCE],
+            BELOW - 2,
+        ),  # one of them, again and again
+        pytest.param([CHANGED, CELLS[2], PROVENANCE], BELOW - 1, marks=pytest.mark.slow),
+        pytest.param(
+            [CHANGED, PROVENANCE], BELOW - 2, marks=pytest.mark.slow
+        ),  # the values were not even checked
+    ],
+)
 def test_changed_parameters_leave_no_page_stale_unnoticed(cells: list[str], missing: int) -> None:
     """A note names them and goes when all below has run; until then the last cell tells how many cells have not."""
-    story_cells = [cell for cell in jupytext.read(ROOT / f"notebooks/{NAME}.py").cells if cell.cell_type == "code"]
+    story_cells = [
+        cell
+        for cell in jupytext.read(ROOT / f"notebooks/{NAME}.py").cells
+        if cell.cell_type == "code"
+    ]
     assert len(story_cells) == BELOW + 2
     page = execute([CELLS[0], CELLS[2], *cells])
     table = next(output.data["text/html"] for output in page.cells[-1].outputs)
     if missing:
-        assert notes(page) == ["**The page below is stale**: `settings` was 'fixed', now 'random'. Run all of it, and "
-                               "this note goes."]
+        assert notes(page) == [
+            "**The page below is stale**: `settings` was 'fixed', now 'random'. Run all of it, and "
+            "this note goes."
+        ]
         assert f"{missing} of {BELOW} cells did not run" in table
     else:
         assert notes(page) == [""] and "stale" not in table
@@ -117,11 +148,15 @@ def test_parameters_that_did_not_change_are_not_told() -> None:
 
 
 def test_an_unknown_injected_name_stops_the_notebook() -> None:
-    with pytest.raises(CellExecutionError, match='unknown parameter setings = \'random\': did you mean "settings"'):
+    with pytest.raises(
+        CellExecutionError, match="unknown parameter setings = 'random': did you mean \"settings\""
+    ):
         execute([CELLS[0], "# Parameters\nsetings = 'random'\n", CELLS[2]])
 
 
-@pytest.mark.parametrize(("name", "value"), [("toy mse", 1.0), ("", 1.0), ("toy.a", "much"), ("toy.b", float("nan"))])
+@pytest.mark.parametrize(
+    ("name", "value"), [("toy mse", 1.0), ("", 1.0), ("toy.a", "much"), ("toy.b", float("nan"))]
+)
 def test_only_numbers_under_plain_names_are_recorded(name: str, value: object) -> None:
     with pytest.raises(BadInput, match="record"):
         story.record(name, value)
@@ -146,11 +181,16 @@ def test_provenance_marks_the_page(monkeypatch) -> None:
 
     stem = sorted((ROOT / "notebooks").glob(pages.STORIES + ".py"))[0].stem
     shown = []
-    monkeypatch.setattr(story, "display", lambda data, **more: shown.append((data, more["metadata"])))
+    monkeypatch.setattr(
+        story, "display", lambda data, **more: shown.append((data, more["metadata"]))
+    )
     monkeypatch.setitem(story._running, "name", stem)
     parameters = resolve(NAME, VALUES)
     story.provenance(parameters)
-    (data, metadata), = shown
-    assert metadata["average_spectrogram"] == {"story": stem, "hash": story.page_hash(stem, parameters)}
+    ((data, metadata),) = shown
+    assert metadata["average_spectrogram"] == {
+        "story": stem,
+        "hash": story.page_hash(stem, parameters),
+    }
     for word in ("torch", "commit", "seed", "peak memory"):
         assert word in data["text/html"]

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from lib import BadInput, linear, theory
+from lib import BadInput
+from lib.theory import collapse as theory
+from lib.theory import linear_vae as linear
 
 SPECTRUM = np.array([5.0, 3.0, 1.5, 0.8, 0.2, 0.05])
 
@@ -19,8 +21,12 @@ def examples(n: int, n_values: int, seed: int = 0) -> np.ndarray:
     )[0] + rng.normal(size=n_values)
 
 
-@pytest.mark.parametrize(("n", "n_values", "limit"), [(300, 20, 4096), (60, 150, 100), (1500, 160, 10), (200, 130, 10)])
-def test_pca_agrees_with_scikit_learn(n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("n", "n_values", "limit"), [(300, 20, 4096), (60, 150, 100), (1500, 160, 10), (200, 130, 10)]
+)
+def test_pca_agrees_with_scikit_learn(
+    n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the covariance, by the products of examples, and in increments; the examples may have any shape."""
     monkeypatch.setattr(theory, "EXACT", limit)
     monkeypatch.setattr(theory, "CHUNK", 8 * 7 * n_values)  # seven examples
@@ -36,7 +42,9 @@ def test_pca_agrees_with_scikit_learn(n: int, n_values: int, limit: int, monkeyp
 
 
 @pytest.mark.parametrize(("n", "n_values", "limit"), [(90, 20, 4096), (30, 60, 40), (300, 60, 10)])
-def test_pca_prepares_each_chunk(n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pca_prepares_each_chunk(
+    n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In each of the three ways, and bit by bit the same when it is asked again."""
     monkeypatch.setattr(theory, "EXACT", limit)
     monkeypatch.setattr(theory, "CHUNK", 8 * 7 * n_values)
@@ -45,11 +53,20 @@ def test_pca_prepares_each_chunk(n: int, n_values: int, limit: int, monkeypatch:
     def prepare(chunk: np.ndarray) -> np.ndarray:
         return np.sqrt(chunk / 255 + 1)
 
-    found, again, oracle = theory.pca(x, 3, prepare), theory.pca(x, 3, prepare), theory.pca(prepare(x), 3)
-    assert found.total == pytest.approx(prepare(x).var(0).sum()) and np.allclose(found.mean, prepare(x).mean(0))
+    found, again, oracle = (
+        theory.pca(x, 3, prepare),
+        theory.pca(x, 3, prepare),
+        theory.pca(prepare(x), 3),
+    )
+    assert found.total == pytest.approx(prepare(x).var(0).sum()) and np.allclose(
+        found.mean, prepare(x).mean(0)
+    )
     assert np.allclose(found.values, oracle.values, rtol=1e-6)
     assert np.allclose(np.abs((found.components * oracle.components).sum(1)), 1, atol=1e-4)
-    assert found.values.tobytes() == again.values.tobytes() and found.components.tobytes() == again.components.tobytes()
+    assert (
+        found.values.tobytes() == again.values.tobytes()
+        and found.components.tobytes() == again.components.tobytes()
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -59,7 +76,9 @@ def test_prediction_is_the_optimum_of_the_exact_loss(latents: int, beta: float) 
     n_values, level = 6, beta * 3
     found = theory.predict(SPECTRUM, SPECTRUM.sum(), n_values, latents, beta)
     mse, kl, active = SPECTRUM[latents:].sum(), 0.0, 0
-    for variance in SPECTRUM[:latents]:  # posterior variance v leaves an error of variance * v, KL >= -ln(v) / 2
+    for variance in SPECTRUM[
+        :latents
+    ]:  # posterior variance v leaves an error of variance * v, KL >= -ln(v) / 2
         v = np.exp(np.linspace(np.log(1e-4), 0, 200_001))
         best = v[np.argmin(variance * v / n_values - beta * np.log(v) / 2)]
         mse, kl, active = mse + variance * best, kl - np.log(best) / 2, active + (best < 1 - 1e-4)
@@ -91,7 +110,9 @@ def test_collapse_from_the_edge_on_and_not_before() -> None:
 def test_calibrated_beta_is_where_the_error_is_sigma2() -> None:
     """A fixed point: at beta* the sampled MSE over N values equals the sigma2 that beta* implies, as in pPCA."""
     beta = theory.calibrated_beta(SPECTRUM, SPECTRUM.sum(), 6, 4)
-    assert theory.predict(SPECTRUM, SPECTRUM.sum(), 6, 4, beta).sigma2 == pytest.approx(SPECTRUM[4:].mean())
+    assert theory.predict(SPECTRUM, SPECTRUM.sum(), 6, 4, beta).sigma2 == pytest.approx(
+        SPECTRUM[4:].mean()
+    )
     data = examples(400, 8)
     found = theory.pca(data, 8)
     oracle = PCA(3, svd_solver="full").fit(data).noise_variance_ * 399 / 400
@@ -115,17 +136,23 @@ def test_digits_table(beta: float, active: int, kl: float, mse: float) -> None:
     """Found once by L-BFGS on the exact expected loss of a linear VAE with 16 latents on MNIST, in float64."""
     found = theory.predict(DIGITS, 52.725, 784, 16, beta)
     assert found.active == active
-    assert found.kl_nats == pytest.approx(kl, rel=1e-3) and found.mse_sampled == pytest.approx(mse, rel=1e-4)
+    assert found.kl_nats == pytest.approx(kl, rel=1e-3) and found.mse_sampled == pytest.approx(
+        mse, rel=1e-4
+    )
 
 
 def test_digits_spectrum_and_edge() -> None:
-    from lib import corpora
+    from lib.data import corpora
 
     images, _ = corpora.digits("train")
     found = theory.pca(images, 16, lambda chunk: chunk / 255)
-    assert np.allclose(found.values, DIGITS, atol=1e-4) and found.total == pytest.approx(52.725, abs=1e-3)
+    assert np.allclose(found.values, DIGITS, atol=1e-4) and found.total == pytest.approx(
+        52.725, abs=1e-3
+    )
     assert theory.edge(found.values[0], 784) == pytest.approx(0.01305, abs=1e-5)
-    assert theory.calibrated_beta(found.values, found.total, 784, 16) == pytest.approx(7.1e-5, abs=5e-7)
+    assert theory.calibrated_beta(found.values, found.total, 784, 16) == pytest.approx(
+        7.1e-5, abs=5e-7
+    )
     test, _ = corpora.digits("test")
     assert found.mse(test, 0) == pytest.approx(0.06747, abs=1e-5)
     assert found.mse(test, 16) == pytest.approx(0.0269, abs=5e-5)
@@ -164,15 +191,26 @@ def test_the_weight_of_a_variance_gives_that_variance(reduction: str) -> None:
 ALL = "choose one of mean-sum, mean-mean, sum-sum, half-sum-sum"
 
 
-@pytest.mark.parametrize(("given", "said"), [
-    (("mean-sun", 1.0, 12, 3), f"reduction 'mean-sun' is not known; did you mean 'mean-sum'? {ALL}"),
-    (("?", 1.0, 12, 3), f"reduction '?' is not known; {ALL}"),
-    ((None, 1.0, 12, 3), f"reduction None is not known; {ALL}"),
-    (("mean-sum", 1.0, 0, 3), "n_values = 0, latents = 3: must be 1 or more"),
-    (("mean-sum", 1.0, 12, 0), "n_values = 12, latents = 0: must be 1 or more"),
-    *((("mean-sum", beta, 12, 3), f"weight (beta) = {beta}: must be above 0 and finite; at 0 the KL has no bound")
-      for beta in (0.0, -1.0, np.inf, np.nan, 1e308)),
-])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ("mean-sun", 1.0, 12, 3),
+            f"reduction 'mean-sun' is not known; did you mean 'mean-sum'? {ALL}",
+        ),
+        (("?", 1.0, 12, 3), f"reduction '?' is not known; {ALL}"),
+        ((None, 1.0, 12, 3), f"reduction None is not known; {ALL}"),
+        (("mean-sum", 1.0, 0, 3), "n_values = 0, latents = 3: must be 1 or more"),
+        (("mean-sum", 1.0, 12, 0), "n_values = 12, latents = 0: must be 1 or more"),
+        *(
+            (
+                ("mean-sum", beta, 12, 3),
+                f"weight (beta) = {beta}: must be above 0 and finite; at 0 the KL has no bound",
+            )
+            for beta in (0.0, -1.0, np.inf, np.nan, 1e308)
+        ),
+    ],
+)
 def test_a_loss_without_a_variance_is_refused_by_name(given: tuple, said: str) -> None:
     with pytest.raises(BadInput) as caught:
         theory.sigma2_of(*given)
@@ -180,7 +218,9 @@ def test_a_loss_without_a_variance_is_refused_by_name(given: tuple, said: str) -
 
 
 def test_a_unit_at_the_water_level_is_not_active() -> None:
-    found = theory.predict(SPECTRUM, SPECTRUM.sum(), 6, 4, 1.0)  # a level of 3, the second eigenvalue
+    found = theory.predict(
+        SPECTRUM, SPECTRUM.sum(), 6, 4, 1.0
+    )  # a level of 3, the second eigenvalue
     assert (found.beta, found.sigma2, found.active) == (1.0, 3.0, 1)
     with pytest.raises(BadInput, match="beta = inf: the prediction needs a finite beta above 0"):
         theory.predict(SPECTRUM, SPECTRUM.sum(), 6, 4, np.inf)

@@ -5,7 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput, told, vae
+from lib import BadInput
+from lib.vae import conditional as told
+from lib.vae import networks as vae
 
 NETS = ("told_picture", "told_picture_paired")
 
@@ -17,7 +19,13 @@ def net(preset: str, shape: tuple[int, int], latent: int = 5, seed: int = 0) -> 
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from(NETS), st.integers(1, 40), st.integers(1, 40), st.integers(1, 3), st.integers(1, 5))
+@given(
+    st.sampled_from(NETS),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(1, 3),
+    st.integers(1, 5),
+)
 def test_any_size_comes_back_and_the_untrained_net_returns_the_dry_picture(
     preset: str, bins: int, frames: int, batch: int, latent: int
 ) -> None:
@@ -37,21 +45,34 @@ def trained_a_little(preset: str) -> told.ToldPictureVAE:
     model = net(preset, (26, 19))
     with torch.no_grad():
         for parameter in model.up[1].parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) / 4)
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) / 4
+            )
     return model
 
 
 @pytest.mark.parametrize("preset", NETS)
 def test_a_gradient_reaches_every_weight(preset: str) -> None:
-    model, x = trained_a_little(preset), torch.randn(3, 1, 26, 19, generator=torch.Generator().manual_seed(0))
+    model, x = (
+        trained_a_little(preset),
+        torch.randn(3, 1, 26, 19, generator=torch.Generator().manual_seed(0)),
+    )
     x_hat, mu, log_var = model(x, generator=torch.Generator().manual_seed(0))
-    ((x_hat - model.target(x)).square().mean() + mu.square().mean() + log_var.square().mean()).backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in model.parameters())
+    (
+        (x_hat - model.target(x)).square().mean() + mu.square().mean() + log_var.square().mean()
+    ).backward()
+    assert all(
+        parameter.grad is not None and parameter.grad.abs().max() > 0
+        for parameter in model.parameters()
+    )
 
 
 @pytest.mark.parametrize("preset", NETS)
 def test_the_decoder_hears_z_and_dry_and_only_the_paired_encoder_hears_dry(preset: str) -> None:
-    model, x = trained_a_little(preset), torch.randn(2, 1, 26, 19, generator=torch.Generator().manual_seed(2))
+    model, x = (
+        trained_a_little(preset),
+        torch.randn(2, 1, 26, 19, generator=torch.Generator().manual_seed(2)),
+    )
     wet, dry = x.chunk(2, 2)
     other = torch.cat([wet, dry + 1], 2)
     with torch.no_grad():
@@ -69,7 +90,9 @@ def test_z_acts_on_every_frame_alike() -> None:
         for parameter in model.up[1].parameters():
             parameter.normal_()
         answer = model.decode(torch.randn(1, 5), dry)[0, 0, :, 40:120].unflatten(1, (20, 4))
-    assert torch.allclose(answer, answer[:, :1].expand_as(answer), atol=1e-4)  # every fourth frame, the stride
+    assert torch.allclose(
+        answer, answer[:, :1].expand_as(answer), atol=1e-4
+    )  # every fourth frame, the stride
 
 
 @pytest.mark.parametrize("shape", [(9, 8), (0, 8), (8, 0), (8,)])
@@ -97,6 +120,8 @@ def test_a_blind_encoder_of_prints_hears_the_wet_row_alone_and_the_decoder_the_d
             other = x.clone()
             other[:, 0, row] += 1
             assert torch.equal(model.encode(other)[0], mu) == (row not in heard)
-            same = torch.equal(model.decode(mu, *model.told(other)), model.decode(mu, *model.told(x)))
+            same = torch.equal(
+                model.decode(mu, *model.told(other)), model.decode(mu, *model.told(x))
+            )
             assert same == (row != 1)
         assert torch.equal(model.target(x), x[:, :, 2:])

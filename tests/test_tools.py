@@ -21,9 +21,10 @@ import status
 import sync
 import yaml
 
-from lib import ROOT, BadInput, artifacts
-from lib.parameters import resolve
-from lib.story import page_hash
+from lib import ROOT, BadInput
+from lib.book.page import page_hash
+from lib.book.parameters import resolve
+from lib.runtime import stages as artifacts
 
 NAME = "02_audio_effects"
 VALUES = {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0}
@@ -38,7 +39,8 @@ split_seed: int = 0  # seed
 import time
 from pathlib import Path
 
-from lib import ROOT, story
+from lib import ROOT
+from lib.book import page as story
 
 parameters = story.begin("01_dataset_preparation", globals())
 while parameters.corpora == ("music",) and not (ROOT / "go").exists():
@@ -47,20 +49,33 @@ story.record(f"toy.{parameters.corpora[0]}", 1.5)
 """
 
 
-def page(value: float = 0.25, mark: str = "", tag: str = "injected-parameters") -> nbformat.NotebookNode:
+def page(
+    value: float = 0.25, mark: str = "", tag: str = "injected-parameters"
+) -> nbformat.NotebookNode:
     """A page as papermill leaves it: an injected cell, a recorded number, a mark."""
     scrap = {"scrapbook": {"mime_prefix": "application/papermill.record/", "name": "toy.mse"}}
     number = {"application/papermill.record/text/plain": repr(value)}
     record = nbformat.v4.new_output("display_data", number, metadata=scrap)
-    told = {"parameter <code>x</code>": "2", "versions": "python 3, numpy 2", "commit": "abc-dirty",
-            "device": "CPU", "time": "3 s (less where finished stages were found)", "peak memory": "5 MB"}
+    told = {
+        "parameter <code>x</code>": "2",
+        "versions": "python 3, numpy 2",
+        "commit": "abc-dirty",
+        "device": "CPU",
+        "time": "3 s (less where finished stages were found)",
+        "peak memory": "5 MB",
+    }
     table = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in told.items())
-    end = nbformat.v4.new_output("display_data", {"text/plain": "provenance", "text/html": f"<table>{table}</table>"},
-                                 metadata={"average_spectrogram": {"story": NAME, "hash": mark}})
-    cells = [nbformat.v4.new_markdown_cell("# A | question?"),
-             nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]}, execution_count=1),
-             nbformat.v4.new_code_cell("x = 2", metadata={"tags": [tag]}, execution_count=2),
-             nbformat.v4.new_code_cell("run()", outputs=[record, end], execution_count=3)]
+    end = nbformat.v4.new_output(
+        "display_data",
+        {"text/plain": "provenance", "text/html": f"<table>{table}</table>"},
+        metadata={"average_spectrogram": {"story": NAME, "hash": mark}},
+    )
+    cells = [
+        nbformat.v4.new_markdown_cell("# A | question?"),
+        nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]}, execution_count=1),
+        nbformat.v4.new_code_cell("x = 2", metadata={"tags": [tag]}, execution_count=2),
+        nbformat.v4.new_code_cell("run()", outputs=[record, end], execution_count=3),
+    ]
     return nbformat.v4.new_notebook(cells=cells)
 
 
@@ -83,12 +98,18 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path) -> None:
     notebook.metadata = {"kernelspec": sync.KERNEL}
     nbformat.write(notebook, tmp_path / "notebooks" / f"{story}.ipynb")
 
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "ARTIFACTS_DIR": str(tmp_path / "artifacts"), "JOBS": "2"}
+    environment = os.environ | {
+        "PYTHONPATH": str(tmp_path),
+        "ARTIFACTS_DIR": str(tmp_path / "artifacts"),
+        "JOBS": "2",
+    }
     command = [sys.executable, "tools/run.py", "quick", "results"]
     out = tmp_path / "artifacts/quick"
     first = out / "scatter" / story / "speech.ipynb"
     with (tmp_path / "log").open("w") as log:
-        going = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True)
+        going = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
         for _ in range(600):
             if first.exists() or going.poll() is not None:
                 break
@@ -100,7 +121,9 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path) -> None:
     before = first.stat().st_mtime_ns
 
     (tmp_path / "go").touch()
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert first.stat().st_mtime_ns == before, "the finished point was computed again"
     assert (out / "results.json").read_text() == '{\n "toy.speech": 1.5\n}\n'
@@ -117,7 +140,11 @@ def test_numbers_are_collected_and_a_contradiction_is_an_error(tmp_path) -> None
 
 def test_parameters_of_a_page_are_the_injected_ones() -> None:
     assert pages.parameters(page()) == {"x": 2}
-    assert pages.sources(page()) == [("markdown", "# A | question?"), ("code", "x = 1"), ("code", "run()")]
+    assert pages.sources(page()) == [
+        ("markdown", "# A | question?"),
+        ("code", "x = 1"),
+        ("code", "run()"),
+    ]
 
 
 @pytest.fixture
@@ -128,23 +155,33 @@ def complete(tmp_path, monkeypatch) -> Path:
     (tmp_path / "run/pages").mkdir(parents=True)
     (tmp_path / "book/chapters").mkdir(parents=True)
     (tmp_path / "book/chapters/old.ipynb").write_text("yesterday")
-    nbformat.write(page(mark=page_hash(NAME, resolve(NAME, VALUES))), tmp_path / f"run/pages/{NAME}.ipynb")
+    nbformat.write(
+        page(mark=page_hash(NAME, resolve(NAME, VALUES))), tmp_path / f"run/pages/{NAME}.ipynb"
+    )
     return tmp_path
 
 
 def test_a_complete_run_is_published_whole(complete: Path) -> None:
     publish.publish(complete / "run", {NAME: VALUES}, complete / "book")
-    assert files(complete / "book") == [f"chapters/{NAME}.ipynb", "results.json", "small_run.json", "status.md"]
+    assert files(complete / "book") == [
+        f"chapters/{NAME}.ipynb",
+        "results.json",
+        "small_run.json",
+        "status.md",
+    ]
     assert (complete / "book/results.json").read_text() == '{\n "toy.mse": 0.25\n}\n'
     assert json.loads((complete / "book/small_run.json").read_text()) == {NAME: {"toy.mse": 0.5}}
 
 
-@pytest.mark.parametrize(("fault", "said"), [
-    ("missing", "missing; run `make report`"),
-    ("stale", "other code or parameters"),
-    ("large", "a chapter has at most 1000000"),
-    ("unsynced", "outputs of other code than the checkout's; run `make sync`"),
-])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("missing", "missing; run `make report`"),
+        ("stale", "other code or parameters"),
+        ("large", "a chapter has at most 1000000"),
+        ("unsynced", "outputs of other code than the checkout's; run `make sync`"),
+    ],
+)
 def test_a_run_that_is_not_complete_is_refused_and_the_old_book_stays(
     fault: str, said: str, complete: Path, monkeypatch
 ) -> None:
@@ -182,15 +219,26 @@ def test_the_picture_of_the_readme_comes_with_its_page_or_nothing_does(
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def with_sound_and_assets(path: Path, sounds: list[bytes], folder: str) -> None:
-    """A page gets players, as lib.players writes them, and the mark of an artifact whose files it shows."""
+    """A page gets players, as lib.book.players writes them, and the mark of an artifact whose files it shows."""
     notebook = pages.read(path)
-    html = "".join(f'<audio src="data:audio/mpeg;base64,{base64.b64encode(s).decode()}"></audio>' for s in sounds)
-    notebook.cells[-1].outputs.insert(0, nbformat.v4.new_output("display_data", {"text/html": html}, metadata={
-        "average_spectrogram_assets": {"name": "explorer", "folder": folder}}))
+    html = "".join(
+        f'<audio src="data:audio/mpeg;base64,{base64.b64encode(s).decode()}"></audio>'
+        for s in sounds
+    )
+    notebook.cells[-1].outputs.insert(
+        0,
+        nbformat.v4.new_output(
+            "display_data",
+            {"text/html": html},
+            metadata={"average_spectrogram_assets": {"name": "explorer", "folder": folder}},
+        ),
+    )
     nbformat.write(notebook, path)
 
 
@@ -217,9 +265,15 @@ def check_chapter(book: Path) -> None:
     """The sounds that the chapter names are there, in order and as they were; no other is; assets lie beside them."""
     html = pages.read(book / f"chapters/{NAME}.ipynb").cells[-1].outputs[0].data["text/html"]
     names = [part.split('"')[0] for part in html.split('src="')[1:]]
-    assert [(book / "chapters" / name).read_bytes() for name in names] == [b"first", b"second", b"first"]
+    assert [(book / "chapters" / name).read_bytes() for name in names] == [
+        b"first",
+        b"second",
+        b"first",
+    ]
     found = {name for name in files(book / "_static") if "/" in name}
-    assert found == {name.removeprefix("../_static/") for name in names} | {"explorer/deep/clip.json"}
+    assert found == {name.removeprefix("../_static/") for name in names} | {
+        "explorer/deep/clip.json"
+    }
     assert (book / "_static/explorer/deep/clip.json").read_text() == "[1]"
 
 
@@ -236,11 +290,16 @@ def test_sounds_and_assets_are_staged_as_files_and_old_ones_go(sounding: Path) -
     shutil.copytree(sounding / "book/_static", sounding / "run/book/_static")
     stage_book.stage(sounding / "run")
     check_chapter(sounding / "run/book")
-    told, sound = sounding / "run/book/status.md", next((sounding / "run/book/_static/sound").iterdir())
+    told, sound = (
+        sounding / "run/book/status.md",
+        next((sounding / "run/book/_static/sound").iterdir()),
+    )
     assert "`toy.mse`" in told.read_text()
     before = told.stat().st_mtime_ns, sound.stat().st_mtime_ns
     stage_book.stage(sounding / "run")
-    assert (told.stat().st_mtime_ns, sound.stat().st_mtime_ns) == before, "what did not change keeps its time"
+    assert (told.stat().st_mtime_ns, sound.stat().st_mtime_ns) == before, (
+        "what did not change keeps its time"
+    )
 
 
 @pytest.mark.parametrize("step", ["publish", "stage"])
@@ -256,7 +315,9 @@ def test_a_page_whose_assets_are_gone_is_refused(step: str, sounding: Path) -> N
 
 
 @pytest.mark.parametrize("at", range(1, 8))
-def test_a_publication_that_fails_at_any_step_leaves_the_old_book(at: int, sounding: Path, monkeypatch) -> None:
+def test_a_publication_that_fails_at_any_step_leaves_the_old_book(
+    at: int, sounding: Path, monkeypatch
+) -> None:
     before = {name: (sounding / "book" / name).read_bytes() for name in files(sounding / "book")}
     rename, count = Path.rename, []
 
@@ -270,7 +331,9 @@ def test_a_publication_that_fails_at_any_step_leaves_the_old_book(at: int, sound
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(OSError, match="disk"):
         publish.publish(sounding / "run", {NAME: VALUES}, sounding / "book")
-    assert {name: (sounding / "book" / name).read_bytes() for name in files(sounding / "book")} == before
+    assert {
+        name: (sounding / "book" / name).read_bytes() for name in files(sounding / "book")
+    } == before
     assert not list((sounding / "book").glob(".*"))
 
 
@@ -284,14 +347,18 @@ def test_status_tells_what_the_page_tells_of_itself(complete: Path) -> None:
     row = rf"| [A \| question?](chapters/{NAME}.ipynb) | fresh | 3 s | 5 MB | `abc-dirty` |"
     assert row in told.replace("\u00a0", " ")
     assert '| `corpus` | `"speech"` |' in told and "python 3, numpy 2" in told
-    assert f"| `toy.mse` | 0.25 | [02 audio effects](chapters/{NAME}.ipynb) |" in told.replace("\u00a0", " ")
+    assert f"| `toy.mse` | 0.25 | [02 audio effects](chapters/{NAME}.ipynb) |" in told.replace(
+        "\u00a0", " "
+    )
     for source in ("seed = 1", "seed = -1", "sead = 0"):  # other, wrong, unknown
         notebook.cells[2].source += f"\n{source}"
         nbformat.write(notebook, path)
         assert "| stale |" in status.text([path]), source
 
 
-def test_a_page_of_older_lib_is_confirmed_by_the_numbers_of_its_small_run(tmp_path, monkeypatch) -> None:
+def test_a_page_of_older_lib_is_confirmed_by_the_numbers_of_its_small_run(
+    tmp_path, monkeypatch
+) -> None:
     chapter = pages.read(ROOT / "notebooks" / f"{NAME}.ipynb")
     numbers = pages.records(chapter)
     for output in pages.outputs(chapter):
@@ -348,7 +415,11 @@ def test_an_edited_script_updates_its_notebook_and_keeps_other_outputs(tmp_path)
     script.write_text('# %% tags=["parameters"]\nx = 1\n\n# %%\nrun()\n\n# %%\nmore()\n')
     os.utime(script, (time.time() + 10, time.time() + 10))
     assert sync.pair(script) and not sync.pair(script)
-    assert pages.sources(pages.read(story)) == [("code", "x = 1"), ("code", "run()"), ("code", "more()")]
+    assert pages.sources(pages.read(story)) == [
+        ("code", "x = 1"),
+        ("code", "run()"),
+        ("code", "more()"),
+    ]
     assert pages.records(pages.read(story)) == {"toy.mse": 0.25}
     script.write_text("# %%\nrun()\n")
     os.utime(script, (0, 0))

@@ -16,11 +16,19 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from lib import ROOT, BadInput, artifacts, measures, objective, theory, training, vae
-from lib.task import Task
-from lib.training import ArrayDataset, TrainingConfig
+from lib import ROOT, BadInput
+from lib.runtime import stages as artifacts
+from lib.theory import collapse as theory
+from lib.vae import evaluate as measures
+from lib.vae import losses as objective
+from lib.vae import networks as vae
+from lib.vae import train as training
+from lib.vae.module import Task
+from lib.vae.train import ArrayDataset, TrainingConfig
 
-CONFIG = TrainingConfig(epochs=3, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3)
+CONFIG = TrainingConfig(
+    epochs=3, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3
+)
 KEY = {"data": "blobs"}
 
 
@@ -33,8 +41,12 @@ def blobs(n: int, seed: int) -> np.ndarray:
     """Pictures (n, 9, 10) uint8 of one soft spot each, at a random place and brightness."""
     rng = np.random.default_rng(seed)
     bins, frames = np.mgrid[:9, :10]
-    row, column, level = (rng.uniform(low, high, (n, 1, 1)) for low, high in ((1, 8), (1, 9), (0.3, 1)))
-    return (255 * level * np.exp(-((bins - row) ** 2 + (frames - column) ** 2) / 6)).astype(np.uint8)
+    row, column, level = (
+        rng.uniform(low, high, (n, 1, 1)) for low, high in ((1, 8), (1, 9), (0.3, 1))
+    )
+    return (255 * level * np.exp(-((bins - row) ** 2 + (frames - column) ** 2) / 6)).astype(
+        np.uint8
+    )
 
 
 TRAIN, TEST = ArrayDataset(blobs(320, 0), 1 / 255), ArrayDataset(blobs(100, 1), 1 / 255)
@@ -63,7 +75,11 @@ def killing_copy(*_, **__):
 
 def finished() -> list[Path]:
     """Folders of whole training runs."""
-    return [path for path in artifacts.root().glob("train/*") if path.is_dir() and not path.name.startswith(".")]
+    return [
+        path
+        for path in artifacts.root().glob("train/*")
+        if path.is_dir() and not path.name.startswith(".")
+    ]
 
 
 def weights(fitted: training.Fitted) -> dict[str, torch.Tensor]:
@@ -74,7 +90,9 @@ def same(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_same_seed_same_bytes_and_another_seed_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_seed_same_bytes_and_another_seed_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = training.fit(CONFIG, TRAIN, TEST, KEY)
     other = training.fit(CONFIG.model_copy(update={"seed": 1}), TRAIN, TEST, KEY)
     assert not same(weights(first), weights(other))
@@ -113,7 +131,9 @@ def test_a_killed_run_ends_as_one_that_was_not(
     assert seen == [left]
     assert same(weights(whole), weights(resumed))
     assert whole.log().equals(resumed.log())
-    assert not [path for path in folder.iterdir() if path.is_dir() and path.name.startswith(".partial-")]
+    assert not [
+        path for path in folder.iterdir() if path.is_dir() and path.name.startswith(".partial-")
+    ]
 
 
 def test_a_finished_run_is_found_not_repeated() -> None:
@@ -127,11 +147,21 @@ def test_a_finished_run_is_found_not_repeated() -> None:
 
 def test_log_and_best_weights(capfd: pytest.CaptureFixture) -> None:
     """One row an epoch; the weights kept are those of the best row; nothing is printed."""
-    opposite = ArrayDataset(-blobs(100, 1).astype(np.float32), 1 / 255)  # the more is learnt, the worse it goes here
+    opposite = ArrayDataset(
+        -blobs(100, 1).astype(np.float32), 1 / 255
+    )  # the more is learnt, the worse it goes here
     config = CONFIG.model_copy(update={"epochs": 8, "schedule": "constant"})
     fitted = training.fit(config, TRAIN, opposite, KEY)
     log = fitted.log()
-    assert list(log) == ["epoch", "train_loss", "train_mse", "train_kl", "val_loss", "val_mse", "val_kl"]
+    assert list(log) == [
+        "epoch",
+        "train_loss",
+        "train_mse",
+        "train_kl",
+        "val_loss",
+        "val_mse",
+        "val_kl",
+    ]
     assert list(log["epoch"]) == list(range(1, 9))
     assert np.allclose(log["val_loss"], 45 * np.log(log["val_mse"]) + log["val_kl"])
     found = measures.evaluate(fitted.model(), opposite)
@@ -150,7 +180,9 @@ def test_in_a_cycle_only_its_last_fifth_competes() -> None:
     fitted = training.fit(CONFIG.model_copy(update={"epochs": 5}), TRAIN, opposite, KEY)
     log = fitted.log()
     assert log["val_loss"].idxmin() < 4
-    assert measures.evaluate(fitted.model(), opposite)["kl"] == pytest.approx(log["val_kl"].iloc[4], rel=1e-5)
+    assert measures.evaluate(fitted.model(), opposite)["kl"] == pytest.approx(
+        log["val_kl"].iloc[4], rel=1e-5
+    )
 
 
 def test_collapse_at_beta_1_and_not_when_calibrated() -> None:
@@ -170,7 +202,10 @@ def test_beta_0_is_an_autoencoder() -> None:
     config = TrainingConfig(epochs=4, batch_size=32, latent=3, beta=0)
     fitted = training.fit(config, TRAIN, TEST, KEY)
     log = fitted.log()
-    assert np.array_equal(log["val_loss"], log["val_mse"]) and log["val_mse"].iloc[-1] < log["val_mse"].iloc[0]
+    assert (
+        np.array_equal(log["val_loss"], log["val_mse"])
+        and log["val_mse"].iloc[-1] < log["val_mse"].iloc[0]
+    )
 
 
 def test_evaluate_is_what_it_says() -> None:
@@ -192,11 +227,17 @@ def test_evaluate_is_what_it_says() -> None:
     assert found["kl"] == pytest.approx(kl.mean().item(), rel=1e-5)
     assert found["kl_per_unit"].sum() == pytest.approx(found["kl"])
     assert found["active_units"] == int((mu.var(0) > 0.01).sum())
-    assert found["neg_elbo"] == pytest.approx(45 * (math.log(2 * math.pi * mse) + 1) + kl.mean().item(), rel=1e-5)
+    assert found["neg_elbo"] == pytest.approx(
+        45 * (math.log(2 * math.pi * mse) + 1) + kl.mean().item(), rel=1e-5
+    )
     fixed = measures.evaluate(model, TEST, seed=4, sigma2=0.5)
-    assert fixed["neg_elbo"] == pytest.approx(45 * (math.log(math.pi) + 2 * mse) + kl.mean().item(), rel=1e-2)
+    assert fixed["neg_elbo"] == pytest.approx(
+        45 * (math.log(math.pi) + 2 * mse) + kl.mean().item(), rel=1e-2
+    )
     again = measures.evaluate(model, TEST, seed=4, batch_size=7)
-    assert json.dumps(found, default=np.ndarray.tolist) == json.dumps(again, default=np.ndarray.tolist)
+    assert json.dumps(found, default=np.ndarray.tolist) == json.dumps(
+        again, default=np.ndarray.tolist
+    )
 
 
 def test_a_run_keeps_what_evaluate_found() -> None:
@@ -230,7 +271,9 @@ def test_embed_and_reconstruct_in_order() -> None:
     with torch.inference_mode():
         expected = model.eval().encode(x)
     assert np.allclose(mu, expected[0], atol=1e-6) and np.allclose(log_var, expected[1], atol=1e-6)
-    assert torch.allclose(measures.reconstruct(model, x), model.decode(torch.from_numpy(mu)), atol=1e-5)
+    assert torch.allclose(
+        measures.reconstruct(model, x), model.decode(torch.from_numpy(mu)), atol=1e-5
+    )
     drawn = [measures.reconstruct(model, x, sample=True, seed=seed) for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
@@ -253,7 +296,9 @@ def test_batches_from_a_memory_map(tmp_path: Path) -> None:
     assert np.array_equal(array, dataset.array)
     floats = ArrayDataset(array.astype(np.float32), scale=3)
     floats.prepare(floats.array[:2])
-    assert np.array_equal(floats.array, array.astype(np.float32))  # the data are not scaled in place
+    assert np.array_equal(
+        floats.array, array.astype(np.float32)
+    )  # the data are not scaled in place
     batches = training.Batches(dataset, np.arange(23), 5, seed=3)
     assert len(batches) == 5
     orders = []
@@ -279,7 +324,9 @@ def test_a_damaged_file_is_named_and_never_used() -> None:
 
 
 def test_divergence_names_the_learning_rate() -> None:
-    config = TrainingConfig(epochs=2, batch_size=32, beta=1e30, learning_rate=1e6, schedule="constant")
+    config = TrainingConfig(
+        epochs=2, batch_size=32, beta=1e30, learning_rate=1e6, schedule="constant"
+    )
     with pytest.raises(BadInput, match=r"learning_rate = 1e\+06: training left"):
         training.fit(config, TRAIN, TEST, KEY)
     assert not [path for path in (artifacts.root() / "train").iterdir() if path.is_dir()]
@@ -306,16 +353,26 @@ def test_bad_input_is_named() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(BadInput, match="accelerator = 'cuda'"):
             training.fit(CONFIG.model_copy(update={"accelerator": "cuda"}), TRAIN, TEST, KEY)
-    for wrong in ({"beta": -1}, {"epochs": 0}, {"learning_rate": 0}, {"betaa": 1}, {"beta": math.inf}):
+    for wrong in (
+        {"beta": -1},
+        {"epochs": 0},
+        {"learning_rate": 0},
+        {"betaa": 1},
+        {"beta": math.inf},
+    ):
         with pytest.raises(ValidationError, match=next(iter(wrong))):
             TrainingConfig(**wrong)
 
 
-@pytest.mark.parametrize(("logger", "pattern"), [("tensorboard", "events.out.*"), ("wandb_offline", "*.wandb")])
+@pytest.mark.parametrize(
+    ("logger", "pattern"), [("tensorboard", "events.out.*"), ("wandb_offline", "*.wandb")]
+)
 def test_loggers_write_offline(logger: str, pattern: str) -> None:
     if logger == "wandb_offline":
         pytest.importorskip("wandb")
-    fitted = training.fit(CONFIG.model_copy(update={"epochs": 1, "logger": logger}), TRAIN, TEST, KEY)
+    fitted = training.fit(
+        CONFIG.model_copy(update={"epochs": 1, "logger": logger}), TRAIN, TEST, KEY
+    )
     assert list(fitted.folder.rglob(pattern)) and len(fitted.log()) == 1
 
 
@@ -323,21 +380,31 @@ def test_two_trainings_of_one_kernel_write_two_wandb_runs() -> None:
     """A run that is left open takes the curves of the next one."""
     pytest.importorskip("wandb")
     config = CONFIG.model_copy(update={"epochs": 1, "logger": "wandb_offline"})
-    fits = [training.fit(config.model_copy(update={"seed": seed}), TRAIN, TEST, KEY) for seed in (1, 2)]
-    found = [[path.name for path in fitted.folder.glob("wandb/offline-run-*/*.wandb")] for fitted in fits]
+    fits = [
+        training.fit(config.model_copy(update={"seed": seed}), TRAIN, TEST, KEY) for seed in (1, 2)
+    ]
+    found = [
+        [path.name for path in fitted.folder.glob("wandb/offline-run-*/*.wandb")] for fitted in fits
+    ]
     assert [len(names) for names in found] == [1, 1] and found[0] != found[1]
 
 
 @pytest.mark.parametrize("logger", ["wandb", "wandb_offline"])
-def test_a_logger_that_is_not_installed_is_named(logger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_logger_that_is_not_installed_is_named(
+    logger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(BadInput, match=rf"logger = '{logger}': .*pip install -e '\.\[loggers\]'"):
         training.fit(CONFIG.model_copy(update={"logger": logger}), TRAIN, TEST, KEY)
     assert not finished()
 
 
-@pytest.mark.parametrize(("accelerator", "precision"), [("cpu", "32-true"), ("mps", "32-true"), ("cuda", "bf16-mixed")])
-def test_precision_is_mixed_on_cuda_only(accelerator: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("accelerator", "precision"), [("cpu", "32-true"), ("mps", "32-true"), ("cuda", "bf16-mixed")]
+)
+def test_precision_is_mixed_on_cuda_only(
+    accelerator: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def trainer(**settings: object) -> None:
         raise Killed(settings)
 
@@ -346,7 +413,11 @@ def test_precision_is_mixed_on_cuda_only(accelerator: str, precision: str, monke
     with pytest.raises(Killed) as stop:
         training.fit(CONFIG, TRAIN, TEST, KEY)
     settings = stop.value.args[0]
-    assert (settings["accelerator"], settings["devices"], settings["precision"]) == (accelerator, 1, precision)
+    assert (settings["accelerator"], settings["devices"], settings["precision"]) == (
+        accelerator,
+        1,
+        precision,
+    )
 
 
 def test_no_step_looks_for_nvidias_library_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,14 +454,20 @@ def test_a_full_disk_is_told_and_leaves_nothing(file: str) -> None:
     config = CONFIG.model_copy(update={"epochs": 1})
     size = sum(value.nbytes for value in vae.build("small", (9, 10), 3).state_dict().values())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, ({"model.pt": size // 2, "last.ckpt": 2 * size}[file], hard))
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, ({"model.pt": size // 2, "last.ckpt": 2 * size}[file], hard)
+    )
     try:
-        with pytest.raises(BadInput, match="File too large while stage 'train' was written; free some space"):
+        with pytest.raises(
+            BadInput, match="File too large while stage 'train' was written; free some space"
+        ):
             training.fit(config, TRAIN, TEST, KEY)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     written = {path.name for path in artifacts.root().glob("train/.partial-*/*")}
-    assert not finished() and file not in written and ("model.pt" in written) == (file == "last.ckpt")
+    assert (
+        not finished() and file not in written and ("model.pt" in written) == (file == "last.ckpt")
+    )
     assert len(training.fit(config, TRAIN, TEST, KEY).log()) == 1
 
 
@@ -414,14 +491,16 @@ def test_a_disk_that_is_full_after_training_loses_no_epoch(monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory by kind is told by Linux only")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="memory by kind is told by Linux only"
+)
 def test_memory_does_not_grow_with_the_number_of_clips(tmp_path: Path) -> None:
     """Memory of its own, at every step: pages of the mapped file, which the system takes back, are not counted."""
     code = """
 import sys
 from pathlib import Path
 import numpy as np
-from lib.training import ArrayDataset, TrainingConfig, fit
+from lib.vae.train import ArrayDataset, TrainingConfig, fit
 
 def progress(steps, total, label):
     for step in steps:
@@ -439,20 +518,27 @@ print(peaks[1] - peaks[0])
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert float(run.stdout) < 18  # MB; 4,500 clips more are 37 MB
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory by kind is told and limited by Linux only")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(),
+    reason="memory by kind is told and limited by Linux only",
+)
 def test_the_start_of_the_refined_net_reads_a_large_set_in_parts(tmp_path: Path) -> None:
     """After a set of 1,000, one of 20,000 clips is trained on with 60 MB more of memory of its own; it takes 82 MB."""
     code = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from lib.training import ArrayDataset, TrainingConfig, fit
+from lib.vae.train import ArrayDataset, TrainingConfig, fit
 
 config = TrainingConfig(preset="refined", latent=3, objective="calibrated", equalise=0.2, epochs=1, batch_size=200)
 few = np.random.default_rng(0).normal(size=(1000, 32, 32)).astype(np.float16)
@@ -467,14 +553,22 @@ for count in (1000, 20_000):
     used = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (used + 60_000_000, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True)
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "1",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr[-2000:]
 
 
 def test_a_run_starts_from_the_weights_of_another() -> None:
     first = training.fit(CONFIG, TRAIN, TEST, KEY)
-    config = CONFIG.model_copy(update={"start": first.folder.name, "learning_rate": 1e-9, "epochs": 1, "seed": 7})
+    config = CONFIG.model_copy(
+        update={"start": first.folder.name, "learning_rate": 1e-9, "epochs": 1, "seed": 7}
+    )
     second = training.fit(config, TRAIN, TEST, KEY)
     assert second.folder != first.folder
     found, expected = (measures.evaluate(fitted.model(), TEST) for fitted in (second, first))
@@ -485,7 +579,9 @@ def test_a_run_starts_from_the_weights_of_another() -> None:
 
 
 def test_a_start_that_is_gone_is_named() -> None:
-    with pytest.raises(BadInput, match="start = '0123456789abcdef': no finished training in .*train"):
+    with pytest.raises(
+        BadInput, match="start = '0123456789abcdef': no finished training in .*train"
+    ):
         training.fit(CONFIG.model_copy(update={"start": "0123456789abcdef"}), TRAIN, TEST, KEY)
     assert not finished()
     for wrong in ("../../elsewhere", "0123456789ABCDEF", "0123", ""):
@@ -498,8 +594,15 @@ def test_a_start_of_another_net_is_named(change: dict) -> None:
     """Other weights, and weights that fit examples of another shape."""
     first = training.fit(CONFIG.model_copy(update={"epochs": 1}), TRAIN, TEST, KEY)
     config = CONFIG.model_copy(update={"start": first.folder.name, **change})
-    sets = (TRAIN, TEST) if change else (ArrayDataset(part.array.swapaxes(1, 2), 1 / 255) for part in (TRAIN, TEST))
-    with pytest.raises(BadInput, match=f"start = '{first.folder.name}': a training of another net; .*preset '.*latent"):
+    sets = (
+        (TRAIN, TEST)
+        if change
+        else (ArrayDataset(part.array.swapaxes(1, 2), 1 / 255) for part in (TRAIN, TEST))
+    )
+    with pytest.raises(
+        BadInput,
+        match=f"start = '{first.folder.name}': a training of another net; .*preset '.*latent",
+    ):
         training.fit(config, *sets, {"data": "other"})
     assert finished() == [first.folder]
 
@@ -507,14 +610,23 @@ def test_a_start_of_another_net_is_named(change: dict) -> None:
 def test_settings_that_would_do_nothing_are_named() -> None:
     for objective_ in ("free_bits", "calibrated", "bernoulli"):
         config = TrainingConfig(objective=objective_, reduction="sum-sum")
-        with pytest.raises(BadInput, match=f"reduction = 'sum-sum': objective '{objective_}' takes 'mean-sum'"):
+        with pytest.raises(
+            BadInput, match=f"reduction = 'sum-sum': objective '{objective_}' takes 'mean-sum'"
+        ):
             training.fit(config, TRAIN, TEST, KEY)
     for change in ({"objective": "report"}, {"beta": 0.5}, {"beta_schedule": "warm_up"}):
         config = TrainingConfig(**({"objective": "bernoulli", "samples": 5} | change))
-        with pytest.raises(BadInput, match="samples = 5: only 'bernoulli' with a constant beta of 1"):
+        with pytest.raises(
+            BadInput, match="samples = 5: only 'bernoulli' with a constant beta of 1"
+        ):
             training.fit(config, TRAIN, TEST, KEY)
     with pytest.raises(BadInput, match="floor = 0.5: preset 'refined'"):
-        training.fit(TrainingConfig(preset="refined", latent=3, objective="delta", floor=0.5), TRAIN, TEST, KEY)
+        training.fit(
+            TrainingConfig(preset="refined", latent=3, objective="delta", floor=0.5),
+            TRAIN,
+            TEST,
+            KEY,
+        )
     assert not finished()
 
 
@@ -533,7 +645,9 @@ def test_a_training_set_of_one_example_is_named() -> None:
 @pytest.mark.parametrize("low", [-0.5, math.nan, 0.0])
 def test_greys_that_are_no_probabilities_are_named(low: float) -> None:
     data = ArrayDataset(np.where(TRAIN.array > 9, TRAIN.array / 200, low).astype(np.float32))
-    with pytest.raises(BadInput, match=f"objective = 'bernoulli': data from .* to {'nan' if low != low else '1.'}"):
+    with pytest.raises(
+        BadInput, match=f"objective = 'bernoulli': data from .* to {'nan' if low != low else '1.'}"
+    ):
         task = Task(vae.build("mlp", (9, 10), 3), TrainingConfig(objective="bernoulli"), 1)
         task.validation_step(data.__getitems__(np.arange(320)), 0)
 
@@ -550,7 +664,9 @@ def test_the_loss_of_free_bits_is_the_one_that_is_minimised() -> None:
     for some in np.split(np.arange(100), [70]):
         task.validation_step(TEST.__getitems__(some), 0)
     row = task._finish("val")
-    assert row["val_loss"] == pytest.approx(row["val_mse"] + 0.02 * (0.4 + units[1:].sum()), rel=1e-5)
+    assert row["val_loss"] == pytest.approx(
+        row["val_mse"] + 0.02 * (0.4 + units[1:].sum()), rel=1e-5
+    )
     assert row["val_kl"] == pytest.approx(units.sum(), rel=1e-5)
 
 
@@ -566,7 +682,10 @@ def test_beta_rises_as_its_schedule_says(schedule: str, shares: list[float]) -> 
     class At:  # stands for the trainer
         global_step = 0
 
-    task, trainer = Task(vae.build("linear", (3, 3), 2), TrainingConfig(beta=0.3, beta_schedule=schedule), 80), At()
+    task, trainer = (
+        Task(vae.build("linear", (3, 3), 2), TrainingConfig(beta=0.3, beta_schedule=schedule), 80),
+        At(),
+    )
     task.trainer = trainer
     found = []
     for trainer.global_step in (*range(0, 80, 10), 79):
@@ -601,7 +720,9 @@ def test_another_reduction_at_its_equal_weight_learns_the_same_weights() -> None
     way = (expected - learnt(learning_rate=1e-12)).norm()
     for reduction in ("half-sum-sum", "sum-sum", "mean-mean"):
         equal = learnt(reduction=reduction, beta=theory.weight_of(reduction, sigma2, 90, 3))
-        assert (equal - expected).norm() < 0.02 * way  # Adam's eps is heard where gradients are small
+        assert (
+            equal - expected
+        ).norm() < 0.02 * way  # Adam's eps is heard where gradients are small
         assert (learnt(reduction=reduction) - expected).norm() > 0.1 * way
 
 
@@ -636,7 +757,9 @@ def test_importance_nll_of_a_net_that_ignores_its_code_is_exact(preset: str) -> 
             parameter.zero_()
     model.decode = lambda z, decode=model.decode: decode(z) + logits
     x = torch.from_numpy(BINARY.array).float()
-    expected = -torch.distributions.Bernoulli(logits=logits[0]).log_prob(x).sum((1, 2)).mean().item()
+    expected = (
+        -torch.distributions.Bernoulli(logits=logits[0]).log_prob(x).sum((1, 2)).mean().item()
+    )
     for samples in (1, 7):
         assert measures.importance_nll(model, BINARY, samples) == pytest.approx(expected, rel=1e-5)
 
@@ -652,13 +775,22 @@ def test_importance_nll_comes_closer_with_samples_and_starts_at_the_elbo() -> No
     z = torch.linspace(-6, 6, 401)[:, None]
     x = torch.from_numpy(BINARY.array).float().unsqueeze(1)
     with torch.inference_mode():
-        nats = torch.stack([objective.bernoulli_nats(x, logits) for logits in model.decode(z)]).double()
+        nats = torch.stack(
+            [objective.bernoulli_nats(x, logits) for logits in model.decode(z)]
+        ).double()
         mu, log_var = model.encode(x)
     prior = torch.distributions.Normal(0.0, 1.0).log_prob(z.double()) + math.log(12 / 400)
     exact = -torch.logsumexp(prior - nats, 0).mean().item()
-    posterior = torch.softmax(torch.distributions.Normal(mu, (log_var / 2).exp()).log_prob(z.T), 1).double()  # (n, z)
-    elbo = (posterior * nats.T).sum(1).mean().item() + objective.kl_sum_latent(mu, log_var).mean().item()
-    found = [np.mean([measures.importance_nll(model, BINARY, k, seed) for seed in range(12)]) for k in (1, 3, 200)]
+    posterior = torch.softmax(
+        torch.distributions.Normal(mu, (log_var / 2).exp()).log_prob(z.T), 1
+    ).double()  # (n, z)
+    elbo = (posterior * nats.T).sum(1).mean().item() + objective.kl_sum_latent(
+        mu, log_var
+    ).mean().item()
+    found = [
+        np.mean([measures.importance_nll(model, BINARY, k, seed) for seed in range(12)])
+        for k in (1, 3, 200)
+    ]
     assert found[0] > found[1] > found[2] and elbo > exact + 0.3
     assert found[0] == pytest.approx(elbo, abs=0.3 * (elbo - exact))
     assert found[2] == pytest.approx(exact, abs=0.05 * (elbo - exact))
@@ -668,10 +800,22 @@ def test_several_samples_train_the_tighter_bound() -> None:
     """The validation loss is the bound itself, and the likelihood that comes out is better than by one sample."""
     found = {}
     for samples in (1, 8):
-        config = TrainingConfig(preset="mlp", latent=3, objective="bernoulli", samples=samples, epochs=12, seed=1,
-                                batch_size=16, learning_rate=5e-3, schedule="constant")
+        config = TrainingConfig(
+            preset="mlp",
+            latent=3,
+            objective="bernoulli",
+            samples=samples,
+            epochs=12,
+            seed=1,
+            batch_size=16,
+            learning_rate=5e-3,
+            schedule="constant",
+        )
         fitted = training.fit(config, BINARY, BINARY, {"binary": samples})
-        found[samples] = measures.importance_nll(fitted.model(), BINARY, 500), fitted.log()["val_loss"].iloc[-1]
+        found[samples] = (
+            measures.importance_nll(fitted.model(), BINARY, 500),
+            fitted.log()["val_loss"].iloc[-1],
+        )
     (one, elbo), (several, bound) = found[1], found[8]
     assert several < one < elbo and several < bound < elbo
     assert bound == pytest.approx(measures.importance_nll(fitted.model(), BINARY, 8), rel=0.02)

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput, objective, vae
+from lib import BadInput
+from lib.vae import losses as objective
+from lib.vae import networks as vae
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,9 @@ def test_small_stays_small() -> None:
     st.integers(1, 3),
     st.integers(1, 5),
 )
-def test_output_has_the_shape_of_the_input(preset: str, bins: int, frames: int, batch: int, latent: int) -> None:
+def test_output_has_the_shape_of_the_input(
+    preset: str, bins: int, frames: int, batch: int, latent: int
+) -> None:
     with torch.device("meta"):  # shapes only: nothing is computed
         model = vae.build(preset, (bins, frames), latent).eval()
         x = torch.empty(batch, 1, bins, frames)
@@ -66,7 +70,11 @@ def test_forward_samples_from_the_posterior() -> None:
         noise = torch.randn((4, 3), generator=torch.Generator().manual_seed(3))
         assert torch.equal(x_hat, model.decode(mu + (log_var / 2).exp() * noise))
         assert torch.equal(model(x, sample=False)[0], model.decode(mu))
-        many = vae.draw(mu[:1].expand(20_000, -1), log_var[:1].expand(20_000, -1), torch.Generator().manual_seed(1))
+        many = vae.draw(
+            mu[:1].expand(20_000, -1),
+            log_var[:1].expand(20_000, -1),
+            torch.Generator().manual_seed(1),
+        )
     assert torch.allclose(many.mean(0), mu[0], atol=0.01)
     assert torch.allclose(many.var(0), log_var[0].exp(), rtol=0.05)
 
@@ -98,11 +106,19 @@ def test_repair_and_mlp_are_as_large_as_said() -> None:
         repair, mlp = vae.build("repair", (28, 28)), vae.build("mlp", (28, 28))
     assert 80_000 < size(repair) <= 100_000
     widths = [layer.weight.shape for layer in mlp.modules() if isinstance(layer, torch.nn.Linear)]
-    assert widths == [(400, 784), (20, 400), (20, 400), (400, 20), (784, 400)]  # Kingma and Welling 2014
+    assert widths == [
+        (400, 784),
+        (20, 400),
+        (20, 400),
+        (400, 20),
+        (784, 400),
+    ]  # Kingma and Welling 2014
     assert size(mlp) == sum(out * (into + 1) for out, into in widths)
 
 
-@pytest.mark.parametrize(("preset", "affine"), [("linear", True), ("mlp", False), ("repair", False)])
+@pytest.mark.parametrize(
+    ("preset", "affine"), [("linear", True), ("mlp", False), ("repair", False)]
+)
 def test_linear_is_affine_and_the_others_are_not(preset: str, affine: bool) -> None:
     model = vae.build(preset, (5, 7), 3).double().eval()
     with torch.no_grad():
@@ -119,9 +135,14 @@ def test_linear_is_affine_and_the_others_are_not(preset: str, affine: bool) -> N
 
 @settings(max_examples=20, deadline=None)
 @given(
-    st.sampled_from(["small", "repair", "week4", "linear"]), st.floats(1e-3, 2), st.floats(-50, 50), st.floats(-3, 3)
+    st.sampled_from(["small", "repair", "week4", "linear"]),
+    st.floats(1e-3, 2),
+    st.floats(-50, 50),
+    st.floats(-3, 3),
 )
-def test_under_a_floor_no_input_gets_less(preset: str, floor: float, bias: float, scale: float) -> None:
+def test_under_a_floor_no_input_gets_less(
+    preset: str, floor: float, bias: float, scale: float
+) -> None:
     model = vae.build(preset, (6, 9), 3, floor).eval()
     with torch.no_grad():
         model.mu.weight.zero_()

@@ -25,7 +25,8 @@ from typing import Any
 import psutil
 import speed
 
-from lib import ROOT, artifacts
+from lib import ROOT
+from lib.runtime import stages as artifacts
 
 PEERS = ROOT / "artifacts" / "peers"  # what requirements-bench.txt names
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -67,10 +68,25 @@ class Worker:
         own |= dict.fromkeys(THREADS, "1") if contender.pinned else {}
         full, tiny = part.full | contender.full, part.small | contender.small
         sizes = [tiny] if small else [full, tiny] if part.warm else [full]
-        command = [sys.executable, "benchmarks/worker.py", part.module, contender.call, *map(json.dumps, sizes)]
-        self.name, self.process = f"{part.module} {contender.call}", subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
-            text=True)
+        command = [
+            sys.executable,
+            "benchmarks/worker.py",
+            part.module,
+            contender.call,
+            *map(json.dumps, sizes),
+        ]
+        self.name, self.process = (
+            f"{part.module} {contender.call}",
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | own,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.log,
+                text=True,
+            ),
+        )
 
     def answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
@@ -109,16 +125,36 @@ def measure(part: Part, small: bool, scratch: Path) -> Found:
             worker.close()
 
 
-def line(what: str, against: str, values: list[float], sense: str = "", goal: float | None = None, unit: str = "",
-         note: str = "") -> dict[str, Any]:
+def line(
+    what: str,
+    against: str,
+    values: list[float],
+    sense: str = "",
+    goal: float | None = None,
+    unit: str = "",
+    note: str = "",
+) -> dict[str, Any]:
     """A line of the table: median and spread of the values, and whether it reaches its goal (None: there is none).
 
     sense: "at least" or "at most".
     """
     value = statistics.median(values)
-    reached = None if goal is None else bool(value >= goal if sense == "at least" else value <= goal)
-    return {"what": what, "against": against, "value": value, "low": min(values), "high": max(values), "sense": sense,
-            "goal": goal, "unit": unit, "reached": reached, "turns": len(values), "note": note}
+    reached = (
+        None if goal is None else bool(value >= goal if sense == "at least" else value <= goal)
+    )
+    return {
+        "what": what,
+        "against": against,
+        "value": value,
+        "low": min(values),
+        "high": max(values),
+        "sense": sense,
+        "goal": goal,
+        "unit": unit,
+        "reached": reached,
+        "turns": len(values),
+        "note": note,
+    }
 
 
 def ratios(found: Found, theirs: str, ours: str = "ours", by: str = "cpu_s") -> list[float]:
@@ -127,9 +163,14 @@ def ratios(found: Found, theirs: str, ours: str = "ours", by: str = "cpu_s") -> 
     return [a / b for a, b in zip(*rates, strict=True)]
 
 
-def against(found: Found, what: str, goals: dict[str, float | None], by: str = "cpu_s") -> list[dict[str, Any]]:
+def against(
+    found: Found, what: str, goals: dict[str, float | None], by: str = "cpu_s"
+) -> list[dict[str, Any]]:
     """One line for each other contender."""
-    return [line(what, name, ratios(found, name, by=by), "at least", goal, "x") for name, goal in goals.items()]
+    return [
+        line(what, name, ratios(found, name, by=by), "at least", goal, "x")
+        for name, goal in goals.items()
+    ]
 
 
 def _mnist(preset: str, goals: dict[str, float | None]) -> Callable[[Found], list[dict[str, Any]]]:
@@ -137,11 +178,19 @@ def _mnist(preset: str, goals: dict[str, float | None]) -> Callable[[Found], lis
 
 
 def _stft(found: Found) -> list[dict[str, Any]]:
-    goals = {"librosa": 2.0, "torchaudio": 1.4, "librosa in float64": None, "torchaudio in float64": None,
-             "torch.stft in float32": None}
+    goals = {
+        "librosa": 2.0,
+        "torchaudio": 1.4,
+        "librosa in float64": None,
+        "torchaudio in float64": None,
+        "torch.stft in float32": None,
+    }
     lines = against(found, "STFT 4096/2048, ours in float64", goals)
     error = max(turn["facts"]["error"] for turn in found["ours"])
-    return [*lines, line("STFT 4096/2048, largest error", "numpy in float64", [error], "at most", 1e-4)]
+    return [
+        *lines,
+        line("STFT 4096/2048, largest error", "numpy in float64", [error], "at most", 1e-4),
+    ]
 
 
 def _gap(ours: dict[str, float], theirs: dict[str, float]) -> tuple[float, str]:
@@ -156,12 +205,19 @@ def _panels(found: Found) -> list[dict[str, Any]]:
     apart = [_gap(a, b) for a, b in zip(ours, theirs, strict=True)]
     again = [_gap(a, b)[0] for a, b in pairwise(theirs)]
     what = "eight UMAP panels, 5-NN of the panel that differs most"
-    better = sum(statistics.mean(turn[name] for turn in ours) > statistics.mean(turn[name] for turn in theirs)
-                 for name in ours[0])
+    better = sum(
+        statistics.mean(turn[name] for turn in ours)
+        > statistics.mean(turn[name] for turn in theirs)
+        for name in ours[0]
+    )
     note = f"at most in {max(apart)[1]}; ours is higher in {better} of {len(ours[0])} panels"
-    return [*against(found, "eight UMAP panels, wall on 2 cores", {"umap.UMAP().fit": 2.0}, by="wall_s"),
-            line(what, "umap.UMAP().fit", [gap for gap, _ in apart], "at most", 1.0, "points", note),
-            line(f"{what}, umap.UMAP().fit a turn later", "umap.UMAP().fit", again, unit="points")]
+    return [
+        *against(
+            found, "eight UMAP panels, wall on 2 cores", {"umap.UMAP().fit": 2.0}, by="wall_s"
+        ),
+        line(what, "umap.UMAP().fit", [gap for gap, _ in apart], "at most", 1.0, "points", note),
+        line(f"{what}, umap.UMAP().fit a turn later", "umap.UMAP().fit", again, unit="points"),
+    ]
 
 
 def _apart(found: Found, theirs: str) -> float:
@@ -171,18 +227,34 @@ def _apart(found: Found, theirs: str) -> float:
 
 
 def _spectrum(found: Found) -> list[dict[str, Any]]:
-    return [*against(found, "lib.predict, 60,000 x 784", {"numpy SVD": 10.0}),
-            line("lib.predict, 60,000 x 784, eigenvalues apart", "numpy SVD", [_apart(found, "numpy SVD")], "at most",
-                 1e-6)]
+    return [
+        *against(found, "lib.predict, 60,000 x 784", {"numpy SVD": 10.0}),
+        line(
+            "lib.predict, 60,000 x 784, eigenvalues apart",
+            "numpy SVD",
+            [_apart(found, "numpy SVD")],
+            "at most",
+            1e-6,
+        ),
+    ]
 
 
 def _large(found: Found) -> list[dict[str, Any]]:
-    turn, = found["ours"]
+    (turn,) = found["ours"]
     what, gram = "lib.predict, 5,000 x 133,185", "numpy, inner products"
-    return [*against(found, what, {gram: None}),
-            line(f"{what}, eigenvalues apart", gram, [_apart(found, gram)], "at most", 1e-6),
-            line(f"{what}, peak memory", "", [turn["peak_mb"] / 1000], "at most", 4.0, "GB",
-                 note=f"{turn['cpu_s']:.0f} CPU-seconds")]
+    return [
+        *against(found, what, {gram: None}),
+        line(f"{what}, eigenvalues apart", gram, [_apart(found, gram)], "at most", 1e-6),
+        line(
+            f"{what}, peak memory",
+            "",
+            [turn["peak_mb"] / 1000],
+            "at most",
+            4.0,
+            "GB",
+            note=f"{turn['cpu_s']:.0f} CPU-seconds",
+        ),
+    ]
 
 
 def _growth(found: Found) -> list[dict[str, Any]]:
@@ -190,12 +262,30 @@ def _growth(found: Found) -> list[dict[str, Any]]:
     sizes = [turn for turns in found.values() for turn in turns]
     steps = [(b["cpu_s"] - a["cpu_s"]) / (b["done"] - a["done"]) for a, b in pairwise(sizes)]
     changes = [100 * (after / before - 1) for before, after in pairwise(steps)]  # either sign
-    note = ", ".join(f"{turn['done']:,} clips: {turn['cpu_s']:.0f} CPU-s, {turn['peak_mb']:.0f} MB" for turn in sizes)
+    note = ", ".join(
+        f"{turn['done']:,} clips: {turn['cpu_s']:.0f} CPU-s, {turn['peak_mb']:.0f} MB"
+        for turn in sizes
+    )
     note += "; one more costs " + ", then ".join(f"{1000 * step:.2f} ms" for step in steps)
-    return [line("growth of a rendering, change of what one more clip costs", "", [max(map(abs, changes))], "at most",
-                 10.0, "%", note),
-            line("growth of a rendering, peak memory, largest / smallest", "",
-                 [sizes[-1]["peak_mb"] / sizes[0]["peak_mb"]], "at most", 1.1, "x")]
+    return [
+        line(
+            "growth of a rendering, change of what one more clip costs",
+            "",
+            [max(map(abs, changes))],
+            "at most",
+            10.0,
+            "%",
+            note,
+        ),
+        line(
+            "growth of a rendering, peak memory, largest / smallest",
+            "",
+            [sizes[-1]["peak_mb"] / sizes[0]["peak_mb"]],
+            "at most",
+            1.1,
+            "x",
+        ),
+    ]
 
 
 def _rerun(found: Found) -> list[dict[str, Any]]:
@@ -204,95 +294,257 @@ def _rerun(found: Found) -> list[dict[str, Any]]:
     quick, whole = f"quick run, {facts['pages']:.0f} stories", "report_s" in facts
     told = f"report run, {facts['report_pages']:.0f} stories" if whole else quick
     note = "" if whole else "no complete report run was there"
-    lines = [line(f"{quick}, cold", "", [facts["cold_s"]], unit="s"),
-             line(f"{quick}, one parameter changed", "", [facts["changed_s"]], unit="s"),
-             line(f"{quick}, pages made again by that change", "", [facts["made_again"]], "at most", 1.0)]
+    lines = [
+        line(f"{quick}, cold", "", [facts["cold_s"]], unit="s"),
+        line(f"{quick}, one parameter changed", "", [facts["changed_s"]], unit="s"),
+        line(
+            f"{quick}, pages made again by that change", "", [facts["made_again"]], "at most", 1.0
+        ),
+    ]
     if whole:
         lines.insert(1, line(f"{quick}, nothing to be done", "", [facts["warm_s"]], unit="s"))
         again = facts["report_made_again"]
-        lines.append(line(f"{told}, jobs planned after the same change", "", [again], "at most", 1.0))
+        lines.append(
+            line(f"{told}, jobs planned after the same change", "", [again], "at most", 1.0)
+        )
         lines += [line(f"{told}, cold", "", [minutes], unit="min") for minutes in _cold("report")]
     warm = facts["report_s"] if whole else facts["warm_s"]
     return [*lines, line(f"{told}, nothing to be done", "", [warm], "at most", 30.0, "s", note)]
 
 
 def _planned(found: Found) -> list[dict[str, Any]]:
-    largest = max((turn for turns in found.values() for turn in turns), key=lambda turn: turn["done"])
-    return [line(f"dry run of our graph with {largest['done']:,} jobs, the most planned", "", [largest["wall_s"]],
-                 unit="s")]
+    largest = max(
+        (turn for turns in found.values() for turn in turns), key=lambda turn: turn["done"]
+    )
+    return [
+        line(
+            f"dry run of our graph with {largest['done']:,} jobs, the most planned",
+            "",
+            [largest["wall_s"]],
+            unit="s",
+        )
+    ]
 
 
 def _shape(found: Found) -> list[dict[str, Any]]:
-    turn, = found["ours"]
-    return [line(f"dry run of a graph of {turn['done']:,} empty jobs", "", [turn["wall_s"]], unit="s")]
+    (turn,) = found["ours"]
+    return [
+        line(f"dry run of a graph of {turn['done']:,} empty jobs", "", [turn["wall_s"]], unit="s")
+    ]
 
 
 def _grid(found: Found) -> list[dict[str, Any]]:
-    return against(found, "60-run beta grid, wall on 2 cores", {"one process, defaults": 3.0}, by="wall_s")
+    return against(
+        found, "60-run beta grid, wall on 2 cores", {"one process, defaults": 3.0}, by="wall_s"
+    )
 
 
 def _clips(found: Found) -> list[dict[str, Any]]:
-    goals = {"the bare calls": 0.8, "the report's way, resampy": 5.0, "the report's way, librosa": 5.0}
+    goals = {
+        "the bare calls": 0.8,
+        "the report's way, resampy": 5.0,
+        "the report's way, librosa": 5.0,
+    }
     return against(found, "clips to spectrograms", goals)
 
 
-LOOPS = tuple(Contender(name, call, peers) for name, call, peers in (
-    ("ours", "ours", False), ("a bare loop", "bare", False), ("the ToTensor loader", "loader", True),
-    ("pythae's trainer", "pythae", True), ("Lightning, DataLoader", "lightning", False)))
+LOOPS = tuple(
+    Contender(name, call, peers)
+    for name, call, peers in (
+        ("ours", "ours", False),
+        ("a bare loop", "bare", False),
+        ("the ToTensor loader", "loader", True),
+        ("pythae's trainer", "pythae", True),
+        ("Lightning, DataLoader", "lightning", False),
+    )
+)
 BOTH, SHARE = ["speech", "music"], 5
 PARTS = {
-    "mlp": Part("trainings", LOOPS, {"preset": "mlp", "images": 40_000}, {"preset": "mlp", "images": 2560}, _mnist(
-        "MLP", {"a bare loop": 0.9, "the ToTensor loader": 2.5, "pythae's trainer": 1.5,
-                "Lightning, DataLoader": None})),
-    "conv": Part("trainings", LOOPS, {"preset": "small", "images": 12_800}, {"preset": "small", "images": 640}, _mnist(
-        "convolutions", {"a bare loop": 0.9, "the ToTensor loader": None, "pythae's trainer": 1.5,
-                         "Lightning, DataLoader": None})),
-    "grid": Part("graph", (
-        Contender("ours", "grid_ours"), Contender("one process, defaults", "grid_defaults", peers=True, pinned=False)),
+    "mlp": Part(
+        "trainings",
+        LOOPS,
+        {"preset": "mlp", "images": 40_000},
+        {"preset": "mlp", "images": 2560},
+        _mnist(
+            "MLP",
+            {
+                "a bare loop": 0.9,
+                "the ToTensor loader": 2.5,
+                "pythae's trainer": 1.5,
+                "Lightning, DataLoader": None,
+            },
+        ),
+    ),
+    "conv": Part(
+        "trainings",
+        LOOPS,
+        {"preset": "small", "images": 12_800},
+        {"preset": "small", "images": 640},
+        _mnist(
+            "convolutions",
+            {
+                "a bare loop": 0.9,
+                "the ToTensor loader": None,
+                "pythae's trainer": 1.5,
+                "Lightning, DataLoader": None,
+            },
+        ),
+    ),
+    "grid": Part(
+        "graph",
+        (
+            Contender("ours", "grid_ours"),
+            Contender("one process, defaults", "grid_defaults", peers=True, pinned=False),
+        ),
         {"betas": 15, "seeds": 4, "images": 10000, "share": SHARE},
         {"betas": 2, "seeds": 2, "images": 10000, "share": 2},
-        _grid, 1, warm=False),
-    "clips": Part("sound", (
-        Contender("ours", "ours"), Contender("the bare calls", "bare"),
-        Contender("the report's way, resampy", "resampy", True),
-        Contender("the report's way, librosa", "librosa", True)),
-        {"corpora_": BOTH, "clips": 12}, {"corpora_": ["speech"], "clips": 1}, _clips),
-    "stft": Part("sound", (
-        Contender("ours", "stft_ours"), Contender("librosa", "stft_librosa"),
-        Contender("torchaudio", "stft_torchaudio"), Contender("torch.stft in float32", "stft_torch"),
-        Contender("librosa in float64", "stft_librosa_64"), Contender("torchaudio in float64", "stft_torchaudio_64")),
-        {"clips": 200}, {"clips": 4}, _stft, 5),
-    "panels": Part("panels", (Contender("ours", "ours"), Contender("umap.UMAP().fit", "defaults", pinned=False)),
-                   {"corpora": BOTH, "clips": [400, 400, 300, 200]}, {"corpora": ["speech"], "clips": [40]}, _panels,
-                   2),
-    "predict": Part("spectrum", (Contender("ours", "ours"), Contender("numpy SVD", "numpy")), {"images": 60_000},
-                    {"images": 1000}, _spectrum, 2),
-    "large": Part("spectrum", (Contender("ours", "large"), Contender("numpy, inner products", "numpy_gram")),
-                  {"examples": 5000, "bins": 2049, "frames": 65},
-                  {"examples": 40, "bins": 65, "frames": 65}, _large, 1, warm=False),
-    "rerun": Part("graph", (Contender("ours", "rerun"),), {
-        "stories": ["01_dataset_preparation", "02_audio_effects", "03_mnist_sanity_check"],
-        "changed": "02_audio_effects", "parameter": "seed", "value": 1, "report": True}, {
-        "stories": ["01_dataset_preparation", "02_audio_effects"],
-        "changed": "02_audio_effects", "parameter": "seed", "value": 1, "report": False}, _rerun, 1, warm=False),
-    "growth": Part("sound", tuple(Contender(f"{n}", "growth", full={"clips": n}, small={"clips": n // 100})
-                                   for n in (1000, 4000, 16_000)),
-                   {"workers": 2}, {"workers": 1}, _growth, 1, warm=False),
-    "vae": Part("trainings", tuple(Contender(f"{n}", "spectrogram_vae", full={"clips": n}, small={"clips": n // 8})
-                                    for n in (512, 2048)), {}, {}, lambda found: [], 2),
-    "planned": Part("graph", tuple(Contender(f"{n}", "planned", full={"jobs": n}, small={"jobs": n // 100})
-                                   for n in (300, 1000, 3000)), {}, {}, _planned, 1, warm=False),
-    "shape": Part("graph", (Contender("ours", "shape"),), {"jobs": 10_000}, {"jobs": 100}, _shape, 1, warm=False),
-    "started": Part("graph", (Contender("ours", "started"),), {"jobs": 100}, {"jobs": 5}, lambda found: [], 1,
-                    warm=False),
+        _grid,
+        1,
+        warm=False,
+    ),
+    "clips": Part(
+        "sound",
+        (
+            Contender("ours", "ours"),
+            Contender("the bare calls", "bare"),
+            Contender("the report's way, resampy", "resampy", True),
+            Contender("the report's way, librosa", "librosa", True),
+        ),
+        {"corpora_": BOTH, "clips": 12},
+        {"corpora_": ["speech"], "clips": 1},
+        _clips,
+    ),
+    "stft": Part(
+        "sound",
+        (
+            Contender("ours", "stft_ours"),
+            Contender("librosa", "stft_librosa"),
+            Contender("torchaudio", "stft_torchaudio"),
+            Contender("torch.stft in float32", "stft_torch"),
+            Contender("librosa in float64", "stft_librosa_64"),
+            Contender("torchaudio in float64", "stft_torchaudio_64"),
+        ),
+        {"clips": 200},
+        {"clips": 4},
+        _stft,
+        5,
+    ),
+    "panels": Part(
+        "panels",
+        (Contender("ours", "ours"), Contender("umap.UMAP().fit", "defaults", pinned=False)),
+        {"corpora": BOTH, "clips": [400, 400, 300, 200]},
+        {"corpora": ["speech"], "clips": [40]},
+        _panels,
+        2,
+    ),
+    "predict": Part(
+        "spectrum",
+        (Contender("ours", "ours"), Contender("numpy SVD", "numpy")),
+        {"images": 60_000},
+        {"images": 1000},
+        _spectrum,
+        2,
+    ),
+    "large": Part(
+        "spectrum",
+        (Contender("ours", "large"), Contender("numpy, inner products", "numpy_gram")),
+        {"examples": 5000, "bins": 2049, "frames": 65},
+        {"examples": 40, "bins": 65, "frames": 65},
+        _large,
+        1,
+        warm=False,
+    ),
+    "rerun": Part(
+        "graph",
+        (Contender("ours", "rerun"),),
+        {
+            "stories": ["01_dataset_preparation", "02_audio_effects", "03_mnist_sanity_check"],
+            "changed": "02_audio_effects",
+            "parameter": "seed",
+            "value": 1,
+            "report": True,
+        },
+        {
+            "stories": ["01_dataset_preparation", "02_audio_effects"],
+            "changed": "02_audio_effects",
+            "parameter": "seed",
+            "value": 1,
+            "report": False,
+        },
+        _rerun,
+        1,
+        warm=False,
+    ),
+    "growth": Part(
+        "sound",
+        tuple(
+            Contender(f"{n}", "growth", full={"clips": n}, small={"clips": n // 100})
+            for n in (1000, 4000, 16_000)
+        ),
+        {"workers": 2},
+        {"workers": 1},
+        _growth,
+        1,
+        warm=False,
+    ),
+    "vae": Part(
+        "trainings",
+        tuple(
+            Contender(f"{n}", "spectrogram_vae", full={"clips": n}, small={"clips": n // 8})
+            for n in (512, 2048)
+        ),
+        {},
+        {},
+        lambda found: [],
+        2,
+    ),
+    "planned": Part(
+        "graph",
+        tuple(
+            Contender(f"{n}", "planned", full={"jobs": n}, small={"jobs": n // 100})
+            for n in (300, 1000, 3000)
+        ),
+        {},
+        {},
+        _planned,
+        1,
+        warm=False,
+    ),
+    "shape": Part(
+        "graph",
+        (Contender("ours", "shape"),),
+        {"jobs": 10_000},
+        {"jobs": 100},
+        _shape,
+        1,
+        warm=False,
+    ),
+    "started": Part(
+        "graph",
+        (Contender("ours", "started"),),
+        {"jobs": 100},
+        {"jobs": 5},
+        lambda found: [],
+        1,
+        warm=False,
+    ),
 }
 
 
 def _rates(found: Found) -> dict[str, Any]:
     """What each contender did, median over its turns, and the facts of its last one."""
-    return {name: {"done": turns[-1]["done"], "turns": len(turns), "facts": turns[-1]["facts"],
-                   **{key: statistics.median(turn[key] for turn in turns) for key in ("cpu_s", "wall_s", "peak_mb")}}
-            for name, turns in found.items()}
+    return {
+        name: {
+            "done": turns[-1]["done"],
+            "turns": len(turns),
+            "facts": turns[-1]["facts"],
+            **{
+                key: statistics.median(turn[key] for turn in turns)
+                for key in ("cpu_s", "wall_s", "peak_mb")
+            },
+        }
+        for name, turns in found.items()
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -301,25 +553,46 @@ def machine() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         rows = cpuinfo.read_text().splitlines()
-        model = next((row.partition(":")[2].strip() for row in rows if row.startswith("model name")), model)
-    versions = artifacts.versions() | {name: version(name) for name in ("scipy", "soxr", "soundfile", "snakemake")}
-    pins = (row.split("==") for row in (ROOT / "requirements-bench.txt").read_text().splitlines() if "==" in row)
-    return {"processor": model, "cores": os.cpu_count(),
-            "memory_gb": round(psutil.virtual_memory().total / 1e9), "commit": artifacts.commit(),
-            "system": f"{platform.system()} {platform.machine()}", "versions": versions | dict(pins)}
+        model = next(
+            (row.partition(":")[2].strip() for row in rows if row.startswith("model name")), model
+        )
+    versions = artifacts.versions() | {
+        name: version(name) for name in ("scipy", "soxr", "soundfile", "snakemake")
+    }
+    pins = (
+        row.split("==")
+        for row in (ROOT / "requirements-bench.txt").read_text().splitlines()
+        if "==" in row
+    )
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "commit": artifacts.commit(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": versions | dict(pins),
+    }
 
 
 def _cold(run: str) -> list[float]:
     """Wall minutes of the last run of this checkout from nothing, where tools/run.py noted one."""
     path = ROOT / "artifacts" / run / "took.jsonl"
     noted = [json.loads(row) for row in path.read_text().splitlines()] if path.exists() else []
-    return [row["seconds"] / 60 for row in noted if row["fresh"] and row["made"] == row["pages"]][-1:]
+    return [row["seconds"] / 60 for row in noted if row["fresh"] and row["made"] == row["pages"]][
+        -1:
+    ]
 
 
 def run(names: list[str], small: bool) -> dict[str, Any]:
     """Every part named, one after the other: what stands in speed.json."""
-    result = {"machine": machine(), "small": small, "load_before": os.getloadavg()[0], "share": SHARE,
-              "lines": [], "found": {}}
+    result = {
+        "machine": machine(),
+        "small": small,
+        "load_before": os.getloadavg()[0],
+        "share": SHARE,
+        "lines": [],
+        "found": {},
+    }
     (ROOT / "artifacts").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "artifacts") as scratch:
         for name in names:
@@ -332,15 +605,30 @@ def run(names: list[str], small: bool) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python tools/bench.py", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        "python tools/bench.py", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--small", action="store_true", help="tiny sizes: does every part run?")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--to", type=Path, default=ROOT / "book", help="folder of speed.json, speed.md and cost.md")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        metavar="PART",
+        help=", ".join(PARTS),
+    )
+    parser.add_argument(
+        "--to", type=Path, default=ROOT / "book", help="folder of speed.json, speed.md and cost.md"
+    )
     given = parser.parse_args(arguments)
     if not PEERS.is_dir():
-        parser.error(f"{PEERS} is missing: run `make bench`, which installs requirements-bench.txt there")
+        parser.error(
+            f"{PEERS} is missing: run `make bench`, which installs requirements-bench.txt there"
+        )
     if given.to == ROOT / "book" and (given.small or given.only != list(PARTS)):
-        parser.error("the book shows every part at full size: give --to FOLDER with --small or --only")
+        parser.error(
+            "the book shows every part at full size: give --to FOLDER with --small or --only"
+        )
     result = run(given.only, given.small)
     artifacts.write_json(given.to / "speed.json", result)
     speed.write(given.to)

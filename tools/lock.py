@@ -36,9 +36,13 @@ def closure(wanted: list[str]) -> dict[str, str]:
             try:
                 package = distribution(requirement.name)
             except PackageNotFoundError:
-                raise SystemExit(f"{requirement} is needed but not installed: pip install it first") from None
+                raise SystemExit(
+                    f"{requirement} is needed but not installed: pip install it first"
+                ) from None
             if OLDEST not in SpecifierSet(package.metadata.get("Requires-Python", "")):
-                raise SystemExit(f"{package.name} {package.version} refuses {OLDEST}: bound it in pyproject.toml")
+                raise SystemExit(
+                    f"{package.name} {package.version} refuses {OLDEST}: bound it in pyproject.toml"
+                )
             found[name(requirement.name)] = package.version.split("+")[0]
             todo += [(Requirement(text), each) for text in package.requires or []]
     return dict(sorted(found.items()))
@@ -48,8 +52,12 @@ def text() -> str:
     """The lock: a comment, then a pin a line."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = project["build-system"]["requires"] + project["project"]["dependencies"]
-    wanted += [text for extra in EXTRAS for text in project["project"]["optional-dependencies"][extra]]
-    lines = [f"{key}=={value}" + LINUX * key.startswith(CUDA) for key, value in closure(wanted).items()]
+    wanted += [
+        text for extra in EXTRAS for text in project["project"]["optional-dependencies"][extra]
+    ]
+    lines = [
+        f"{key}=={value}" + LINUX * key.startswith(CUDA) for key, value in closure(wanted).items()
+    ]
     head = "# The lock, written by tools/lock.py on Linux, where torch brings CUDA; pyproject.toml has loose ranges."
     return "\n".join([head, *lines]) + "\n"
 

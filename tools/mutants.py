@@ -23,12 +23,18 @@ def count(name: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    names = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]["only_mutate"]
+    names = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"][
+        "only_mutate"
+    ]
     counts = {name: count(name) for name in names}
     killed, total = map(sum, zip(*counts.values(), strict=True))
     for name, (part, whole) in (counts | {"all": (killed, total)}).items():
         print(f"{name}: {part} of {whole} mutants killed, {100 * part / max(whole, 1):.1f} %")
     if empty := [name for name, (_, whole) in counts.items() if not whole]:
-        sys.exit(f"no mutants of {', '.join(empty)}: run `make mutants`, from the folder of pyproject.toml")
+        sys.exit(
+            f"no mutants of {', '.join(empty)}: run `make mutants`, from the folder of pyproject.toml"
+        )
     if 100 * killed < LEAST * total:
-        sys.exit(f"fewer than {LEAST} % are killed: `mutmut results` lists who lives, tests/survivors.md who may")
+        sys.exit(
+            f"fewer than {LEAST} % are killed: `mutmut results` lists who lives, tests/survivors.md who may"
+        )

@@ -10,17 +10,28 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from lib import ROOT, BadInput, artifacts
+from lib import ROOT, BadInput
+from lib.runtime import stages as artifacts
 
 STORIES = "[0-9][0-9]_*"  # file names of stories, without suffix
-COMPUTED = ("chapters", "results.json", "small_run.json", "status.md")  # what a run writes at the top of a book
-SOUND = re.compile(r'(?<=src=")data:audio/mpeg;base64,([A-Za-z0-9+/=]+)(?=")')  # as lib.players writes it
+COMPUTED = (
+    "chapters",
+    "results.json",
+    "small_run.json",
+    "status.md",
+)  # what a run writes at the top of a book
+SOUND = re.compile(
+    r'(?<=src=")data:audio/mpeg;base64,([A-Za-z0-9+/=]+)(?=")'
+)  # as lib.book.players writes it
 
 
 def toc() -> list[str]:
     """Pages of the book in the order of the table of contents, without suffix."""
     found = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return [found["root"], *(entry["file"] for part in found["parts"] for entry in part["chapters"])]
+    return [
+        found["root"],
+        *(entry["file"] for part in found["parts"] for entry in part["chapters"]),
+    ]
 
 
 def chapters() -> list[str]:
@@ -51,30 +62,38 @@ def sources(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return [
+        output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
+    ]
 
 
 def records(notebook: nbformat.NotebookNode) -> dict[str, float]:
-    """Numbers glued by lib.story.record, by name; ValueError when a name has two values."""
+    """Numbers glued by lib.book.page.record, by name; ValueError when a name has two values."""
     found: dict[str, float] = {}
     for output in outputs(notebook):
         scrap = output.get("metadata", {}).get("scrapbook")
         if scrap:
             value = ast.literal_eval(output.data[f"{scrap['mime_prefix']}text/plain"])
             if found.setdefault(scrap["name"], value) != value:
-                raise ValueError(f"{scrap['name']} has two values, {found[scrap['name']]} and {value}")
+                raise ValueError(
+                    f"{scrap['name']} has two values, {found[scrap['name']]} and {value}"
+                )
     return found
 
 
 def mark(notebook: nbformat.NotebookNode) -> dict[str, str]:
-    """Story and hash that lib.story.provenance left on the page; empty when it did not run to the end."""
+    """Story and hash that lib.book.page.provenance left on the page; empty when it did not run to the end."""
     marks = [output.get("metadata", {}).get("average_spectrogram") for output in outputs(notebook)]
     return next((found for found in reversed(marks) if found), {})
 
 
 def provenance(notebook: nbformat.NotebookNode) -> dict[str, str]:
-    """Rows of the table that lib.story.provenance left on the page, without those of the parameters."""
-    tables = [o.data.get("text/html", "") for o in outputs(notebook) if "average_spectrogram" in o.get("metadata", {})]
+    """Rows of the table that lib.book.page.provenance left on the page, without those of the parameters."""
+    tables = [
+        o.data.get("text/html", "")
+        for o in outputs(notebook)
+        if "average_spectrogram" in o.get("metadata", {})
+    ]
     rows = re.findall(r"<tr><th>([\w ]+)</th><td>(.*?)</td></tr>", "".join(tables[-1:]))
     return {key: html.unescape(value) for key, value in rows}
 
@@ -113,7 +132,9 @@ def as_chapter(page: Path) -> dict[Path, bytes | Path]:
         if assets:
             folder = artifacts.root() / assets["folder"]
             if not folder.is_dir():
-                raise BadInput(f"{page}: shows files of {folder}, which is gone; delete it and run the story again")
+                raise BadInput(
+                    f"{page}: shows files of {folder}, which is gone; delete it and run the story again"
+                )
             for name in artifacts.read_card(folder)["files"]:
                 files[Path("_static") / assets["name"] / name] = folder / name
     files[Path("chapters") / page.name] = (nbformat.writes(notebook) + "\n").encode()

@@ -19,7 +19,11 @@ from lib import ROOT, BadInput
 
 TITLE = "The Average Spectrogram"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-PAPER = {"format": "A4", "scale": 0.8, "margin": {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}}
+PAPER = {
+    "format": "A4",
+    "scale": 0.8,
+    "margin": {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"},
+}
 FOOTER = f"""<p style="font: 8px sans-serif; color: #444; width: 100%; text-align: center">
 {TITLE} · <span class="pageNumber"></span> of <span class="totalPages"></span></p>"""
 READY = """async () => {
@@ -64,8 +68,12 @@ def pdf(page: Page, html: Path, target: Path, names: list[str]) -> None:
         page.evaluate(READY)
         first[html / name] = len(writer.pages)
         writer.append(sheets(page), page.title().rpartition(" — ")[0])
-    page.set_content('<div style="break-after: page">&nbsp;</div>' * (len(writer.pages) - 1) + "&nbsp;")
-    numbers = sheets(page, display_header_footer=True, header_template="<p></p>", footer_template=FOOTER)
+    page.set_content(
+        '<div style="break-after: page">&nbsp;</div>' * (len(writer.pages) - 1) + "&nbsp;"
+    )
+    numbers = sheets(
+        page, display_header_footer=True, header_template="<p></p>", footer_template=FOOTER
+    )
     for sheet, number in zip(writer.pages, numbers.pages, strict=True):
         sheet.merge_page(number)
         sheet.compress_content_streams()

@@ -17,12 +17,17 @@ import stage_book
 import status
 from filelock import FileLock
 
-from lib import ROOT, BadInput, artifacts, parameters
-from lib.story import page_hash
+from lib import ROOT, BadInput
+from lib.book import parameters
+from lib.book.page import page_hash
+from lib.runtime import stages as artifacts
 
 LIMIT = 1_000_000  # bytes of a page
 BEFORE = "before.json"  # in the folder of what a publication moves away: names of all that it has to move
-PICTURE = ("03_mnist_sanity_check", "fig-digits-beta1")  # page and name of the figure that README.md shows
+PICTURE = (
+    "03_mnist_sanity_check",
+    "fig-digits-beta1",
+)  # page and name of the figure that README.md shows
 
 
 def check(run: Path, stories: dict[str, dict]) -> list[Path]:
@@ -34,9 +39,15 @@ def check(run: Path, stories: dict[str, dict]) -> list[Path]:
             raise BadInput(f"{page}: missing; run `make report` to its end first")
         size = page.stat().st_size
         if size > LIMIT:
-            raise BadInput(f"{page}: {size} bytes, a chapter has at most {LIMIT}; show fewer pictures or sounds")
-        if pages.mark(pages.read(page)).get("hash") != page_hash(name, parameters.resolve(name, stories[name])):
-            raise BadInput(f"{page}: made by other code or parameters than the checkout's; run `make report` again")
+            raise BadInput(
+                f"{page}: {size} bytes, a chapter has at most {LIMIT}; show fewer pictures or sounds"
+            )
+        if pages.mark(pages.read(page)).get("hash") != page_hash(
+            name, parameters.resolve(name, stories[name])
+        ):
+            raise BadInput(
+                f"{page}: made by other code or parameters than the checkout's; run `make report` again"
+            )
         found.append(page)
     return found
 
@@ -46,7 +57,9 @@ def picture(folder: Path) -> bytes:
     story, name = PICTURE
     for cell in pages.read(folder / f"{story}.ipynb").cells:
         if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
-            return base64.b64decode(next(o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})))
+            return base64.b64decode(
+                next(o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
+            )
     raise BadInput(f"{story}: no figure {name}, which README.md shows")
 
 
@@ -54,7 +67,9 @@ def small_numbers(name: str) -> dict[str, float]:
     """What the small run of a story records with the code that is published; BadInput: its outputs are of another."""
     tracked, current = status.small(name)
     if not current:
-        raise BadInput(f"notebooks/{name}.ipynb: outputs of other code than the checkout's; run `make sync` first")
+        raise BadInput(
+            f"notebooks/{name}.ipynb: outputs of other code than the checkout's; run `make sync` first"
+        )
     return pages.records(tracked)
 
 
@@ -104,7 +119,9 @@ def replace(found: list[Path], book: Path) -> None:
     try:
         artifacts.write_json(new / "results.json", results.collect(found))
         stage_book.write(new / "status.md", status.text(found).encode())
-        artifacts.write_json(new / status.SMALL.name, {page.stem: small_numbers(page.stem) for page in found})
+        artifacts.write_json(
+            new / status.SMALL.name, {page.stem: small_numbers(page.stem) for page in found}
+        )
         for page in found:
             for name, source in pages.as_chapter(page).items():
                 stage_book.write(new / name, source)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pages
 
 from lib import BadInput
-from lib.artifacts import write_json
+from lib.runtime.stages import write_json
 
 
 def collect(paths: list[Path]) -> dict[str, float]:
@@ -21,7 +21,9 @@ def collect(paths: list[Path]) -> dict[str, float]:
             raise SystemExit(f"{path}: {error}") from None
         for name, value in new.items():
             if found.setdefault(name, value) != value:
-                raise SystemExit(f"{path}: {name} = {value}, but another page recorded {found[name]}")
+                raise SystemExit(
+                    f"{path}: {name} = {value}, but another page recorded {found[name]}"
+                )
     return found
 
 

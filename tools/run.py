@@ -19,11 +19,27 @@ import results
 import sync
 from filelock import FileLock, Timeout
 
-from lib import ROOT, BadInput, artifacts
-from lib.parameters import read_run
+from lib import ROOT, BadInput
+from lib.book.parameters import read_run
+from lib.runtime import stages as artifacts
 
-READ = ("*.txt", "*.yml", "book/*", "book/_*/*", "data/*.csv", "lib/*.py", "notebooks/*", "tools/*.py")  # by the graph
-MADE = ("*.json", "*.done", "pages/*", "scatter/*/*", "shards/*/*")  # by the graph, in the folder of a run
+READ = (
+    "*.txt",
+    "*.yml",
+    "book/*",
+    "book/_*/*",
+    "data/*.csv",
+    "lib/*.py",
+    "notebooks/*",
+    "tools/*.py",
+)  # by the graph
+MADE = (
+    "*.json",
+    "*.done",
+    "pages/*",
+    "scatter/*/*",
+    "shards/*/*",
+)  # by the graph, in the folder of a run
 
 
 def set_back(out: Path) -> None:
@@ -36,16 +52,24 @@ def set_back(out: Path) -> None:
                     os.utime(path, (now, now))
                     found.append(path)
     if found:
-        print(f"{len(found)} files had a time in the future, now that of today: {found[0]}, ...", file=sys.stderr)
+        print(
+            f"{len(found)} files had a time in the future, now that of today: {found[0]}, ...",
+            file=sys.stderr,
+        )
 
 
 def keep_true(numbers: Path, made: list[Path]) -> None:
     """Numbers of a run that are not those of its pages go: of files, Snakemake sees only what is missing or newer."""
     if numbers.exists():
         try:
-            if all(page.exists() for page in made) and json.loads(numbers.read_bytes()) == results.collect(made):
+            if all(page.exists() for page in made) and json.loads(
+                numbers.read_bytes()
+            ) == results.collect(made):
                 return
-        except (ValueError, SystemExit):  # numbers, or a page, of which the rule that gathers them tells
+        except (
+            ValueError,
+            SystemExit,
+        ):  # numbers, or a page, of which the rule that gathers them tells
             pass
         print(f"{numbers}: not the numbers of its pages; made again", file=sys.stderr)
         numbers.unlink()
@@ -66,10 +90,16 @@ def main(run: str, *more: str) -> int:
         artifacts.root().mkdir(parents=True, exist_ok=True)
         lock = FileLock(artifacts.root() / ".run.lock", timeout=0).acquire()
     except Timeout:
-        print(f"another run is under way in {artifacts.root()}: wait for it, or stop it", file=sys.stderr)
+        print(
+            f"another run is under way in {artifacts.root()}: wait for it, or stop it",
+            file=sys.stderr,
+        )
         return 2
     except OSError as error:
-        print(f"{error}: set the variable ARTIFACTS_DIR to a folder that can be written", file=sys.stderr)
+        print(
+            f"{error}: set the variable ARTIFACTS_DIR to a folder that can be written",
+            file=sys.stderr,
+        )
         return 2
     with lock:
         set_back(out)
@@ -93,14 +123,27 @@ def snakemake(run: str, page: Path, *more: str) -> int:
     fresh = not any(artifacts.root().glob("*/*/card.json"))
     start, clock = time.time(), time.perf_counter()
     heard: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: heard.append(number))  # Snakemake hears it too, and ends its jobs
+    signal.signal(
+        signal.SIGINT, lambda number, _: heard.append(number)
+    )  # Snakemake hears it too, and ends its jobs
     code = subprocess.run(command, cwd=ROOT, env=environment).returncode
     if heard:
-        print("stopped: run the same again; it goes on after the last finished page, stage and epoch", file=sys.stderr)
+        print(
+            "stopped: run the same again; it goes on after the last finished page, stage and epoch",
+            file=sys.stderr,
+        )
         return 130
     if code == 0 and not more:
-        made = [path.stat().st_mtime >= start for path in (artifacts.root() / run / "pages").glob("*.ipynb")]
-        took = {"seconds": round(time.perf_counter() - clock, 1), "pages": len(made), "made": sum(made), "fresh": fresh}
+        made = [
+            path.stat().st_mtime >= start
+            for path in (artifacts.root() / run / "pages").glob("*.ipynb")
+        ]
+        took = {
+            "seconds": round(time.perf_counter() - clock, 1),
+            "pages": len(made),
+            "made": sum(made),
+            "fresh": fresh,
+        }
         with (artifacts.root() / run / "took.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(took) + "\n")
         print(f"The book is at {page}")

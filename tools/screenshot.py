@@ -14,7 +14,10 @@ from playwright.sync_api import Page, sync_playwright
 
 from lib import ROOT, BadInput
 
-STORY, POINT = "chapters/08_explorer", 10  # page, and the point whose pictures and settings are shown
+STORY, POINT = (
+    "chapters/14_explorer",
+    10,
+)  # page, and the point whose pictures and settings are shown
 WIDTH, HEIGHT = 1180, 800  # of the window, pixels
 
 
@@ -29,8 +32,12 @@ def take(page: Page, html: Path, target: Path) -> None:
     page.evaluate("document.documentElement.dataset.theme = 'light'")
     with page.expect_request_finished(lambda request: request.url.endswith("thumbnails.webp")):
         page.locator(f"[data-point='{POINT}'][role=option]").focus()
-    page.locator(".latent-explorer").evaluate("map => scrollTo(0, map.getBoundingClientRect().top + scrollY - 60)")
-    page.wait_for_timeout(1000)  # until the pictures are drawn: they come from files, so no script may look into them
+    page.locator(".latent-explorer").evaluate(
+        "map => scrollTo(0, map.getBoundingClientRect().top + scrollY - 60)"
+    )
+    page.wait_for_timeout(
+        1000
+    )  # until the pictures are drawn: they come from files, so no script may look into them
     full = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     full.quantize(128).save(target, "png", optimize=True)
 

@@ -14,8 +14,10 @@ from unittest.mock import patch
 
 import jupytext
 
-from lib import ROOT, BadInput, artifacts, render
-from lib.parameters import read_run
+from lib import ROOT, BadInput
+from lib.book.parameters import read_run
+from lib.data import rendering as render
+from lib.runtime import stages as artifacts
 
 
 class Looked(BaseException):
@@ -43,7 +45,9 @@ def plan(story: str, values: dict) -> list[tuple[render.RenderConfig, str, Path]
         return Noted()
 
     script = jupytext.read(ROOT / "notebooks" / f"{story}.py", fmt="py:percent")
-    first, *others = [cell.source for cell in script.cells if cell.cell_type == "code"]  # parameters come first
+    first, *others = [
+        cell.source for cell in script.cells if cell.cell_type == "code"
+    ]  # parameters come first
     space = {"__name__": "__main__"}
     said = contextlib.redirect_stdout(io.StringIO())
     with patch.object(artifacts, "stage", note), said, contextlib.suppress(Looked):
@@ -59,14 +63,20 @@ def main(run: str, story: str, share: str, of: str) -> int:
     try:
         stories = read_run(ROOT / "runs" / f"{run}.yml")["stories"]
         if story not in stories:
-            raise BadInput(f"story {story!r} is not in runs/{run}.yml; choose of {', '.join(stories)}")
+            raise BadInput(
+                f"story {story!r} is not in runs/{run}.yml; choose of {', '.join(stories)}"
+            )
         if not 0 <= int(share) < int(of):
             raise BadInput(f"share {share} of {of}: give 0 to {int(of) - 1}")
         noted = plan(story, stories[story])
         if not noted:
-            raise BadInput(f"story {story!r} renders nothing before it computes something else: it has no shares")
+            raise BadInput(
+                f"story {story!r} renders nothing before it computes something else: it has no shares"
+            )
         dealt = [(*one, rows) for one in noted for rows in render.shards(one[0], render.SHARD)]
-        for config, recordings, folder, rows in dealt[int(share) :: int(of)]:  # dealt alike, whatever is there already
+        for config, recordings, folder, rows in dealt[
+            int(share) :: int(of)
+        ]:  # dealt alike, whatever is there already
             if len(rows) == config.count:
                 render.render(config)
             elif not folder.exists():  # it may have been gathered by now

@@ -31,7 +31,7 @@ Measured on {machine}. {summary}
 ## What the rows compare
 
 - **MNIST VAE training**: the same net, batch of 128, loss and learning rate. The limit is a loop on one tensor in
-  memory that does nothing else. Ours, `lib.training.fit`, also validates on 512 images, watches for collapse and
+  memory that does nothing else. Ours, `lib.vae.train.fit`, also validates on 512 images, watches for collapse and
   keeps checkpoints; the spectrum of the data, a stage of its own that all trainings share, is not counted. The
   ToTensor loader is torchvision's MNIST class. Ours is itself run by Lightning, without its DataLoader.
   MLP: 784-400-16. Convolutions: the preset `small`.
@@ -171,54 +171,85 @@ def gpu_seconds(net: dict[str, Any]) -> float:
 
 def _net(net: dict[str, Any]) -> str:
     steps = net["step_s"]
-    low, middle, high = (_number(1000 * value) for value in (min(steps), statistics.median(steps), max(steps)))
+    low, middle, high = (
+        _number(1000 * value) for value in (min(steps), statistics.median(steps), max(steps))
+    )
     size = " x ".join(f"{side:,}" for side in net["shape"])
-    return f"| `{net['preset']}` on {size} | {net['batch_size']} | {middle} ({low} to {high}) | " \
-           f"{_number(net['batch_size'] / statistics.median(steps))} | {_number(gpu_seconds(net))} | " \
-           f"{_number(net['peak_gb'])} |"
+    return (
+        f"| `{net['preset']}` on {size} | {net['batch_size']} | {middle} ({low} to {high}) | "
+        f"{_number(net['batch_size'] / statistics.median(steps))} | {_number(gpu_seconds(net))} | "
+        f"{_number(net['peak_gb'])} |"
+    )
 
 
 def _report(found: dict[str, Any]) -> str:
     """Which run had nothing to be done."""
     facts = found["found"].get("rerun", {}).get("ours", {}).get("facts", {})
-    return " With nothing to be done, " + (
-        "the report run of this checkout was timed, pages and numbers; its time from nothing is that of the run before."
-        if "report_s" in facts else "the same run was timed: no complete report run was there.") if facts else ""
+    return (
+        " With nothing to be done, "
+        + (
+            "the report run of this checkout was timed, pages and numbers; its time from nothing is that of the run before."
+            if "report_s" in facts
+            else "the same run was timed: no complete report run was there."
+        )
+        if facts
+        else ""
+    )
 
 
 def speed_page(found: dict[str, Any]) -> str:
     """The page on speed; Markdown."""
     goals = [row for row in found["lines"] if row["goal"] is not None]
     reached = sum(row["reached"] for row in goals)
-    rows = [f"| {part} | {name} | {_number(turn['done'])} | {_number(turn['cpu_s'])} | {_number(turn['wall_s'])} | "
-            f"{_number(turn['peak_mb'])} |" for part, each in found["found"].items() for name, turn in _rising(each)]
-    versions = ", ".join(f"{name} {version}" for name, version in found["machine"]["versions"].items())
+    rows = [
+        f"| {part} | {name} | {_number(turn['done'])} | {_number(turn['cpu_s'])} | {_number(turn['wall_s'])} | "
+        f"{_number(turn['peak_mb'])} |"
+        for part, each in found["found"].items()
+        for name, turn in _rising(each)
+    ]
+    versions = ", ".join(
+        f"{name} {version}" for name, version in found["machine"]["versions"].items()
+    )
     rerun = found["found"].get("rerun", {}).get("ours", {}).get("facts", {})
     return SPEED.format(
-        machine=_machine(found), summary=f"Of {len(goals)} goals {reached} are reached.",
-        lines="\n".join(map(_row, found["lines"])), found="\n".join(rows), share=found["share"],
-        stories=f"{rerun.get('pages', 0):.0f}", report=_report(found),
-        versions=f"Commit `{found['machine']['commit']}`, with {versions}.")
+        machine=_machine(found),
+        summary=f"Of {len(goals)} goals {reached} are reached.",
+        lines="\n".join(map(_row, found["lines"])),
+        found="\n".join(rows),
+        share=found["share"],
+        stories=f"{rerun.get('pages', 0):.0f}",
+        report=_report(found),
+        versions=f"Commit `{found['machine']['commit']}`, with {versions}.",
+    )
 
 
 def costs(found: dict[str, Any]) -> dict[str, float]:
     """What the page on cost multiplies: an audio-hour's CPU-seconds, bytes and FLOP, and the scheduler's pace."""
     parts = found["found"]
-    ours, bare, large = parts["clips"]["ours"], parts["clips"]["the bare calls"]["facts"], parts["large"]["ours"]
+    ours, bare, large = (
+        parts["clips"]["ours"],
+        parts["clips"]["the bare calls"]["facts"],
+        parts["large"]["ours"],
+    )
     (_, few), (_, many) = _rising(parts["vae"])  # what a training does once does not count
     step = (many["cpu_s"] - few["cpu_s"]) / (many["done"] - few["done"])
     plans = sorted((turn["done"], turn["cpu_s"]) for turn in parts["planned"].values())
-    more = [(s - s_before) / (jobs - before) for (before, s_before), (jobs, s) in pairwise(plans)]  # of one job more
+    more = [
+        (s - s_before) / (jobs - before) for (before, s_before), (jobs, s) in pairwise(plans)
+    ]  # of one job more
     started = parts["started"]["ours"]
     seconds = many["facts"]["clip_s"]
     return {
         **{f"stage.{name}": 3600 * value for name, value in bare.items() if name != "finite"},
-        "render": 3600 * ours["cpu_s"] / ours["done"], "storage": 3600 * ours["facts"]["bytes_per_audio_s"],
-        "train": 3600 / seconds * step, "flop": 3600 / seconds * many["facts"]["flop"],
+        "render": 3600 * ours["cpu_s"] / ours["done"],
+        "storage": 3600 * ours["facts"]["bytes_per_audio_s"],
+        "train": 3600 / seconds * step,
+        "flop": 3600 / seconds * many["facts"]["flop"],
         "predict": 3600 / LONG_S * large["cpu_s"] / large["done"],
         "long": 3600 / LONG_S * large["facts"]["n_values"] * 2,
         "started": started["done"] / started["wall_s"],
-        "plan_first": more[0], "plan_last": more[-1],
+        "plan_first": more[0],
+        "plan_last": more[-1],
     }
 
 
@@ -226,11 +257,19 @@ def cost_page(found: dict[str, Any], gpu: dict[str, Any]) -> str:
     """The page on cost, from speed.json and gpu.json; Markdown."""
     c, parts = costs(found), found["found"]
     cheapest = {net["preset"]: net for net in sorted(gpu["nets"], key=gpu_seconds, reverse=True)}
-    stages = [f"| {name.partition('.')[2]} | {value:.1f} |" for name, value in c.items() if name.startswith("stage.")]
+    stages = [
+        f"| {name.partition('.')[2]} | {value:.1f} |"
+        for name, value in c.items()
+        if name.startswith("stage.")
+    ]
 
     def days(cpu_s: float) -> str:
         hours = cpu_s / 3600
-        return f"{_number(hours / 24 / 365)} core-years" if hours > 8760 else f"{_number(hours)} core-hours"
+        return (
+            f"{_number(hours / 24 / 365)} core-years"
+            if hours > 8760
+            else f"{_number(hours)} core-hours"
+        )
 
     def row(name: str, told: Any) -> str:
         return f"| {name} | {told(VCTK_HOURS)} | {told(HOURS)} |"
@@ -238,35 +277,67 @@ def cost_page(found: dict[str, Any], gpu: dict[str, Any]) -> str:
     cores, disk = c["started"] * c["render"], 1e9 / (48_000 * 2 * 3600 / c["render"])
     table = [
         row("rendering", lambda h: days(h * c["render"])),
-        row(f"rendering, wall on {CLUSTER:,} cores, if nothing saturates",
-            lambda h: f"{_number(h * c['render'] / CLUSTER / 60)} min"),
+        row(
+            f"rendering, wall on {CLUSTER:,} cores, if nothing saturates",
+            lambda h: f"{_number(h * c['render'] / CLUSTER / 60)} min",
+        ),
         row("training `small` on CPUs", lambda h: days(h * EPOCHS * c["train"])),
-        *(row(f"training `{name}` on a GPU, batches of {net['batch_size']}",
-              lambda h, net=net: f"{_number(h * EPOCHS * gpu_seconds(net) / 3600)} GPU-hours")
-          for name, net in sorted(cheapest.items())),
-        row("sound at 48 kHz, 16 bit, not compressed", lambda h: f"{_number(h * 48_000 * 2 * 3600 / 1e9)} GB"),
+        *(
+            row(
+                f"training `{name}` on a GPU, batches of {net['batch_size']}",
+                lambda h, net=net: f"{_number(h * EPOCHS * gpu_seconds(net) / 3600)} GPU-hours",
+            )
+            for name, net in sorted(cheapest.items())
+        ),
+        row(
+            "sound at 48 kHz, 16 bit, not compressed",
+            lambda h: f"{_number(h * 48_000 * 2 * 3600 / 1e9)} GB",
+        ),
         row("spectrograms, 96 x 96", lambda h: f"{_number(h * c['storage'] / 1e9)} GB"),
         row("spectrograms of the report's size", lambda h: f"{_number(h * c['long'] / 1e9)} GB"),
         row("width of the graph, an audio-hour a job", lambda h: f"{h:,}"),
     ]
-    planned = [f"{turn['wall_s']:.0f} s ({turn['done']:,} jobs, {turn['peak_mb']:.0f} MB)"
-               for _, turn in _rising(parts["planned"])]
+    planned = [
+        f"{turn['wall_s']:.0f} s ({turn['done']:,} jobs, {turn['peak_mb']:.0f} MB)"
+        for _, turn in _rising(parts["planned"])
+    ]
     empty = parts.get("shape", {}).get("ours")
     shape = f"; it planned {empty['done']:,} such jobs in {empty['wall_s']:.0f} s" if empty else ""
     largest = max(int(turn["done"]) for turn in parts["planned"].values())
     first = "the scheduler saturates" if cores < disk else "the disk saturates"
     return COST.format(
-        processor=found["machine"]["processor"], vctk=VCTK_HOURS, epochs=EPOCHS, stages="\n".join(stages),
-        render=c["render"], train=c["train"], predict=c["predict"], long=c["long"] / 1e6,
-        storage=c["storage"] / 1e6, tflop=c["flop"] / 1e12,
-        gpu=gpu["gpu"], gpu_torch=gpu["versions"]["torch"].partition("+")[0], gpu_turns=len(gpu["nets"][0]["step_s"]),
-        nets="\n".join(map(_net, gpu["nets"])), pace=c["flop"] / 1e12 / gpu_seconds(cheapest["small"]),
-        shape=shape, table="\n".join(table), planned=", ".join(planned),
-        plan_first=1000 * c["plan_first"], plan_last=1000 * c["plan_last"],
-        started=c["started"], cores=cores, disk=disk, read=48_000 * 2 * 3600 / c["render"] / 1e6,
-        written=c["storage"] / c["render"] / 1e6, share=c["train"] / c["render"], first=first,
-        bill=EPOCHS * c["train"] / c["render"], hours=HOURS,
-        shard=math.ceil(HOURS / largest), jobs=HOURS / math.ceil(HOURS / largest))
+        processor=found["machine"]["processor"],
+        vctk=VCTK_HOURS,
+        epochs=EPOCHS,
+        stages="\n".join(stages),
+        render=c["render"],
+        train=c["train"],
+        predict=c["predict"],
+        long=c["long"] / 1e6,
+        storage=c["storage"] / 1e6,
+        tflop=c["flop"] / 1e12,
+        gpu=gpu["gpu"],
+        gpu_torch=gpu["versions"]["torch"].partition("+")[0],
+        gpu_turns=len(gpu["nets"][0]["step_s"]),
+        nets="\n".join(map(_net, gpu["nets"])),
+        pace=c["flop"] / 1e12 / gpu_seconds(cheapest["small"]),
+        shape=shape,
+        table="\n".join(table),
+        planned=", ".join(planned),
+        plan_first=1000 * c["plan_first"],
+        plan_last=1000 * c["plan_last"],
+        started=c["started"],
+        cores=cores,
+        disk=disk,
+        read=48_000 * 2 * 3600 / c["render"] / 1e6,
+        written=c["storage"] / c["render"] / 1e6,
+        share=c["train"] / c["render"],
+        first=first,
+        bill=EPOCHS * c["train"] / c["render"],
+        hours=HOURS,
+        shard=math.ceil(HOURS / largest),
+        jobs=HOURS / math.ceil(HOURS / largest),
+    )
 
 
 def write(folder: Path) -> None:

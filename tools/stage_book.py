@@ -25,16 +25,26 @@ def write(target: Path, source: bytes | Path) -> None:
 
 def stage(run: Path) -> None:
     """Prose, settings and the run's pages with what they take along, side by side, and nothing else."""
-    files: dict[Path, bytes | Path] = {Path(name): ROOT / name for name in ("_config.yml", "_toc.yml")}
+    files: dict[Path, bytes | Path] = {
+        Path(name): ROOT / name for name in ("_config.yml", "_toc.yml")
+    }
     for path in (ROOT / "book").rglob("*"):
         name = path.relative_to(ROOT / "book")
-        if path.is_file() and name.parts[0] != "_build" and not pages.is_computed(name) and name not in files:
+        if (
+            path.is_file()
+            and name.parts[0] != "_build"
+            and not pages.is_computed(name)
+            and name not in files
+        ):
             files[name] = path
     found = [run / "pages" / f"{name}.ipynb" for name in pages.chapters()]
     found = [page for page in found if page.exists()]
     for page in found:
         files |= pages.as_chapter(page)
-    files |= {Path("results.json"): run / "results.json", Path("status.md"): status.text(found).encode()}
+    files |= {
+        Path("results.json"): run / "results.json",
+        Path("status.md"): status.text(found).encode(),
+    }
     for path in (run / "book").rglob("*"):
         name = path.relative_to(run / "book")
         if path.is_file() and name.parts[0] != "_build" and name not in files:

@@ -12,8 +12,8 @@ import nbformat
 import pages
 
 from lib import ROOT, BadInput
-from lib.parameters import read_run, resolve
-from lib.story import page_hash
+from lib.book.page import page_hash
+from lib.book.parameters import read_run, resolve
 
 SMALL = ROOT / "book" / "small_run.json"  # numbers of the small run at publication, by story
 SAME = 1e-6  # relative, of two numbers that count as one: what rounding in float32 does; recorded times do not count
@@ -83,8 +83,14 @@ def confirmed(name: str) -> bool:
         numbers = json.loads(SMALL.read_text(encoding="utf-8")).get(name, {})
     now = pages.records(tracked)
     return bool(
-        current and numbers and numbers.keys() == now.keys()
-        and all(math.isclose(now[key], numbers[key], rel_tol=SAME) for key in now if not key.endswith("_seconds"))
+        current
+        and numbers
+        and numbers.keys() == now.keys()
+        and all(
+            math.isclose(now[key], numbers[key], rel_tol=SAME)
+            for key in now
+            if not key.endswith("_seconds")
+        )
     )
 
 
@@ -107,9 +113,16 @@ def text(chapters: list[Path]) -> str:
         head, link = title(notebook), f"chapters/{chapter.name}"
         names = ("time", "peak memory", "commit", "device", "versions")
         told = dict.fromkeys(names, "unknown") | pages.provenance(notebook)
-        time, memory = (told[key].split(" (")[0].replace(" ", WHOLE) for key in ("time", "peak memory"))
-        rows.append(f"| [{cell(head)}]({link}) | {state(name, notebook)} | {time} | {memory} | `{told['commit']}` |")
-        spelt = {key: json.dumps(value).replace("`", r"\u0060") for key, value in pages.parameters(notebook).items()}
+        time, memory = (
+            told[key].split(" (")[0].replace(" ", WHOLE) for key in ("time", "peak memory")
+        )
+        rows.append(
+            f"| [{cell(head)}]({link}) | {state(name, notebook)} | {time} | {memory} | `{told['commit']}` |"
+        )
+        spelt = {
+            key: json.dumps(value).replace("`", r"\u0060")
+            for key, value in pages.parameters(notebook).items()
+        }
         values = [f"| `{key}` | `{cell(value)}` |" for key, value in spelt.items()]
         found = {"hash": "unknown"} | told | pages.mark(notebook)
         folded.append(FOLDED.format_map(found | {"title": head, "values": "\n".join(values)}))
@@ -117,7 +130,12 @@ def text(chapters: list[Path]) -> str:
             numbers.append(f"| `{key}` | {value:.6g} | [{name.replace('_', WHOLE)}]({link}) |")
     stale = sum("| stale |" in row for row in rows)
     behind = BEHIND.format(stale=stale, count=len(rows)) if stale else ""
-    return PAGE.format(behind=behind, rows="\n".join(rows), folded="".join(folded), numbers="\n".join(sorted(numbers)))
+    return PAGE.format(
+        behind=behind,
+        rows="\n".join(rows),
+        folded="".join(folded),
+        numbers="\n".join(sorted(numbers)),
+    )
 
 
 if __name__ == "__main__":

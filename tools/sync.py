@@ -12,7 +12,8 @@ import jupytext
 import nbformat
 import pages
 
-from lib import ROOT, BadInput, artifacts
+from lib import ROOT, BadInput
+from lib.runtime import stages as artifacts
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
@@ -30,7 +31,9 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> bool:
 
 def cells(notebook: nbformat.NotebookNode) -> list[tuple]:
     """What a pair has in common: type, text, tags and figure settings of every cell."""
-    return [(c.cell_type, c.source, pages.tags(c), c.metadata.get("mystnb", {})) for c in notebook.cells]
+    return [
+        (c.cell_type, c.source, pages.tags(c), c.metadata.get("mystnb", {})) for c in notebook.cells
+    ]
 
 
 def pair(script: Path) -> bool:
@@ -42,12 +45,19 @@ def pair(script: Path) -> bool:
         old = pages.read(path)
         if cells(old) == cells(new):
             return False
-        if path.stat().st_mtime > script.stat().st_mtime and any(cell.get("outputs") for cell in old.cells):
-            raise BadInput(f"{path}: edited after {script.name}; save it in Jupyter Lab, which writes both")
+        if path.stat().st_mtime > script.stat().st_mtime and any(
+            cell.get("outputs") for cell in old.cells
+        ):
+            raise BadInput(
+                f"{path}: edited after {script.name}; save it in Jupyter Lab, which writes both"
+            )
         kept = {cell.source: cell for cell in old.cells if cell.cell_type == "code"}
         for cell in new.cells:
             if cell.cell_type == "code" and cell.source in kept:
-                cell.outputs, cell.execution_count = kept[cell.source].outputs, kept[cell.source].execution_count
+                cell.outputs, cell.execution_count = (
+                    kept[cell.source].outputs,
+                    kept[cell.source].execution_count,
+                )
     for place, cell in enumerate(new.cells):
         cell["id"] = f"cell-{place:02d}"
     new.nbformat, new.nbformat_minor = 4, 5
@@ -56,8 +66,12 @@ def pair(script: Path) -> bool:
 
 def check(script: Path) -> None:
     """BadInput when a story's .ipynb, which a run executes, has other cells than its .py, which people review."""
-    if cells(pages.read(script.with_suffix(".ipynb"))) != cells(jupytext.read(script, fmt="py:percent")):
-        raise BadInput(f"{script.with_suffix('.ipynb')}: other cells than {script.name}; run `make sync` first")
+    if cells(pages.read(script.with_suffix(".ipynb"))) != cells(
+        jupytext.read(script, fmt="py:percent")
+    ):
+        raise BadInput(
+            f"{script.with_suffix('.ipynb')}: other cells than {script.name}; run `make sync` first"
+        )
 
 
 def strip(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -67,7 +81,11 @@ def strip(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
     count = 0
     for place, cell in enumerate(page.cells):
         cell["id"] = f"cell-{place:02d}"
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "mystnb") and value}
+        cell.metadata = {
+            key: value
+            for key, value in cell.metadata.items()
+            if key in ("tags", "mystnb") and value
+        }
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
@@ -88,7 +106,11 @@ def take(page: Path, story: Path) -> bool:
 def main(step: str) -> None:
     for script in sorted((ROOT / "notebooks").glob(f"{pages.STORIES}.py")):
         story = script.with_suffix(".ipynb")
-        changed = pair(script) if step == "pairs" else take(artifacts.root() / "quick" / "pages" / story.name, story)
+        changed = (
+            pair(script)
+            if step == "pairs"
+            else take(artifacts.root() / "quick" / "pages" / story.name, story)
+        )
         times = script.stat()  # Jupyter Lab opens no pair whose .ipynb is the newer one
         os.utime(story, ns=(times.st_atime_ns, times.st_mtime_ns))
         print(f"{story.relative_to(ROOT)}: {'updated' if changed else 'as it was'}")

@@ -1,4 +1,4 @@
-/* What a weight beta will do, computed on the page: `predict` of lib/theory.py for the linear VAE, in double precision.
+/* What a weight beta will do, computed on the page: `predict` of lib/theory/collapse.py for the linear VAE, in double precision.
 
 Fills every <div class="collapse-calculator"> from the JSON inside it. No network, no dependency, nothing global; a page
 without such a div is left alone. tests/test_browser.py compares every number with Python. */
@@ -46,7 +46,7 @@ without such a div is left alone. tests/test_browser.py compares every number wi
     return made;
   }
 
-  // `predict`, `edge` and `calibrated_beta` of lib/theory.py; the last two as weights of the chosen loss.
+  // `predict`, `edge` and `calibrated_beta` of lib/theory/collapse.py; the last two as weights of the chosen loss.
   function predict(data, reduction, beta, latents) {
     const n = data.n_values, unit = REDUCTIONS[reduction][1](n, latents), level = beta * unit;
     const lead = data.eigenvalues.slice(0, Math.min(latents, n)), rest = data.total - sum(lead);

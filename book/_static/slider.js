@@ -2,11 +2,11 @@
 theory, all moved by one slider.
 
 Fills every <div class="collapse-slider"> from the JSON inside it. No network, no dependency, nothing global; a page
-without such a div is left alone. tests/test_slider.py compares what it shows with lib/theory.py. */
+without such a div is left alone. tests/test_slider.py compares what it shows with lib/theory/collapse.py. */
 (function () {
   "use strict";
 
-  const EMPTY_NATS = 0.05; // a code with less is empty, as in lib/alarm.py
+  const EMPTY_NATS = 0.05; // a code with less is empty, as in lib/vae/alarm.py
   const SAME = 0.02; // an error so close to the mean picture's, relatively, is that of the mean picture
   const THUMB = 24; // width of the slider's thumb in slider.css: its centre stays half of it inside the track
   const LETTER = 6.6; // mean width of a letter in the drawings, in pixels
@@ -39,7 +39,7 @@ without such a div is left alone. tests/test_slider.py compares what it shows wi
   const line = (x1, y1, x2, y2, kind) => element("line", { x1, y1, x2, y2, class: kind });
   const text = (words, x, y, more = {}) => element("text", { x, y, "text-anchor": "middle", ...more }, words);
 
-  // `predict` of lib/theory.py, with the error for z = mu, for any beta: the lines between the stops.
+  // `predict` of lib/theory/collapse.py, with the error for z = mu, for any beta: the lines between the stops.
   function predict(data, latents, beta) {
     const water = level(data, beta), lead = data.eigenvalues.slice(0, Math.min(latents, data.n_values));
     const active = lead.filter((value) => value > water);

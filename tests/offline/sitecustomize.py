@@ -25,7 +25,9 @@ def watch(event: str, args: tuple) -> None:
     if event == "import" and args[0] in LOGGERS:
         note(f"import {args[0]}")
     host = None
-    if event in TO_ADDRESS and isinstance(args[1], tuple):  # a path or bytes: a unix socket; None: already connected
+    if event in TO_ADDRESS and isinstance(
+        args[1], tuple
+    ):  # a path or bytes: a unix socket; None: already connected
         host = args[1][0]
     elif event in TO_NAME:
         host = args[0]

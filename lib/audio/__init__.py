@@ -1,0 +1,1 @@
+"""Sound only: loudness, effects, plug-ins, spectrograms, cepstral features."""

@@ -1,0 +1,1 @@
+"""What a page calls: parameters, records, figures, players, widgets."""

@@ -1,0 +1,1 @@
+"""Latent codes compared: methods, probes, maps."""

@@ -1,0 +1,1 @@
+"""What every computation needs: stages, code identity, progress, provenance."""

@@ -1,0 +1,1 @@
+"""What a loss will do, from the eigenvalues of the data alone."""

@@ -1,0 +1,1 @@
+"""The VAEs: losses, networks, training, evaluation, the collapse alarm."""
