@@ -321,7 +321,7 @@ def test_any_bytes_are_an_answer_or_bad_input(tmp_path_factory, start, rest) -> 
         (["--latents", 2, "--beta", "inf"], "beta.* = inf"),
         (
             ["--latents", 2, "--reduction", "mean-sun"],
-            "'mean-sun' is not known; did you mean 'mean-sum'",
+            "'mean-sun' is not known; did you mean \"mean-sum\"",
         ),
     ],
 )
