@@ -12,13 +12,13 @@ from lib.audio.inversion import phase, to_audio
 from lib.audio.spectrograms import (
     REPORT_STFT,
     SpectrogramConfig,
-    Standardiser,
     frequencies_hz,
     spectrogram,
     spectrogram_shape,
     times_s,
     transform,
 )
+from lib.data.standardiser import Standardiser
 
 LOG_MEL = SpectrogramConfig()
 RATE_HZ = 24000
