@@ -18,7 +18,6 @@ from lib.audio.spectrograms import (
     times_s,
     transform,
 )
-from lib.data.standardiser import Standardiser
 
 LOG_MEL = SpectrogramConfig()
 RATE_HZ = 24000
@@ -155,55 +154,11 @@ def test_silence_comes_back_as_silence():
     assert np.abs(to_audio(spectrogram(SOUNDS["silence"], LOG_MEL), LOG_MEL)).max() < 1e-4
 
 
-@settings(max_examples=15, deadline=None)
-@given(
-    st.integers(1, 40),
-    st.integers(1, 17),
-    st.floats(-90, 40),
-    st.floats(0.1, 20),
-    st.integers(0, 9),
-)
-def test_constants_are_numpys_moments_whatever_the_block(clips, block, mean, std, seed):
-    x = np.random.default_rng(seed).normal(mean, std, (clips, 5, 4)).astype(np.float16)
-    fitted = Standardiser("constants").fit(x, block=block)
-    assert fitted.mean == pytest.approx(x.astype(np.float64).mean(), rel=1e-9, abs=1e-9)
-    assert fitted.std == pytest.approx(x.astype(np.float64).std(), rel=1e-9)
-    y = fitted.apply(x)
-    assert y.dtype == torch.float32 and abs(y.mean()) < 1e-3 and abs(y.std(correction=0) - 1) < 1e-3
-    torch.testing.assert_close(fitted.invert(y), torch.as_tensor(x).float(), rtol=1e-5, atol=1e-3)
-
-
-def test_per_clip_gives_each_clip_mean_0_and_deviation_1_and_is_undone_by_the_original():
-    x = np.random.default_rng(0).normal(-40, 12, (3, 1, 20, 30)).astype(np.float16)
-    x[1] = -100  # a flat clip
-    standardiser = Standardiser("per_clip").fit(x)
-    y = standardiser.apply(x)
-    np.testing.assert_allclose(y.mean((-2, -1)), 0, atol=1e-5)
-    np.testing.assert_allclose(y.std((-2, -1), correction=0)[[0, 2]], 1, atol=1e-4)
-    assert (y[1] == 0).all()
-    torch.testing.assert_close(
-        standardiser.invert(y, like=x), torch.as_tensor(x).float(), rtol=0, atol=1e-4
-    )
-
-
-def test_fit_reads_a_memmap_in_blocks(tmp_path):
-    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float16, (9, 4, 4))
-    x[:] = np.arange(9 * 16).reshape(9, 4, 4)
-    assert Standardiser().fit(x, block=4).mean == pytest.approx(np.arange(9 * 16).mean())
-
-
 def test_a_users_mistakes_are_named():
     with pytest.raises(BadInput, match="audio of 100 samples: n_fft=2048 needs at least 1025"):
         spectrogram(np.zeros(100, np.float32), LOG_MEL)
     with pytest.raises(BadInput, match="n_mels=1000"):
         spectrogram(np.zeros(4000, np.float32), SpectrogramConfig(n_mels=1000))
-    with pytest.raises(BadInput, match="constants"):
-        Standardiser("constants").apply(np.zeros((1, 2, 2)))
-    with pytest.raises(BadInput, match="per_clip"):
-        Standardiser("per_clip").invert(np.zeros((1, 2, 2)))
-    for wrong in (np.zeros((0, 2, 2)), np.ones((3, 2, 2)), np.full((3, 2, 2), np.nan)):
-        with pytest.raises(BadInput, match="training set"):
-            Standardiser().fit(wrong)
     for wrong in ({"kind": "mel"}, {"n_fft": 0}, {"hop_length": 0}, {"power": 0}, {"n_mel": 96}):
         with pytest.raises(BadInput, match=next(iter(wrong))):
             SpectrogramConfig(**wrong)
