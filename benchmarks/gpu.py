@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.audio.spectrograms import Standardiser
 from lib.data.batches import ArrayDataset
+from lib.data.standardiser import Standardiser
 from lib.runtime import stages as artifacts
 from lib.vae import train as training
 from lib.vae.module import TrainingConfig

@@ -213,10 +213,10 @@ def spectrogram_vae(clips: int) -> Work:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    from lib.audio.spectrograms import Standardiser
     from lib.data.batches import ArrayDataset
     from lib.data.clips import ClipConfig
     from lib.data.rendering import RenderConfig, render
+    from lib.data.standardiser import Standardiser
     from lib.vae import train as training
     from lib.vae.module import TrainingConfig
 

@@ -178,9 +178,9 @@ def _sound(corpus: str, latents: int, clips: int) -> tuple[np.ndarray, theory.Pr
 
     1,000 clips of speech or music are the training set of that story; of a folder, all sound is used.
     """
-    from lib.audio.spectrograms import Standardiser
     from lib.data.clips import ClipConfig
     from lib.data.rendering import RenderConfig, render
+    from lib.data.standardiser import Standardiser
 
     if clips <= latents:
         raise BadInput(f"--clips {clips}: must be above --latents {latents}; a thousand are usual")

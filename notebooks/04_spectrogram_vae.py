@@ -49,6 +49,7 @@ from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
 from lib.data import rendering as render
+from lib.data.standardiser import Standardiser
 from lib.theory import collapse as theory
 from lib.vae import evaluate as measures
 from lib.vae import train as training
@@ -95,7 +96,7 @@ counts = {
     "test": parameters.test_clips,
 }
 parts = {split: rendered(split, count) for split, count in counts.items()}
-standardiser = spectrograms.Standardiser(parameters.normalise).fit(
+standardiser = Standardiser(parameters.normalise).fit(
     parts["train"].spectrograms
 )
 data = {

@@ -125,9 +125,7 @@ for corpus in parameters.corpora:
         if corpus == "digits"
         else parameters.train_clips
     )
-    train = data[corpus] = examples.load(corpus, count, 0, story.progress)[0][
-        "train"
-    ]
+    train = data[corpus] = examples.load_examples(corpus, count, 0).train
     found[corpus] = theory.pca(
         train.array, min(len(train) - 1, train.array[0].size), train.prepare
     )
@@ -307,9 +305,9 @@ losses["sigma2"] = [
         ["reduction", "weight", "n_values", "latents"]
     ].itertuples(index=False)
 ]
-sets, identity = examples.load("digits", parameters.train_images, 0)
+digits = examples.load_examples("digits", parameters.train_images, 0)
 spectrum = theory.pca(
-    sets["train"].array, parameters.latent, sets["train"].prepare
+    digits.train.array, parameters.latent, digits.train.prepare
 )
 tried = losses.drop_duplicates(["reduction", "weight"])[: parameters.checked]
 for row in losses.itertuples():
@@ -341,10 +339,10 @@ for row in losses.itertuples():
         )
         metrics = training.run(
             config,
-            sets["train"],
-            sets["validation"],
-            sets["train"],
-            identity | {"measured": "train"},
+            digits.train,
+            digits.validation,
+            digits.train,
+            digits.key | {"measured": "train"},
             story.progress,
         ).metrics
         losses.loc[row.Index, "KL measured"] = metrics["kl"]

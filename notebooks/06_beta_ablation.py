@@ -56,17 +56,15 @@ parameters = story.begin("06_beta_ablation", globals())
 # training set and nothing else.
 
 # %%
-data, identity, predicted, baselines, shown = {}, {}, {}, {}, {}
+data, predicted, baselines, shown = {}, {}, {}, {}
 for corpus in parameters.corpora:
     count = (
         parameters.train_images
         if corpus == "digits"
         else parameters.train_clips
     )
-    data[corpus], identity[corpus] = examples.load(
-        corpus, count, parameters.test_clips, story.progress
-    )
-    train = data[corpus]["train"]
+    data[corpus] = examples.load_examples(corpus, count, parameters.test_clips)
+    train = data[corpus].train
     pca = theory.pca(train.array, parameters.latent, prepare=train.prepare)
     values = len(pca.mean)  # N
     predicted[corpus] = {
@@ -75,7 +73,7 @@ for corpus in parameters.corpora:
         "values": values,
         "edge": theory.edge(pca.values[0], values),
     }
-    test = data[corpus]["test"]
+    test = data[corpus].test
     baselines[corpus] = pca.mse(test.array, 0)
     shown[corpus] = test.__getitems__(
         np.linspace(0, len(test) - 1, 8 if corpus == "digits" else 5).astype(
@@ -115,10 +113,10 @@ for corpus, beta, run_seed in grid:
     sets = data[corpus]
     point = training.run(
         config,
-        sets["train"],
-        sets["validation"],
-        sets["test"],
-        identity[corpus],
+        sets.train,
+        sets.validation,
+        sets.test,
+        sets.key,
         story.progress,
     )
     told = [step for step, _ in point.fitted.alarms]

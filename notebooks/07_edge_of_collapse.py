@@ -50,17 +50,15 @@ parameters = story.begin("07_edge_of_collapse", globals())
 # unless something quite different from the linear solution pays better. The data are those of [the grid](06_beta_ablation).
 
 # %%
-data, identity, predicted = {}, {}, {}
+data, predicted = {}, {}
 for corpus in parameters.corpora:
     count = (
         parameters.train_images
         if corpus == "digits"
         else parameters.train_clips
     )
-    data[corpus], identity[corpus] = examples.load(
-        corpus, count, 0, story.progress
-    )
-    train = data[corpus]["train"]
+    data[corpus] = examples.load_examples(corpus, count, 0)
+    train = data[corpus].train
     pca = theory.pca(train.array, parameters.latent, prepare=train.prepare)
     values = len(pca.mean)  # N
     predicted[corpus] = {
@@ -103,10 +101,10 @@ def trained(
     sets = data[corpus]
     return training.run(
         config,
-        sets["train"],
-        sets["train"],
-        sets["train"],
-        identity[corpus] | {"measured": "train"},
+        sets.train,
+        sets.train,
+        sets.train,
+        sets.key | {"measured": "train"},
         story.progress,
     )
 

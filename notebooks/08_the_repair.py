@@ -232,41 +232,38 @@ plt.show()
 # %%
 rows, finals = [], {}
 for corpus in parameters.corpora:
-    data, identity = examples.load(
+    data = examples.load_examples(
         corpus,
         parameters.train_clips,
         parameters.test_clips,
-        story.progress,
         spectrograms.SpectrogramConfig(),
         seed=1234,
     )
-    heard = data["train"].__getitems__(np.arange(len(data["train"])))
+    heard = data.train.__getitems__(np.arange(len(data.train)))
     equal = batches.equalised(heard, 0.2, torch.Generator().manual_seed(0))[
         :, 0
     ].numpy()
     linear = {
         "PCA, 64 components": theory.pca(
-            data["train"].array, 64, data["train"].prepare
+            data.train.array, 64, data.train.prepare
         ),
         "PCA of equalised clips": theory.pca(equal, 64),
         "separable PCA of equalised clips": theory.separable_pca(equal, 64),
     }
-    x_new = (
-        data["test"].__getitems__(np.arange(len(data["test"])))[:, 0].numpy()
-    )
+    x_new = data.test.__getitems__(np.arange(len(data.test)))[:, 0].numpy()
     rows.append(
         (
             corpus,
             "mean spectrogram",
             0,
-            linear["PCA, 64 components"].mse(data["test"].array, 0),
+            linear["PCA, 64 components"].mse(data.test.array, 0),
             np.nan,
             np.nan,
             np.nan,
         )
     )
     for name, found in linear.items():
-        prepared = data["test"].array if found.prepare else x_new
+        prepared = data.test.array if found.prepare else x_new
         rows.append(
             (corpus, name, 0, found.mse(prepared, 64), np.nan, np.nan, np.nan)
         )
@@ -304,10 +301,10 @@ for corpus in parameters.corpora:
             )
             run = training.run(
                 config,
-                data["train"],
-                data["validation"],
-                data["test"],
-                identity,
+                data.train,
+                data.validation,
+                data.test,
+                data.key,
                 story.progress,
             )
             rows.append(
@@ -322,7 +319,7 @@ for corpus in parameters.corpora:
                 )
             )
             finals.setdefault(
-                corpus, (data["test"], run)
+                corpus, (data.test, run)
             ) if preset == "refined" else None
 unheard = pd.DataFrame(
     rows,

@@ -26,13 +26,13 @@ import threadpoolctl
 import torch
 
 from lib import ROOT
-from lib.audio.spectrograms import Standardiser
 from lib.book import page as story
 from lib.data import corpora
 from lib.data.batches import ArrayDataset
 from lib.data.clips import ClipConfig
 from lib.data.clipset import Clipset
 from lib.data.rendering import RenderConfig, Rendered, render
+from lib.data.standardiser import Standardiser
 from lib.embeddings import maps as embeddings
 from lib.embeddings import methods as encoders
 from lib.embeddings import probes

@@ -11,7 +11,6 @@ from lib import BadInput
 from lib.audio.spectrograms import (
     REPORT_STFT,
     SpectrogramConfig,
-    Standardiser,
     frequencies_hz,
     phase,
     shape,
@@ -20,6 +19,7 @@ from lib.audio.spectrograms import (
     to_audio,
     transform,
 )
+from lib.data.standardiser import Standardiser
 
 LOG_MEL = SpectrogramConfig()
 RATE_HZ = 24000

@@ -5,7 +5,6 @@ conventions (periodic Hann window, centred frames, reflected edges, Slaney mel b
 """
 
 import warnings
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -143,73 +142,6 @@ def frequencies_hz(config: SpectrogramConfig) -> np.ndarray:
 def times_s(config: SpectrogramConfig, frames: int) -> np.ndarray:
     """Centre of every frame, (frame,) s."""
     return np.arange(frames) * config.hop_length / config.sample_rate_hz
-
-
-@dataclass(frozen=True)
-class Standardiser:
-    """x to (x - mean) / std: by each clip's own mean and deviation, or by two constants of the training set.
-
-    `Standardiser("constants").fit(training_set)` returns a fitted copy. `per_clip` forgets how loud a clip is.
-    """
-
-    kind: Literal["per_clip", "constants"] = "constants"
-    mean: float | None = None
-    std: float | None = None
-
-    def fit(self, array: np.ndarray, block: int = 128) -> "Standardiser":
-        """Mean and deviation over all of array (clip, bin, frame), read `block` clips at a time.
-
-        Partial moments are merged as in Chan, Golub and LeVeque (1983), in float64. Array: memmap or in memory.
-        """
-        if self.kind == "per_clip":
-            return self
-        count, mean, squares = 0, 0.0, 0.0
-        for start in range(0, len(array), block):
-            part = np.asarray(array[start : start + block], dtype=np.float64)
-            new, delta = part.mean(), part.mean() - mean
-            squares += ((part - new) ** 2).sum() + delta**2 * count * part.size / (
-                count + part.size
-            )
-            count += part.size
-            mean += delta * part.size / count
-        if count == 0 or not np.isfinite(squares) or squares == 0:
-            raise BadInput(
-                f"training set of {len(array)} clips: it must hold finite values that are not all equal"
-            )
-        return replace(self, mean=float(mean), std=float(np.sqrt(squares / count)))
-
-    def apply(self, x: Tensor | np.ndarray) -> Tensor:
-        """Standardised float32 copy of x (..., bin, frame)."""
-        x = _floats(x)
-        mean, std = self._moments(x)
-        return (x - mean) / std
-
-    def invert(self, x: Tensor | np.ndarray, like: Tensor | np.ndarray | None = None) -> Tensor:
-        """Undo `apply`. like: the unstandardised clips (..., bin, frame) that give "per_clip" its moments back."""
-        if self.kind == "per_clip" and like is None:
-            raise BadInput(
-                "normalise='per_clip' cannot be undone without the original clips: pass them as `like`"
-            )
-        x = _floats(x)
-        mean, std = self._moments(x if like is None else _floats(like).to(x.device))
-        return x * std + mean
-
-    def _moments(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        if self.kind == "constants":
-            if self.mean is None or self.std is None:
-                raise BadInput(
-                    "normalise='constants' needs the training set first: Standardiser('constants').fit(x)"
-                )
-            return self.mean, self.std
-        std = x.std((-2, -1), correction=0, keepdim=True)
-        return x.mean((-2, -1), keepdim=True), torch.where(
-            std > 1e-6, std, 1.0
-        )  # a flat clip becomes zeros
-
-
-def _floats(x: Tensor | np.ndarray) -> Tensor:
-    """x as float32; an array is copied, since a memory map must not be written to."""
-    return x.float() if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float32))
 
 
 def phase(audio: Tensor | np.ndarray, config: SpectrogramConfig) -> Tensor:

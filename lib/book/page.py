@@ -9,15 +9,12 @@ import hashlib
 import html
 import inspect
 import json
-import os
 import re
-import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from IPython import get_ipython
@@ -27,10 +24,12 @@ from myst_nb import glue
 from lib import ROOT, BadInput
 from lib.book.parameters import Parameters, resolve
 from lib.config import did_you_mean
+from lib.runtime import progress as progress_
 from lib.runtime import stages as artifacts
 from lib.runtime.code import code_hash, imports
+from lib.runtime.progress import progress as progress  # until all loops ask for it themselves
+from lib.runtime.provenance import device_name
 
-TERMINAL_EVERY_S, DISPLAY_EVERY_S = 5.0, 0.5
 _running: dict[str, Any] = {"name": "", "start": time.perf_counter()}
 
 
@@ -103,6 +102,7 @@ def begin(name: str, namespace: dict[str, Any]) -> Parameters:
         name, {key: namespace[key] for key in dict.fromkeys(names) if key in namespace}
     )
     torch.set_num_threads(1)
+    progress_.page = name
     use_style()
     _running.update(name=name, start=time.perf_counter(), parameters=parameters)
     shell = get_ipython()
@@ -129,55 +129,6 @@ def slug(corpus: str) -> str:
     return re.sub(r"\W", "_", Path(corpus.partition(":")[2] or corpus).resolve().name)
 
 
-@contextmanager
-def _terminal() -> Iterator[TextIO]:
-    """The terminal that papermill or Jupyter was started from, not the page: the kernel keeps a copy of its stderr."""
-    copy = getattr(sys.stderr, "_original_stdstream_copy", None)
-    if copy is None:
-        yield sys.__stderr__ or sys.stderr
-    else:
-        with os.fdopen(os.dup(copy), "w", encoding="utf-8") as stream:
-            yield stream
-
-
-def progress(
-    iterable: Iterable, total: int | None = None, label: str | Callable[[], str] = ""
-) -> Iterator:
-    """Pass the items through; say how far it is and how long it takes, and leave nothing on the page.
-
-    A line in the terminal every five seconds, and in Jupyter Lab a line under the cell, updated twice a second and
-    emptied at the end. Lab marks its kernels with JPY_SESSION_NAME: elsewhere (papermill, nbval) nobody watches.
-    """
-    from tqdm import tqdm
-
-    total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
-    handle = (
-        display({"text/plain": ""}, raw=True, display_id=True)
-        if "JPY_SESSION_NAME" in os.environ
-        else None
-    )
-    start = said = shown = time.perf_counter()
-    with _terminal() as terminal:
-        try:
-            for done, item in enumerate(iterable):
-                yield item
-                now = time.perf_counter()
-                prefix = label() if callable(label) else label
-                line = tqdm.format_meter(done + 1, total, now - start, ncols=100, prefix=prefix)
-                if now - said >= TERMINAL_EVERY_S:
-                    said = now
-                    line_over_bar = f"\r{_running['name']} · {line}".ljust(
-                        101
-                    )  # papermill's bar has no line end
-                    print(line_over_bar, file=terminal, flush=True)
-                if handle and now - shown >= DISPLAY_EVERY_S:
-                    shown = now
-                    handle.update({"text/plain": line}, raw=True)
-        finally:
-            if handle:
-                handle.update({"text/plain": ""}, raw=True)
-
-
 def page_hash(name: str, parameters: Parameters) -> str:
     """Hash of what a page shows: the story's code, that of the lib modules it imports, and the parameters."""
     source = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
@@ -188,21 +139,12 @@ def page_hash(name: str, parameters: Parameters) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def device() -> str:
-    """The accelerator's name, or the number of CPU cores."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return (
-        "Apple GPU (MPS)" if torch.backends.mps.is_available() else f"CPU, {os.cpu_count()} cores"
-    )
-
-
 def provenance(parameters: Parameters) -> None:
     """The last cell: what it takes to compute the page again, as a table; its metadata carry the hash."""
     values = parameters.model_dump(mode="json")
     rows = {f"parameter <code>{key}</code>": json.dumps(value) for key, value in values.items()}
     rows |= {"versions": ", ".join(f"{key} {value}" for key, value in artifacts.versions().items())}
-    rows |= {"commit": artifacts.commit(), "device": device()}
+    rows |= {"commit": artifacts.commit(), "device": device_name()}
     rows |= {
         "time": f"{time.perf_counter() - _running['start']:.0f} s (less where finished stages were found)"
     }

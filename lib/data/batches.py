@@ -18,7 +18,7 @@ TERMS = 6  # cosines of an equaliser's curve, the k-th at 1 / k
 
 
 class Standardising(Protocol):
-    """Anything that standardises spectrograms, for instance `lib.audio.spectrograms.Standardiser`."""
+    """Anything that standardises spectrograms, for instance `lib.data.standardiser.Standardiser`."""
 
     def apply(self, x: Tensor) -> Tensor:
         """(batch, bin, frame) -> the same shape."""

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from lib.audio import spectrograms
 from lib.audio.loudness import level
-from lib.audio.spectrograms import Standardiser, spectrogram
+from lib.audio.spectrograms import spectrogram
 from lib.book.stories import BetweenEffects
 from lib.data.batches import ArrayDataset
 from lib.data.clips import ClipConfig
 from lib.data.examples import SMALL
 from lib.data.rendering import RenderConfig, Rendered, render
+from lib.data.standardiser import Standardiser
 from lib.vae import train as training
 
 

@@ -18,9 +18,9 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import pairwise_distances
 
 from lib.audio import cepstra as prints
-from lib.audio.spectrograms import Standardiser
 from lib.data.batches import ArrayDataset
 from lib.data.clipset import Clipset
+from lib.data.standardiser import Standardiser
 from lib.embeddings import probes
 from lib.embeddings.classifier import train_and_name
 from lib.runtime import stages as artifacts

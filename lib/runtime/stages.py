@@ -11,15 +11,12 @@ import errno
 import hashlib
 import json
 import os
-import resource
 import shutil
-import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -27,6 +24,9 @@ from filelock import FileLock
 
 from lib import ROOT, BadInput
 from lib.runtime.code import code_hash
+from lib.runtime.files import sync as settle
+from lib.runtime.files import write_json
+from lib.runtime.provenance import commit, peak_memory_mb, versions
 
 FORMAT = 2  # of the card; raised when its meaning changes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, limit of a file's size
@@ -42,16 +42,6 @@ NO_MEMORY = (
     "out of memory",
     "excessive memory",
 )  # in errors of torch and joblib
-PACKAGES = (
-    "torch",
-    "torchaudio",
-    "lightning",
-    "numpy",
-    "scikit-learn",
-    "umap-learn",
-    "librosa",
-    "pedalboard",
-)
 
 
 def root() -> Path:
@@ -75,49 +65,6 @@ def digest(path: Path, mtime_ns: int) -> str:
     """BLAKE2b of a file's bytes, 32 hex digits; a process reads a file once, as long as its time stays."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def commit() -> str:
-    """The checkout's commit, marked when there are uncommitted changes; "unknown" outside git."""
-    try:
-        run = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers."""
-    return {"python": sys.version.split()[0]} | {name: version(name) for name in PACKAGES}
-
-
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process, MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-def settle(*paths: Path) -> None:
-    """Return when the bytes of files and the names in folders are on the disk, so that a power cut keeps them."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically: beside the file, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(
-        json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    settle(beside)
-    beside.replace(path)
-    settle(path.parent)
 
 
 def read_card(folder: Path) -> dict:

@@ -1,0 +1,59 @@
+"""Where a number comes from: commit, package versions, memory and device. Every page ends with them."""
+
+import os
+import resource
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+
+from lib import ROOT
+
+PACKAGES = (  # each of them decides digits of some result
+    "torch",
+    "torchaudio",
+    "lightning",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "umap-learn",
+    "pedalboard",
+)
+
+
+def commit() -> str:
+    """The commit of the checkout, marked "-dirty" when files were changed; "unknown" outside git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers."""
+    packages = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        packages[name] = version(name)
+    return packages
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "darwin":  # macOS counts bytes, Linux kilobytes
+        return peak / 1e6
+    return peak / 1e3
+
+
+def device_name() -> str:
+    """The accelerator's name, or the number of CPU cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        return "Apple GPU (MPS)"
+    return f"CPU, {os.cpu_count()} cores"
