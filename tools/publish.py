@@ -29,7 +29,7 @@ from lib import ROOT, BadInput
 from lib.book.page import page_hash
 from lib.book.parameters import read_run, resolve
 from lib.runtime import stages
-from lib.runtime.stages import write_json
+from lib.runtime.files import write_json
 
 LIMIT = 1_000_000  # bytes of a page
 COMPUTED = ("chapters", "results.json", "small_run.json", "status.md")  # a run writes these
