@@ -44,7 +44,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from lib.audio import loudness, spectrograms
+from lib.audio import inversion, levels, spectrograms
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
@@ -283,14 +283,14 @@ rate = layout.sample_rate_hz
 
 def heard(values: torch.Tensor) -> np.ndarray:
     """Sound of one standardised spectrogram (1, bin, frame), at the loudness of all clips."""
-    audio = spectrograms.to_audio(
+    audio = inversion.to_audio(
         standardiser.invert(values, like=parts["test"].spectrograms[[clip]])[
             0, 0
         ],
         layout,
         seed=parameters.seed,
     )
-    return loudness.level(np.asarray(audio), rate, -23.0)
+    return levels.level(np.asarray(audio), rate, -23.0)
 
 
 players.players(

@@ -30,7 +30,7 @@ import torch
 from lib.audio import spectrograms
 from lib.book import figures
 from lib.book import page as story
-from lib.data import batches, examples
+from lib.data import equaliser, examples
 from lib.data.corpora import digits
 from lib.theory import collapse as theory
 from lib.vae import evaluate as measures
@@ -240,7 +240,7 @@ for corpus in parameters.corpora:
         seed=1234,
     )
     heard = data.train.__getitems__(np.arange(len(data.train)))
-    equal = batches.equalised(heard, 0.2, torch.Generator().manual_seed(0))[
+    equal = equaliser.equalised(heard, 0.2, torch.Generator().manual_seed(0))[
         :, 0
     ].numpy()
     linear = {

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib import BadInput
-from lib.data.batches import equalised
 from lib.theory import collapse as theory
 from lib.vae import networks as vae
 
@@ -130,21 +129,3 @@ def test_separable_pca_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     parts = theory.separable_pca(x, 7)
     assert np.allclose(parts.values, whole.values) and parts.mean.dtype == np.float64
     assert np.allclose(np.abs(parts.components), np.abs(whole.components), atol=1e-6)
-
-
-@pytest.mark.parametrize(("bins", "amount"), [(48, 3.0), (7, 0.5)])
-def test_the_equaliser_is_a_curve_over_bins_of_that_deviation(bins: int, amount: float) -> None:
-    x = torch.randn(4000, 1, bins, 3, generator=torch.Generator().manual_seed(1))
-    added = equalised(x, amount, torch.Generator().manual_seed(2)) - x
-    assert torch.allclose(
-        added, added[..., :1].expand_as(added), atol=1e-5
-    )  # constant over the frames
-    curves = added[:, 0, :, 0]
-    assert curves.square().mean().sqrt() == pytest.approx(amount, rel=0.02)
-    assert curves.mean().abs() < 0.05 * amount
-    assert curves.var(0).min() > 0  # every bin moves
-    assert not torch.allclose(curves[0], curves[1], atol=0.01 * amount)  # each example its own
-    again = equalised(x, amount, torch.Generator().manual_seed(2)) - x
-    other = equalised(x, amount, torch.Generator().manual_seed(3)) - x
-    assert torch.equal(added, again) and not torch.allclose(added, other)
-    assert torch.equal(equalised(x, 0.0, torch.Generator()), x)

@@ -278,38 +278,6 @@ def test_embed_and_reconstruct_in_order() -> None:
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
-def test_batches_from_a_memory_map(tmp_path: Path) -> None:
-    """float16 on disk, standardised by the batch; any order of indices; one pass sees every example once."""
-
-    class Standardiser:
-        def apply(self, x: torch.Tensor) -> torch.Tensor:
-            return (x - 2) / 4
-
-    array = np.random.default_rng(0).normal(size=(23, 5, 4)).astype(np.float16)
-    np.save(tmp_path / "x.npy", array)
-    dataset = ArrayDataset(np.load(tmp_path / "x.npy", mmap_mode="r"), standardiser=Standardiser())
-    assert dataset.prepare(dataset.array[:2]).shape == (2, 5, 4)  # a read-only slice
-    x = dataset.__getitems__([7, 3, 7])
-    assert x.shape == (3, 1, 5, 4) and x.dtype == torch.float32
-    assert np.array_equal(x[:, 0], (array[[7, 3, 7]].astype(np.float32) - 2) / 4)
-    assert torch.equal(dataset[3], x[1]) and torch.equal(dataset.prepare(array[3:4]), x[1])
-    assert np.array_equal(array, dataset.array)
-    floats = ArrayDataset(array.astype(np.float32), scale=3)
-    floats.prepare(floats.array[:2])
-    assert np.array_equal(
-        floats.array, array.astype(np.float32)
-    )  # the data are not scaled in place
-    batches = training.Batches(dataset, np.arange(23), 5, seed=3)
-    assert len(batches) == 5
-    orders = []
-    for batches.epoch in (0, 1, 0):
-        orders.append(torch.cat(list(batches)))
-    assert torch.equal(orders[0], orders[2]) and not torch.equal(orders[0], orders[1])
-    everything = dataset.__getitems__(list(range(23)))
-    for order in orders:
-        assert sorted(order[:, 0, 0, 0].tolist()) == sorted(everything[:, 0, 0, 0].tolist())
-
-
 def test_a_damaged_file_is_named_and_never_used() -> None:
     fitted = training.fit(CONFIG, TRAIN, TEST, KEY)
     path = fitted.folder / "model.pt"

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from lib.audio import effects, loudness
+from lib.audio import effects, levels
 from lib.book import explorer, slider
 from lib.book.stories import BetweenEffects
 from lib.data import clips, pairs
@@ -96,7 +96,7 @@ def test_every_point_of_the_explorer_can_be_heard(explored) -> None:
     for name in names:
         audio, rate = soundfile.read(folder / f"{name}.mp3")
         assert rate == 24000 and abs(len(audio) / rate - 2.03) < 0.2
-        assert loudness.loudness(audio, rate) == pytest.approx(-23, abs=1), name
+        assert levels.loudness(audio, rate) == pytest.approx(-23, abs=1), name
     with Image.open(folder / "thumbnails.webp") as picture:
         assert picture.size == (24 * 48, 2 * 48)  # 16 wet, then 16 drawn
 
@@ -109,7 +109,7 @@ def test_a_wet_sound_is_the_effect_at_the_settings_told(explored) -> None:
         int(row["clip"])
     )
     assert info["group"] == row["group"]
-    wet = effects.at(
+    wet = effects.apply_at(
         row["effect"], dry, SMALL.sample_rate_hz, **effects.normalise(row["effect"], given)
     )
     heard, _ = soundfile.read(explored[2] / "wet-5.mp3")
@@ -137,7 +137,7 @@ def test_the_explorer_on_the_page_says_the_same_and_names_its_files(
         effect = table["effect"][i]
         ranges = said["effects"][effect]["parameters"]
         assert settings.keys() == ranges.keys()
-        assert {p.name: vars(p) for p in effects.find(effect).parameters} == {
+        assert {p.name: vars(p) for p in effects.find_effect(effect).parameters} == {
             name: {"name": name} | about for name, about in ranges.items()
         }
         for name, value in settings.items():
