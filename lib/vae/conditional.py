@@ -136,8 +136,9 @@ class ConditionalSpectrogramVAE(VAE):
             (dry,) = self.condition(x)
             wet = torch.cat([wet, wet - dry], dim=1)
         h = self.encoder(wet)  # (batch, 48, bin / 8, frame / 4)
+        mean = h.mean(3)
         deviation = (h.var(3, correction=0) + 1e-6).sqrt()
-        h = torch.cat([h.mean(3), deviation], dim=1).flatten(1)
+        h = torch.cat([mean, deviation], dim=1).flatten(1)
         return self.mu(h), at_most_zero(self.log_var(h))
 
     def decode(self, z: Tensor, dry: Tensor) -> Tensor:

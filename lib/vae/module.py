@@ -33,7 +33,9 @@ class VAEModule(pl.LightningModule):
         if config.loss == "free_bits":
             self.loss = partial(losses.free_bits, floor=config.floor)
         self.noise = torch.Generator()
-        self.sums: dict[str, Tensor] = {}  # of each part: examples, and loss, MSE and KL times examples
+        self.sums: dict[
+            str, Tensor
+        ] = {}  # of each part: examples, and loss, MSE and KL times examples
         self.history: list[dict[str, float]] = []  # Lightning's CSVLogger forgets it when resumed
 
     def training_step(self, x: Tensor, index: int) -> dict[str, Tensor]:
@@ -106,7 +108,9 @@ class VAEModule(pl.LightningModule):
         """Means over the examples of an epoch and over all devices; KL in nats."""
         sums = self.trainer.strategy.reduce(self.sums.pop(part), reduce_op="sum").cpu().double()
         loss, mse, kl = (sums[1:] / sums[0]).tolist()
-        if self.config.loss == "calibrated":  # its weight changes; the likelihood tells epochs apart
+        if (
+            self.config.loss == "calibrated"
+        ):  # its weight changes; the likelihood tells epochs apart
             loss = float(losses.calibrated_nats(mse, kl, self.n_values))
         return {f"{part}_loss": loss, f"{part}_mse": mse, f"{part}_kl": kl}
 

@@ -34,9 +34,7 @@ class Encoder(nn.Module):
         return self.mu(h), self.log_var(h)
 
 
-def reparameterise(
-    mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None
-) -> Tensor:
+def reparameterise(mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """z = mu + sigma * noise, a sample of N(mu, exp(log_var)): (batch, latent).
 
     generator: one of the CPU, so that the noise is the same on every device.

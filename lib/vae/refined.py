@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import BadInput
-from lib.theory.collapse import Pca
+from lib.theory.components import Pca
 from lib.vae.networks import VAE, Shape
 
 
@@ -45,20 +45,20 @@ class RefinedVAE(VAE):
 
         BadInput: no variance is left beside these components, so the noise variance would be 0.
         """
-        rest = pca.total - pca.values.sum()
-        if not rest > 1e-12 * pca.total:
+        rest = pca.total_variance - pca.eigenvalues.sum()
+        if not rest > 1e-12 * pca.total_variance:
             raise BadInput(
                 f"latent = {self.latent}: "
                 "'refined' needs fewer than the directions of the training set"
             )
         sigma2 = rest / (len(pca.mean) - self.latent)  # noise variance
-        scale = np.sqrt(np.maximum(pca.values - sigma2, 0))[:, None]
+        scale = np.sqrt(np.maximum(pca.eigenvalues - sigma2, 0))[:, None]
         weights = pca.components * scale
         state = {
             "mean": pca.mean,
             "W": weights,
-            "A": weights / pca.values[:, None],
-            "log_var": np.log(np.minimum(sigma2 / pca.values, 1)),
+            "A": weights / pca.eigenvalues[:, None],
+            "log_var": np.log(np.minimum(sigma2 / pca.eigenvalues, 1)),
         }
         tensors = {name: torch.from_numpy(value).float() for name, value in state.items()}
         self.load_state_dict(tensors, strict=False)

@@ -25,7 +25,8 @@ from lib.data.equaliser import Equalised
 from lib.runtime import stages
 from lib.runtime.files import write_json
 from lib.runtime.progress import progress
-from lib.theory import collapse
+from lib.theory import components
+from lib.theory.collapse import sigma2_of
 from lib.vae.alarm import CollapseAlarm
 from lib.vae.checkpoints import Checkpoints, Run, damaged, load, net
 from lib.vae.config import TrainingConfig
@@ -79,8 +80,8 @@ def spectrum(data: ArrayDataset, count: int, key: dict[str, Any]) -> np.ndarray:
     """The leading eigenvalues of the covariance of a data set as the net sees it, (count,): a stage "spectrum"."""
 
     def compute(folder: Path) -> None:
-        pca = collapse.pca(data.array, count, data.prepare)
-        np.save(folder / "eigenvalues.npy", pca.values)
+        pca = components.pca(data.array, count, data.prepare)
+        np.save(folder / "eigenvalues.npy", pca.eigenvalues)
 
     identity = {
         "data": key,
@@ -88,7 +89,7 @@ def spectrum(data: ArrayDataset, count: int, key: dict[str, Any]) -> np.ndarray:
         "shape": [int(size) for size in data.shape],
         "count": count,
     }
-    folder = stages.stage("spectrum", identity, compute, collapse.__name__)
+    folder = stages.stage("spectrum", identity, compute, components.__name__)
     return np.load(folder / "eigenvalues.npy")
 
 
@@ -181,7 +182,9 @@ def _fit(config: TrainingConfig, data: Splits, folder: Path) -> None:
             raise
         except ProcessRaisedException as error:  # of one of several devices, as text
             name, _, message = str(error).strip().splitlines()[-1].partition(": ")
-            raise BadInput(message) if name.endswith("BadInput") else error
+            if name.endswith("BadInput"):
+                raise BadInput(message) from None
+            raise
         finally:
             torch.set_flush_denormal(False)
             if config.logger.startswith("wandb"):
@@ -200,13 +203,11 @@ def _start(config: TrainingConfig, examples: ArrayDataset) -> VAE:
         generator = torch.Generator().manual_seed(seed_stream(config.seed, 3))
         equalised = Equalised(examples, config.equalise, generator)
         count = min(model.latent, examples.shape[0] * examples.shape[1])
-        model.start_from(collapse.separable_pca(equalised, count))
+        model.start_from(components.separable_pca(equalised, count))
     return model
 
 
-def _earlier(
-    config: TrainingConfig, model: VAE, shape: tuple[int, int]
-) -> dict[str, torch.Tensor]:
+def _earlier(config: TrainingConfig, model: VAE, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
     """The weights of the finished run that `start` names. BadInput: there is none, or it has another net."""
     run = Run(stages.root() / "train" / config.start)
     if not run.folder.is_dir():
@@ -233,7 +234,7 @@ def _alarm(config: TrainingConfig, data: Splits, model: VAE) -> CollapseAlarm:
         sigma2 = 0.0
         if config.beta > 0:
             reduction = REDUCTIONS[config.loss]
-            sigma2 = collapse.sigma2_of(reduction, config.beta, n_values, model.latent)
+            sigma2 = sigma2_of(reduction, config.beta, n_values, model.latent)
     return CollapseAlarm(sigma2, lambda_1, tell=lambda message: None)
 
 
