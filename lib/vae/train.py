@@ -26,7 +26,7 @@ from lib import BadInput
 from lib.data.batches import ArrayDataset, Batches, seed_stream
 from lib.data.equaliser import Equalised
 from lib.runtime import stages as artifacts
-from lib.theory import collapse as theory
+from lib.theory import components
 from lib.vae import ranks
 from lib.vae.alarm import CollapseAlarm
 from lib.vae.evaluate import evaluate
@@ -112,7 +112,9 @@ def spectrum(data: ArrayDataset, count: int, data_key: dict[str, Any]) -> np.nda
     """The leading eigenvalues of the covariance of a data set as the net sees it, (count,); a stage "spectrum"."""
 
     def compute(folder: Path) -> None:
-        np.save(folder / "eigenvalues.npy", theory.pca(data.array, count, data.prepare).values)
+        np.save(
+            folder / "eigenvalues.npy", components.pca(data.array, count, data.prepare).eigenvalues
+        )
 
     identity = {
         "data": data_key,
@@ -121,7 +123,7 @@ def spectrum(data: ArrayDataset, count: int, data_key: dict[str, Any]) -> np.nda
         "count": count,
     }
     return np.load(
-        artifacts.stage("spectrum", identity, compute, theory.__name__) / "eigenvalues.npy"
+        artifacts.stage("spectrum", identity, compute, components.__name__) / "eigenvalues.npy"
     )
 
 
@@ -248,7 +250,7 @@ def _train(
         heard = Equalised(
             train, config.equalise, torch.Generator().manual_seed(seed_stream(config.seed, 3))
         )
-        model.start_from(theory.separable_pca(heard, min(model.latent, math.prod(model.shape))))
+        model.start_from(components.separable_pca(heard, min(model.latent, math.prod(model.shape))))
     some = np.random.default_rng(config.seed).permutation(len(validation))[
         : config.validation_examples
     ]
