@@ -14,14 +14,14 @@
 # has to start.
 
 # %% tags=["parameters"]
-preset: str = "small"  # architecture: small, week4_mnist (the report's, 53.0 M parameters)
+preset: str = "small"  # small, week4_mnist (the report's, 53.0 M values)
 latent: int = 16  # number of latent units
 beta: float = 1.0  # weight of the KL term in the report's loss
 epochs: int = 1  # passes over the training images
 learning_rate: float = 1.0e-2  # peak step size of Adam
 batch_size: int = 128  # images a step
-train_images: int = 30000  # training images; the last 2,000 of MNIST's 60,000 choose the best epoch
-logger: str = "csv"  # where curves go beside the CSV: csv, tensorboard, wandb, wandb_offline
+train_images: int = 30000  # the last 2,000 of 60,000 validate
+logger: str = "csv"  # csv, tensorboard, wandb, wandb_offline
 seed: int = 1234  # of the weights, the order of images and the latent noise
 
 # %%

@@ -16,7 +16,7 @@ corpora: list = ["speech", "music"]  # speech, music, folder:<path>
 clips_per_effect: int = 80  # of each corpus and setting
 folds: int = 2  # of persons or songs: each is held out once
 seeds: list = [1]  # of folds, nets and probes; the first for all methods
-epochs: int = 16  # passes of our nets over the training clips; others get about the same CPU time
+epochs: int = 16  # of our nets; others get about the same CPU time
 cnn_epochs: int = 6  # of the supervised net
 seed: int = 42  # of the clips and their settings
 
