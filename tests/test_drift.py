@@ -176,7 +176,7 @@ def test_the_report_run_has_the_size_that_was_promised() -> None:
 
 @stories
 def test_a_chapter_is_the_story_with_the_parameters_of_the_report(script: Path) -> None:
-    """Code that moves no number of the quick run may change without a new report; other code may not."""
+    """Code that moves no number of the quick run may change without a new report."""
     chapter, values = publish.read(CHAPTERS / f"{script.stem}.ipynb"), REPORT[script.stem]
     used = publish.parameters(chapter)
     assert {name: used.get(name) for name in values} == values, "make report publish"
@@ -203,7 +203,7 @@ def test_published_numbers_status_sounds_and_picture_are_those_of_the_chapters()
 
 
 def test_prose_quotes_only_what_the_quick_run_records_too() -> None:
-    """`make book` builds the prose with pages of the quick run, which lack numbers of the report."""
+    """`make book` builds the prose with pages of the quick run, which lack some numbers."""
     recorded = {path.stem: publish.records(tracked(path)) for path in SCRIPTS}
     for path in sorted((ROOT / "book").glob("*.md")):
         text = path.read_text(encoding="utf-8")
