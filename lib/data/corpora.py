@@ -111,7 +111,7 @@ def _load_folder(corpus: str, name: CorpusName) -> list[Recording]:
 
 
 def _audio_files(top: Path) -> list[tuple[Path, str]]:
-    """Audio files below a folder, each with its problem or ""; no hidden files or linked folders."""
+    """Audio files below a folder, each with its problem or ""; none hidden, no linked folders."""
     files = []
 
     def unreadable(error: OSError) -> None:
