@@ -140,9 +140,9 @@ def _read(data: str, latents: int, clips: int) -> tuple[np.ndarray, Prepare | No
 
 
 def _digits() -> np.ndarray:
-    from lib.data import corpora
+    from lib.data.digits import load_digits
 
-    return corpora.digits("train")[0]
+    return load_digits("train")[0]
 
 
 def _array(path: Path) -> np.ndarray:
