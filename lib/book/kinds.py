@@ -41,7 +41,7 @@ Beta = Annotated[
 Rate = Annotated[float, Field(gt=0, le=1, description="Adam's step size")]
 Preset = Annotated[
     Literal["small", "week4", "week4_mnist", "final"],
-    Field(description="architecture, see lib.vae.networks"),
+    Field(description="architecture, see lib.vae.presets"),
 ]
 Logger = Annotated[
     Literal["csv", "tensorboard", "wandb", "wandb_offline"],
@@ -50,11 +50,7 @@ Logger = Annotated[
 Accelerator = Annotated[
     Literal["auto", "cpu", "cuda", "mps"], Field(description="kind of device that trains")
 ]
-Machines = Annotated[
-    int,
-    Field(ge=1, le=1024, description="of one SLURM allocation if more than 1, see lib.vae.ranks"),
-]
-Devices = Annotated[int, Field(ge=1, le=64, description="of each machine; they share every batch")]
+Devices = Annotated[int, Field(ge=1, le=64, description="of this machine; they share every batch")]
 Kind = Annotated[
     Literal["log_mel", "stft"], Field(description="kind of spectrogram, see lib.audio.spectrograms")
 ]

@@ -19,7 +19,6 @@ from lib.book.kinds import (
     Kind,
     Latent,
     Logger,
-    Machines,
     Normalise,
     Parameters,
     Preset,
@@ -87,7 +86,6 @@ class SpectrogramVae(Parameters):
     logger: Logger
     accelerator: Accelerator = "auto"
     devices: Devices = 1
-    num_nodes: Machines = 1
     seed: Seed
 
 

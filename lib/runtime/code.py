@@ -13,7 +13,7 @@ from lib import ROOT
 
 
 def _file(module: str) -> Path:
-    """The file of a dotted name: "lib.vae.train" is lib/vae/train.py."""
+    """The file of a dotted name: "lib.vae.losses" is lib/vae/losses.py."""
     return ROOT / f"{module.replace('.', '/')}.py"
 
 
