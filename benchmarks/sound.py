@@ -16,7 +16,7 @@ import torch
 
 from lib.audio import effects
 from lib.audio.effects import REPORT_ORDER
-from lib.audio.loudness import level
+from lib.audio.levels import level
 from lib.audio.spectrograms import REPORT_STFT, SpectrogramConfig, transform
 from lib.data import corpora
 from lib.data.clips import ClipConfig
@@ -57,7 +57,7 @@ def _stretches(corpora_: list[str], clips: int) -> list[tuple]:
         table = render(_config(corpus, clips)).table
         by_name = {recording.name: recording for recording in corpora.load(corpus)}
         for row in table.to_dict("records"):
-            names = [p.name for p in effects.find(row["effect"]).parameters]
+            names = [p.name for p in effects.find_effect(row["effect"]).parameters]
             values = effects.denormalise(
                 row["effect"], {n: row[f"{row['effect']}.{n}"] for n in names}
             )
@@ -66,7 +66,7 @@ def _stretches(corpora_: list[str], clips: int) -> list[tuple]:
                     by_name[row["recording"]].paths,
                     row["start_s"],
                     _config(corpus, clips).clips.clip_s,
-                    effects.find(row["effect"]),
+                    effects.find_effect(row["effect"]),
                     values,
                 )
             )

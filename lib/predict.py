@@ -23,6 +23,7 @@ import numpy as np
 from lib import BadInput
 from lib.data import corpora
 from lib.theory import collapse as theory
+from lib.theory import components
 
 IDX = {
     0x08: "u1",
@@ -60,20 +61,21 @@ def predict_data(
             f"--latents {latents}: {n} examples of {n_values} values in {data} allow 1 to {most}"
         )
     try:
-        found = theory.pca(x, min(most, max(latents, LEADING)), prepare)
+        found = components.pca(x, min(most, max(latents, LEADING)), prepare)
     except BadInput as error:
         raise BadInput(f"{data}: {error}") from None
-    if not found.total > 0:
+    if not found.total_variance > 0:
         raise BadInput(
             f"{data}: all {n} examples are equal; a prediction needs examples that differ"
         )
-    values, sigma2 = found.values, theory.sigma2_of(reduction, weight, n_values, latents)
-    optimum = theory.predict(values, found.total, n_values, latents, 2 * sigma2 / n_values)
+    values, sigma2 = found.eigenvalues, theory.sigma2_of(reduction, weight, n_values, latents)
+    optimum = theory.predict(values, found.total_variance, n_values, latents, sigma2)
     calibrated = None
     if (
-        latents < n_values and found.total - values[:latents].sum() > 1e-12 * found.total
+        latents < n_values
+        and found.total_variance - values[:latents].sum() > 1e-12 * found.total_variance
     ):  # else K leave no error
-        best = theory.calibrated_beta(values, found.total, n_values, latents) * n_values / 2
+        best = theory.calibrated_sigma2(values, found.total_variance, n_values, latents)
         calibrated = theory.weight_of(reduction, best, n_values, latents)
     result = {
         "data": str(data),
@@ -84,15 +86,13 @@ def predict_data(
         "weight": weight,
         "latents": latents,
         "eigenvalues": values.tolist(),
-        "total": found.total,
+        "total": found.total_variance,
         "edge": theory.weight_of(reduction, float(values[0]), n_values, latents),
-        "mse_mean": found.total / n_values,
+        "mse_mean": found.total_variance / n_values,
         "calibrated": calibrated,
         **asdict(optimum),
-        "sigma2": sigma2,
         "collapse": optimum.active == 0,
     }
-    del result["beta"]  # that of mean-sum; the weight stands above
     return result | {"verdict": _verdict(result)}
 
 
@@ -114,7 +114,7 @@ def _verdict(r: dict) -> str:
     )
 
 
-def _read(data: str, latents: int, clips: int) -> tuple[np.ndarray, theory.Prepare | None, str]:
+def _read(data: str, latents: int, clips: int) -> tuple[np.ndarray, components.Prepare | None, str]:
     """The examples (n, ...), what is done to each chunk of them, and both in words."""
     path = Path(os.path.expanduser(data))
     corpus = f"folder:{path}" if data and path.is_dir() else data
@@ -173,7 +173,7 @@ def _array(path: Path) -> np.ndarray:
     )
 
 
-def _sound(corpus: str, latents: int, clips: int) -> tuple[np.ndarray, theory.Prepare, str]:
+def _sound(corpus: str, latents: int, clips: int) -> tuple[np.ndarray, components.Prepare, str]:
     """Spectrograms of dry clips, rendered once into artifacts/ and standardised with two constants, as in story 04.
 
     1,000 clips of speech or music are the training set of that story; of a folder, all sound is used.

@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from lib.audio import loudness, spectrograms
+from lib.audio import levels, spectrograms
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
@@ -192,7 +192,7 @@ players.players(
 
 # %% mystnb={"figure": {"name": "fig-clips", "caption": "The clips above as log-mel spectrograms, on one colour scale of 70 dB."}, "image": {"alt": "Spectrograms of clips of each corpus and split. Speech shows harmonics that rise and fall, and pauses; one piece of music fills all bands, one pulses, one has low notes only. Some voices are empty above about 8 kHz."}}
 seen = {
-    key: spectrograms.spectrogram(audio, layout).numpy()
+    key: spectrograms.spectrogram(audio, layout)
     for key, (audio, _) in examples.items()
 }  # dB
 top = max(values.max() for values in seen.values())
@@ -238,7 +238,7 @@ for corpus in parameters.corpora:
         audio = [source.clip(index)[0] for index in range(12)]
         pictures = spectrograms.spectrogram(
             np.stack(audio), power
-        ).numpy()  # (clip, bin, frame)
+        )  # (clip, bin, frame)
         spectra[corpus, group] = pictures.mean(axis=2)  # (clip, bin)
 average_db = {
     key: 10 * np.log10(values.mean(axis=0) / values.mean(axis=0).max())
@@ -316,7 +316,7 @@ for corpus, parts in splits.items():
         audio, about = examples[corpus, split]
         assert (
             about["group"] in side
-            and abs(loudness.loudness(audio, rate_hz) + 23) < 0.1
+            and abs(levels.loudness(audio, rate_hz) + 23) < 0.1
         ), f"{corpus}, {split}"
     assert told[corpus] > 1 / len(table.loc[corpus]) + 0.2, (
         f"{corpus}: voices cannot be told, which would be news"

@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from lib.audio import effects, loudness, spectrograms
+from lib.audio import effects, levels, spectrograms
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
@@ -44,7 +44,7 @@ names = [name for name in effects.EFFECTS if name != "clean"]
 # the report: `fixed` puts all of them at 0.5, `random` draws each one uniformly.
 
 # %%
-table = effects.table().set_index(["effect", "parameter"])
+table = effects.controls_table().set_index(["effect", "parameter"])
 table.style.format("{:g}", subset=["low", "high"]).set_uuid("effects")
 
 # %% [markdown]
@@ -56,7 +56,7 @@ table.style.format("{:g}", subset=["low", "high"]).set_uuid("effects")
 # stands under an effect's label:
 
 # %%
-story.source(effects.draw)
+story.source(effects.draw_wet)
 
 # %% [markdown]
 # We expect equal loudness to within the rounding of the measure, whatever the effect did. Here is one clip under all
@@ -78,7 +78,7 @@ def wet_clip(name: str, index: int) -> np.ndarray:
     rng = np.random.default_rng(
         [parameters.seed, index, list(effects.EFFECTS).index(name)]
     )
-    return effects.draw(
+    return effects.draw_wet(
         name, source.clip(index)[0], rate_hz, parameters.settings, rng
     )[0]
 
@@ -88,19 +88,19 @@ wet = {name: wet_clip(name, 0) for name in effects.EFFECTS}
 peaks = {
     name: 20 * np.log10(np.abs(audio).max()) for name, audio in wet.items()
 }
-lufs = {name: loudness.loudness(audio, rate_hz) for name, audio in wet.items()}
-levels = pd.DataFrame(
+lufs = {name: levels.loudness(audio, rate_hz) for name, audio in wet.items()}
+loudness_table = pd.DataFrame(
     {"loudness after / LUFS": lufs, "peak after / dBFS": peaks}
 )
-levels.insert(0, "loudness before / LUFS", loudness.loudness(dry, rate_hz))
-levels.style.format("{:.1f}").set_uuid("levels")
+loudness_table.insert(
+    0, "loudness before / LUFS", levels.loudness(dry, rate_hz)
+)
+loudness_table.style.format("{:.1f}").set_uuid("levels")
 
 # %% tags=["nbval-ignore-output"]
 story.record(
     "effects.level_error_lu",
-    max(
-        abs(value - loudness.loudness(dry, rate_hz)) for value in lufs.values()
-    ),
+    max(abs(value - levels.loudness(dry, rate_hz)) for value in lufs.values()),
 )
 
 # %% [markdown]
@@ -148,7 +148,7 @@ players.players(
 
 # %% mystnb={"figure": {"name": "fig-effects-wet", "caption": "One clip, dry (clean) and under eleven effects, at equal loudness: log-mel spectrograms of 96 bands on one colour scale, whose lower end lies 60 dB below the dry clip's peak."}, "image": {"alt": "Twelve spectrograms of the same two-second clip in a grid. Delay and ambience fill the gaps between sounds; overdrive, bitcrush and combo change the upper bands; flanger, chorus and phaser look almost like the clean one."}}
 seen = {
-    name: spectrograms.spectrogram(audio, layout).numpy()
+    name: spectrograms.spectrogram(audio, layout)
     for name, audio in wet.items()
 }  # (band, frame), dB
 top = float(seen["clean"].max())
@@ -198,11 +198,11 @@ plt.show()
 # %% mystnb={"figure": {"name": "fig-effects-trace", "caption": "Size of the trace of each effect, and the share of it that a fixed filter would explain; means over 24 clips, with their standard deviation."}, "image": {"alt": "Scatter of eleven effects. Overdrive, multiband, combo, ring modulator and bitcrush are large and half fixed; delay, ambience and compressor are mostly moving; flanger, chorus and phaser are small and moving."}}
 trace = []
 for index in range(24):
-    dry_db = spectrograms.spectrogram(source.clip(index)[0], layout).numpy()
+    dry_db = spectrograms.spectrogram(source.clip(index)[0], layout)
     for name in names:
         change = difference(
             dry_db,
-            spectrograms.spectrogram(wet_clip(name, index), layout).numpy(),
+            spectrograms.spectrogram(wet_clip(name, index), layout),
         )
         total = np.square(change).mean()
         still = np.square(
@@ -269,9 +269,7 @@ for name in names:
 for name, audio in wet.items():
     assert np.isfinite(audio).all() and audio.shape == dry.shape, name
     assert (
-        abs(
-            loudness.loudness(audio, rate_hz) - loudness.loudness(dry, rate_hz)
-        )
+        abs(levels.loudness(audio, rate_hz) - levels.loudness(dry, rate_hz))
         < 0.5
     ), f"{name}: not level-matched"
     assert name == "clean" or np.abs(audio - dry).max() > 1e-3, (

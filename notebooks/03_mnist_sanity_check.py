@@ -27,10 +27,10 @@ seed: int = 1234  # of the weights, the order of images and the latent noise
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
+from lib import theory
 from lib.book import figures
 from lib.book import page as story
 from lib.data import corpora
-from lib.theory import collapse as theory
 from lib.vae import evaluate as measures
 from lib.vae import losses as objective
 from lib.vae import train as training
@@ -95,7 +95,7 @@ pca = theory.pca(
     prepare=lambda x: x / 255,
 )
 values = x_train[0].size  # N
-edge = theory.edge(pca.values[0], values)
+edge = theory.edge_beta(pca.eigenvalues[0], values)
 print(
     f"N = {values}; the edge of collapse is predicted near beta = {edge:.3f}"
 )
@@ -105,7 +105,7 @@ print(
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 story.record("mnist.edge_predicted", edge)
-story.record("mnist.lambda1", pca.values[0])
+story.record("mnist.lambda1", pca.eigenvalues[0])
 story.record("mnist.beta1.sigma2", parameters.beta * values / 2)
 story.record("mnist.beta1.edges_out", parameters.beta / edge)
 

@@ -44,13 +44,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from lib.audio import loudness, spectrograms
+from lib import theory
+from lib.audio import inversion, levels, spectrograms
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
 from lib.data import rendering as render
 from lib.data.standardiser import Standardiser
-from lib.theory import collapse as theory
 from lib.vae import evaluate as measures
 from lib.vae import train as training
 
@@ -123,7 +123,7 @@ pca = theory.pca(
     parts["train"].spectrograms, parameters.latent, prepare=standardiser.apply
 )
 values = len(pca.mean)  # N
-edge = theory.edge(pca.values[0], values)
+edge = theory.edge_beta(pca.eigenvalues[0], values)
 mse_mean, mse_pca = (
     pca.mse(parts["test"].spectrograms, components)
     for components in (0, parameters.latent)
@@ -283,14 +283,14 @@ rate = layout.sample_rate_hz
 
 def heard(values: torch.Tensor) -> np.ndarray:
     """Sound of one standardised spectrogram (1, bin, frame), at the loudness of all clips."""
-    audio = spectrograms.to_audio(
+    audio = inversion.to_audio(
         standardiser.invert(values, like=parts["test"].spectrograms[[clip]])[
             0, 0
         ],
         layout,
         seed=parameters.seed,
     )
-    return loudness.level(np.asarray(audio), rate, -23.0)
+    return levels.level(np.asarray(audio), rate, -23.0)
 
 
 players.players(

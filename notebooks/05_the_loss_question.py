@@ -33,12 +33,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from lib import ROOT
+from lib import ROOT, theory
 from lib.book import calculator
 from lib.book import page as story
 from lib.data import examples
-from lib.theory import collapse as theory
-from lib.theory import linear_vae as linear
 from lib.vae import losses as objective
 from lib.vae import train as training
 from sklearn.decomposition import PCA
@@ -141,12 +139,8 @@ theirs = PCA(parameters.latent, svd_solver="full").fit(
     some
 ).noise_variance_ * (1 - 1 / len(some))  # of n, not of n - 1
 mine = theory.pca(some, parameters.latent)
-ours = (
-    theory.calibrated_beta(
-        mine.values, mine.total, some.shape[1], parameters.latent
-    )
-    * some.shape[1]
-    / 2
+ours = theory.calibrated_sigma2(
+    mine.eigenvalues, mine.total_variance, some.shape[1], parameters.latent
 )
 print(
     "the calibrated sigma^2 is pPCA's noise variance:",
@@ -191,16 +185,21 @@ rows = []
 for corpus, pca in found.items():
     n_values, values = (
         len(pca.mean),
-        pca.values[pca.values > 1e-9 * pca.values[0]],
+        pca.eigenvalues[pca.eigenvalues > 1e-9 * pca.eigenvalues[0]],
     )
     for relative in parameters.relative_betas:
-        beta = relative * theory.edge(pca.values[0], n_values)
+        beta = relative * theory.edge_beta(pca.eigenvalues[0], n_values)
+        sigma2 = beta * n_values / 2
         expected, reached = (
             theory.predict(
-                pca.values, pca.total, n_values, parameters.latent, beta
+                pca.eigenvalues,
+                pca.total_variance,
+                n_values,
+                parameters.latent,
+                sigma2,
             ),
-            linear.optimum(
-                values, n_values, parameters.latent, beta, parameters.seed
+            theory.optimise(
+                values, n_values, parameters.latent, sigma2, parameters.seed
             ),
         )
         rows.append(
@@ -235,18 +234,18 @@ for (corpus, pca), colour, marker in zip(
     n_values, mine = len(pca.mean), exact[exact["corpus"] == corpus]
     line = [
         theory.predict(
-            pca.values,
-            pca.total,
+            pca.eigenvalues,
+            pca.total_variance,
             n_values,
             parameters.latent,
-            f * theory.edge(pca.values[0], n_values),
+            f * pca.eigenvalues[0],
         )
         for f in fine
     ]
     left.plot(fine, [q.kl_nats for q in line], color=colour)
     right.plot(
         fine,
-        [q.mse_sampled * n_values / pca.total for q in line],
+        [q.mse_sampled * n_values / pca.total_variance for q in line],
         color=colour,
     )
     left.plot(
@@ -258,7 +257,7 @@ for (corpus, pca), colour, marker in zip(
     )
     right.plot(
         mine["relative"],
-        mine["MSE reached"] * n_values / pca.total,
+        mine["MSE reached"] * n_values / pca.total_variance,
         marker,
         color=colour,
         label=corpus,
@@ -315,11 +314,11 @@ for row in losses.itertuples():
         row.reduction, row.weight, 784, parameters.latent
     )
     expected = theory.predict(
-        spectrum.values,
-        spectrum.total,
+        spectrum.eigenvalues,
+        spectrum.total_variance,
         784,
         parameters.latent,
-        2 * sigma2 / 784,
+        sigma2,
     )
     losses.loc[
         row.Index, ["sigma2 on digits", "units on digits", "KL on digits"]
@@ -348,10 +347,10 @@ for row in losses.itertuples():
         losses.loc[row.Index, "KL measured"] = metrics["kl"]
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-story.record("loss.digits.total", spectrum.total)
+story.record("loss.digits.total", spectrum.total_variance)
 story.record(
     "loss.digits.worth_nats",
-    spectrum.total
+    spectrum.total_variance
     / (2 * theory.sigma2_of("mean-sum", 1.0, 784, parameters.latent)),
 )
 for row in losses.itertuples():
@@ -432,7 +431,7 @@ assert equal_units and exact["error"].max() < 1e-3, (
 )
 tried = losses.dropna(subset="KL measured")
 near = (
-    tried["sigma2 on digits"] / spectrum.values[0] - 1
+    tried["sigma2 on digits"] / spectrum.eigenvalues[0] - 1
 ).abs() < 0.15  # at the edge itself mini-batches are too slow to tell
 empty = (tried["KL measured"] < 0.05) & (tried["KL on digits"] < 0.05)
 close = (

@@ -37,10 +37,10 @@ batch_size: int = 32  # images or clips a step
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from lib import theory
 from lib.book import page as story
 from lib.book import slider
 from lib.data import examples
-from lib.theory import collapse as theory
 from lib.vae import evaluate as measures
 from lib.vae import train as training
 from lib.vae.alarm import EMPTY_NATS
@@ -68,10 +68,10 @@ for corpus in parameters.corpora:
     pca = theory.pca(train.array, parameters.latent, prepare=train.prepare)
     values = len(pca.mean)  # N
     predicted[corpus] = {
-        "spectrum": pca.values,
-        "total": pca.total,
+        "spectrum": pca.eigenvalues,
+        "total": pca.total_variance,
         "values": values,
-        "edge": theory.edge(pca.values[0], values),
+        "edge": theory.edge_beta(pca.eigenvalues[0], values),
     }
     test = data[corpus].test
     baselines[corpus] = pca.mse(test.array, 0)
@@ -157,7 +157,7 @@ for colour, corpus in zip(
             p["total"],
             p["values"],
             parameters.latent,
-            f * p["edge"],
+            f * p["spectrum"][0],
         )
         for f in fine
     ]

@@ -35,9 +35,9 @@ batch_size: int = 16  # images or clips a step
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from lib import theory
 from lib.book import page as story
 from lib.data import examples
-from lib.theory import collapse as theory
 from lib.vae import train as training
 from lib.vae.alarm import EMPTY_NATS
 
@@ -62,10 +62,10 @@ for corpus in parameters.corpora:
     pca = theory.pca(train.array, parameters.latent, prepare=train.prepare)
     values = len(pca.mean)  # N
     predicted[corpus] = {
-        "spectrum": pca.values,
-        "total": pca.total,
+        "spectrum": pca.eigenvalues,
+        "total": pca.total_variance,
         "values": values,
-        "edge": theory.edge(pca.values[0], values),
+        "edge": theory.edge_beta(pca.eigenvalues[0], values),
     }
     print(
         f"{corpus}: N = {values}, predicted edge near beta = {predicted[corpus]['edge']:.2g}"
@@ -256,7 +256,7 @@ for ax, corpus in zip(axes[0], parameters.corpora, strict=True):
                 p["total"],
                 p["values"],
                 parameters.latent,
-                f * p["edge"],
+                f * p["spectrum"][0],
             ).kl_nats
             for f in fine
         ],

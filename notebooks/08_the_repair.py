@@ -27,12 +27,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from lib import theory
 from lib.audio import spectrograms
 from lib.book import figures
 from lib.book import page as story
-from lib.data import batches, examples
+from lib.data import equaliser, examples
 from lib.data.corpora import digits
-from lib.theory import collapse as theory
 from lib.vae import evaluate as measures
 from lib.vae import train as training
 
@@ -53,7 +53,7 @@ everything, validation, test = (
 )
 few = training.ArrayDataset(x_train[: parameters.remedy_images], 1 / 255)
 pca = theory.pca(everything.array, 16, everything.prepare)
-edge = theory.edge(pca.values[0], 784)
+edge = theory.edge_beta(pca.eigenvalues[0], 784)
 mse_mean, mse_pca = pca.mse(x_test, 0), pca.mse(x_test, 16)
 
 
@@ -155,7 +155,9 @@ compared.style.set_uuid("remedies").format(
 # %% tags=["nbval-ignore-output", "hide-input"]
 story.record(
     "remedy.below.linear_kl",
-    theory.predict(pca.values, pca.total, 784, 16, below).kl_nats,
+    theory.predict(
+        pca.eigenvalues, pca.total_variance, 784, 16, below * 784 / 2
+    ).kl_nats,
 )
 
 # %% [markdown]
@@ -240,7 +242,7 @@ for corpus in parameters.corpora:
         seed=1234,
     )
     heard = data.train.__getitems__(np.arange(len(data.train)))
-    equal = batches.equalised(heard, 0.2, torch.Generator().manual_seed(0))[
+    equal = equaliser.equalised(heard, 0.2, torch.Generator().manual_seed(0))[
         :, 0
     ].numpy()
     linear = {

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import display
-from lib.audio import cepstra as prints
+from lib.audio import cepstra
 from lib.audio.effects import EFFECTS, REPORT_ORDER
 from lib.book import figures
 from lib.book import page as story
@@ -63,13 +63,13 @@ for corpus, found in data.items():
     )
 
 # %% mystnb={"figure": {"name": "fig-cepstra", "caption": "Cepstrum of whole clips, one for each of four effects: the wet clip's less the dry clip's. A delay is a peak at its time, a room a crowd of small ones. A flanger's delay moves: over a whole clip its peak is smeared, which is why short frames are looked at as well. Overdrive changes the first few ms, the shape of the spectrum."}, "image": {"alt": "Four line plots over quefrency in milliseconds. Delay: one tall peak at a few hundred milliseconds. Ambience: a swell of small peaks from 20 milliseconds on. Flanger: nearly flat. Overdrive: irregular below ten milliseconds."}}
-first, rate_hz = data[parameters.corpora[0]], prints.LAYOUT.sample_rate_hz
+first, rate_hz = data[parameters.corpora[0]], cepstra.ANALYSIS.sample_rate_hz
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.4), sharey=True)
 for ax, effect in zip(
     axes, ("delay", "ambience", "flanger", "overdrive"), strict=True
 ):
     part = first.parts[REPORT_ORDER.index(effect)]
-    trace = (prints.fields(part.wet(0)) - prints.fields(part.dry(0))).whole
+    trace = (cepstra.fields(part.wet(0)) - cepstra.fields(part.dry(0))).whole
     lags = np.arange(int(1e-3 * rate_hz), int(0.7 * rate_hz))
     ax.plot(
         1e3 * lags / rate_hz,
@@ -391,7 +391,7 @@ print(
 # rng = np.random.default_rng(0)
 # for group in set(data["speech"].groups):
 #     rows = np.flatnonzero(data["speech"].groups == group)
-#     shuffled[rows, prints.DRY] = shuffled[rng.permutation(rows), prints.DRY]
+#     shuffled[rows, cepstra.DRY] = shuffled[rng.permutation(rows), cepstra.DRY]
 # ```
 # The decoder then knows the voice, not the words. `z` has to carry those as well: KL rises, and accuracy lies between that of the VAE told nothing and ours.
 # ````

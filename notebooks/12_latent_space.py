@@ -233,7 +233,7 @@ for ax, (effect, pair) in zip(axes[1:], COLOURED.items(), strict=True):
     key = ax.inset_axes((0.08, -0.26, 0.22, 0.2))
     ranges = {
         p.name: f"{p.name}, {p.low:g} to {p.high:g} {p.unit}"
-        for p in effects.find(effect).parameters
+        for p in effects.find_effect(effect).parameters
     }
     key.imshow(
         domain(*np.meshgrid(np.linspace(0, 1, 32), np.linspace(0, 1, 32))),
@@ -278,7 +278,9 @@ for effect, name in (
     (effect, name) for effect, pair in COLOURED.items() for name in pair
 ):
     versions = [
-        effects.at(effect, clip, examples.SMALL.sample_rate_hz, **{name: u})
+        effects.apply_at(
+            effect, clip, examples.SMALL.sample_rate_hz, **{name: u}
+        )
         for u in np.linspace(0, 1, 9)
     ]
     paths[effect, name] = path = code(versions)

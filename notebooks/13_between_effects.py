@@ -30,7 +30,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from lib.audio import effects, loudness
+from lib.audio import effects, levels
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures, players
 from lib.book import page as story
@@ -57,8 +57,8 @@ DELAY = dict(
     delay_ms=0.7, feedback=0.6, mix=0.8
 )  # positions in the ranges of the controls
 ends = [
-    effects.at("delay", clip, rate, **DELAY),
-    effects.at("overdrive", clip, rate, drive_db=0.7, muffle_hz=0.8),
+    effects.apply_at("delay", clip, rate, **DELAY),
+    effects.apply_at("overdrive", clip, rate, drive_db=0.7, muffle_hz=0.8),
 ]
 x_clip, x_ends = test.picture(clip), [test.picture(audio) for audio in ends]
 weights = torch.linspace(0, 1, 5)[:, None]
@@ -134,7 +134,9 @@ for number, part in enumerate(test.parts):
         unit = part.table.loc[giver].filter(like=f"{effect}.").astype(float)
         unit.index = [name.partition(".")[2] for name in unit.index]
         truth.append(
-            test.picture(effects.at(effect, part.dry(taker), rate, **unit))
+            test.picture(
+                effects.apply_at(effect, part.dry(taker), rate, **unit)
+            )
         )
         rows.append((effect, start + giver, start + taker))
 moves, truth = (
@@ -206,12 +208,15 @@ other = test.parts[0].dry(
     int(np.flatnonzero(groups != groups[1])[0])
 )  # another person's
 mixes = [
-    loudness.level((1 - w) * clip + w * other, rate, -23)
+    levels.level((1 - w) * clip + w * other, rate, -23)
     for w in weights[:, 0].tolist()
 ]
 x_mixes = torch.cat([test.picture(mix) for mix in mixes])
 itself = torch.cat(
-    [test.picture(effects.at("delay", mix, rate, **DELAY)) for mix in mixes]
+    [
+        test.picture(effects.apply_at("delay", mix, rate, **DELAY))
+        for mix in mixes
+    ]
 )
 with torch.inference_mode():
     second = model.encode(torch.cat([itself[[4]], x_mixes[[4]]], 2))[0]
@@ -336,9 +341,9 @@ trained, tested = (
 assert not trained & tested, "a person or song is in training and test"
 assert (done < undone).all(), "on the way from clip to clip the effect is lost"
 heard = [*way, *(audio for audio, _ in sounds.values())]
-assert all(
-    abs(loudness.loudness(audio, rate) + 23) < 0.1 for audio in heard
-), "one is louder than another"
+assert all(abs(levels.loudness(audio, rate) + 23) < 0.1 for audio in heard), (
+    "one is louder than another"
+)
 print(
     "asserted: midway lies between its ends, and an effect is carried over to clips never heard"
 )

@@ -216,7 +216,7 @@ ROWS = [
         "clean audio kept",
         "avoided",
         lambda: guarded(
-            "lib.audio.effects.draw",
+            "lib.audio.effects.draw_wet",
             "test_effects::test_no_clean_or_silent_audio_under_an_effects_label",
         ),
     ),

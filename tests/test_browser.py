@@ -15,9 +15,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Locator, Page
 
-from lib import ROOT, predict
+from lib import ROOT, predict, theory
 from lib.data import corpora
-from lib.theory import collapse as theory
 
 pytestmark = pytest.mark.usefixtures(
     "browser"
@@ -62,8 +61,8 @@ def data_set(key: str, name: str, x: np.ndarray, origin: str = "upper") -> dict:
         "name": name,
         "n_values": int(np.prod(shape)),
         "examples": len(x),
-        "total": found.total,
-        "eigenvalues": found.values.tolist(),
+        "total": found.total_variance,
+        "eigenvalues": found.eigenvalues.tolist(),
         "shape": list(shape),
         "origin": origin,
         "range": [float(x.min()), float(x.max())],
@@ -155,19 +154,19 @@ def expected(data: dict, reduction: str, weight: float, latents: int) -> dict[st
     """What Python says, by the names of the page; edge and calibration as weights of this very loss."""
     n, values, total = data["n_values"], np.array(data["eigenvalues"]), data["total"]
     sigma2 = theory.sigma2_of(reduction, weight, n, latents)
-    found = theory.predict(values, total, n, latents, 2 * sigma2 / n)
+    found = theory.predict(values, total, n, latents, sigma2)
 
-    def own(beta: float) -> float:
-        return theory.weight_of(reduction, beta * n / 2, n, latents)
+    def own(sigma2: float) -> float:
+        return theory.weight_of(reduction, sigma2, n, latents)
 
-    calibrated = own(theory.calibrated_beta(values, total, n, latents)) if latents < n else None
+    calibrated = own(theory.calibrated_sigma2(values, total, n, latents)) if latents < n else None
     return {
         "sigma2": sigma2,
         "active": found.active,
         "kl_nats": found.kl_nats,
         "mse_sampled": found.mse_sampled,
         "mse_mu": found.mse_mu,
-        "edge": own(theory.edge(values[0], n)),
+        "edge": own(float(values[0])),
         "calibrated_beta": calibrated,
     }
 

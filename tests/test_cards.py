@@ -6,16 +6,15 @@ import re
 import pytest
 
 from lib import ROOT
-from lib.audio import cepstra as prints
-from lib.audio import spectrograms
+from lib.audio import cepstra, spectrograms
 from lib.data import clips, corpora
 from lib.embeddings import classifier
 from lib.vae import networks as vae
 
 MODELS = (ROOT / "book/model_card.md").read_text(encoding="utf-8")
 DATA = (ROOT / "book/data_card.md").read_text(encoding="utf-8")
-LARGE = spectrograms.shape(spectrograms.SpectrogramConfig(), 48_720)  # 2.03 s
-PRINT = prints.shape(48_720)
+LARGE = spectrograms.spectrogram_shape(spectrograms.SpectrogramConfig(), 48_720)  # 2.03 s
+PRINT = cepstra.feature_shape(48_720)
 
 
 def size(net) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib import ROOT, BadInput
-from lib.audio import loudness
+from lib.audio import levels
 from lib.data import clips, corpora
 from lib.data.clips import ClipConfig, Clips
 from lib.data.corpora import Recording
@@ -61,18 +61,18 @@ def test_loudness_equals_torchaudio(rate_hz, gain):
     audio = gain * noise(2.03, 1, rate_hz).astype(np.float32)
     audio[rate_hz // 2 : rate_hz] *= 0.01  # a pause, for the relative gate
     expected = float(loudness(torch.from_numpy(audio)[None], rate_hz))
-    assert loudness.loudness(audio, rate_hz) == pytest.approx(expected, abs=0.01)
+    assert levels.loudness(audio, rate_hz) == pytest.approx(expected, abs=0.01)
 
 
 def test_loudness_of_a_full_scale_sine_is_that_of_the_recommendation():
     sine = np.sin(2 * np.pi * 997 * np.arange(5 * 48000) / 48000)  # BS.1770-4, annex 1: -3.01 LKFS
-    assert loudness.loudness(sine, 48000) == pytest.approx(-3.01, abs=0.1)
+    assert levels.loudness(sine, 48000) == pytest.approx(-3.01, abs=0.1)
 
 
 def test_loudness_is_not_clamped_above_full_scale():
     audio = noise(2)
-    assert loudness.loudness(1000 * audio, RATE_HZ) == pytest.approx(
-        loudness.loudness(audio, RATE_HZ) + 60, abs=1e-6
+    assert levels.loudness(1000 * audio, RATE_HZ) == pytest.approx(
+        levels.loudness(audio, RATE_HZ) + 60, abs=1e-6
     )
 
 
@@ -81,7 +81,7 @@ def test_loudness_is_not_clamped_above_full_scale():
 def test_level_gives_the_loudness_asked_for(gain_db, target, pause):
     audio = noise(1.5) * 10 ** (gain_db / 20)
     audio[: int(pause * audio.size)] *= 1e-3
-    assert loudness.loudness(loudness.level(audio, RATE_HZ, target), RATE_HZ) == pytest.approx(
+    assert levels.loudness(levels.level(audio, RATE_HZ, target), RATE_HZ) == pytest.approx(
         target, abs=0.01
     )
 
@@ -91,13 +91,13 @@ def test_level_gives_the_loudness_asked_for(gain_db, target, pause):
 )
 def test_level_refuses_what_has_no_loudness(audio):
     with pytest.raises(BadInput, match="silent or not finite"):
-        loudness.level(audio, RATE_HZ, -23)
+        levels.level(audio, RATE_HZ, -23)
 
 
 @pytest.mark.parametrize("audio", [np.zeros((2, RATE_HZ)), np.ones(100)])
 def test_loudness_refuses_two_channels_and_less_than_a_block(audio):
     with pytest.raises(BadInput, match="one channel, 0.4 s or more"):
-        loudness.loudness(audio, RATE_HZ)
+        levels.loudness(audio, RATE_HZ)
 
 
 def listed(groups: dict[str, str | None]) -> list[Recording]:
@@ -195,7 +195,7 @@ def test_a_clip_has_its_length_level_fades_and_place(recordings):
     for index in range(5):
         audio, info = made.clip(index)
         assert audio.shape == (made.samples,) == (RATE_HZ,) and audio.dtype == np.float32
-        assert loudness.loudness(audio, RATE_HZ) == pytest.approx(-30, abs=0.01)
+        assert levels.loudness(audio, RATE_HZ) == pytest.approx(-30, abs=0.01)
         assert audio[0] == 0 and abs(audio[-1]) < abs(audio[:-480]).max() / 100
         recording = next(r for r in recordings if r.name == info["recording"])
         assert recording.group == info["group"] and 0 <= info["start_s"] <= recording.seconds - 1
@@ -262,9 +262,9 @@ def test_augmentation_changes_half_of_the_training_clips(recordings):
     for index in range(12):
         audio, info = made.clip(index)
         told.append(info)
-        assert audio.shape == (made.samples,) and loudness.loudness(
-            audio, RATE_HZ
-        ) == pytest.approx(-23, abs=0.01)
+        assert audio.shape == (made.samples,) and levels.loudness(audio, RATE_HZ) == pytest.approx(
+            -23, abs=0.01
+        )
         dry = plain.clip(index)
         untouched = info["pitch_semitones"] == 0 and info["tempo"] == 1
         assert (

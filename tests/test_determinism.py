@@ -25,7 +25,7 @@ import soundfile
 import threadpoolctl
 import torch
 
-from lib import ROOT
+from lib import ROOT, theory
 from lib.book import page as story
 from lib.data import corpora
 from lib.data.batches import ArrayDataset
@@ -37,7 +37,7 @@ from lib.embeddings import maps as embeddings
 from lib.embeddings import methods as encoders
 from lib.embeddings import probes
 from lib.runtime import stages as artifacts
-from lib.theory import collapse as theory
+from lib.theory import components
 from lib.vae import train as training
 from lib.vae.module import TrainingConfig
 
@@ -603,22 +603,24 @@ def test_eigenvalues_know_no_order_and_go_with_the_square_of_the_gain(
     n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By all three ways to compute them. So does the edge, and at the same place between edges the code is the same."""
-    monkeypatch.setattr(theory, "EXACT", limit)
-    monkeypatch.setattr(theory, "CHUNK", 8 * 50 * n_values)  # several chunks
+    monkeypatch.setattr(components, "EXACT", limit)
+    monkeypatch.setattr(components, "CHUNK", 8 * 50 * n_values)  # several chunks
     x = examples(n, n_values)
     order = np.random.default_rng(1).permutation(n)
     first, shuffled, louder = (theory.pca(part, 8) for part in (x, x[order], 3 * x))
     rtol = 1e-5 if limit == 10 else 1e-9  # the iteration stops early
-    np.testing.assert_allclose(shuffled.values, first.values, rtol=rtol)
+    np.testing.assert_allclose(shuffled.eigenvalues, first.eigenvalues, rtol=rtol)
     np.testing.assert_allclose(
-        [shuffled.total, louder.total / 9], first.total, rtol=1e-6
+        [shuffled.total_variance, louder.total_variance / 9], first.total_variance, rtol=1e-6
     )  # 3 x is rounded to float32
-    np.testing.assert_allclose(louder.values / 9, first.values, rtol=max(rtol, 1e-6))
+    np.testing.assert_allclose(louder.eigenvalues / 9, first.eigenvalues, rtol=max(rtol, 1e-6))
     assert shuffled.mse(x[order[::-1]], 5) == pytest.approx(first.mse(x, 5), rel=1e-5)
-    edges = [theory.edge(found.values[0], n_values) for found in (first, louder)]
+    edges = [theory.edge_beta(found.eigenvalues[0], n_values) for found in (first, louder)]
     assert edges[1] == pytest.approx(9 * edges[0], rel=1e-5)
     told = [
-        theory.predict(found.values, found.total, n_values, 8, 0.2 * edge)
+        theory.predict(
+            found.eigenvalues, found.total_variance, n_values, 8, 0.2 * edge * n_values / 2
+        )
         for found, edge in zip((first, louder), edges, strict=True)
     ]
     assert told[0].active == told[1].active > 1 and told[1].kl_nats == pytest.approx(

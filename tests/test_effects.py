@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lib import ROOT, BadInput
 from lib.audio import effects
 from lib.audio.effects import EFFECTS, MDA, REPORT_ORDER, Parameter
-from lib.audio.loudness import level, loudness
+from lib.audio.levels import level, loudness
 
 RATE_HZ = 24000
 WET = [name for name in EFFECTS if name != "clean"]
@@ -46,7 +46,7 @@ def test_the_classes_and_their_order():
 
 
 def test_table_has_every_parameter_in_its_range():
-    table = effects.table()
+    table = effects.controls_table()
     assert list(table.columns) == ["effect", "parameter", "low", "high", "unit", "scale"]
     assert len(table) == sum(len(effect.parameters) for effect in EFFECTS.values())
     assert (table.low < table.high).all() and set(table.scale) == {"linear", "log"}
@@ -125,7 +125,7 @@ def test_bitcrush_leaves_few_values_and_holds_them():
 def test_every_effect_is_level_matched_finite_and_audible(name, kind):
     for seed in range(3):
         dry = tune(seed=seed)
-        wet, unit = effects.draw(name, dry, RATE_HZ, kind, np.random.default_rng(seed))
+        wet, unit = effects.draw_wet(name, dry, RATE_HZ, kind, np.random.default_rng(seed))
         assert wet.shape == dry.shape and wet.dtype == np.float32 and np.isfinite(wet).all()
         assert loudness(wet, RATE_HZ) == pytest.approx(-23, abs=0.05)
         assert difference(wet, dry) > 0.05
@@ -137,9 +137,11 @@ def test_every_effect_is_level_matched_finite_and_audible(name, kind):
 
 @pytest.mark.parametrize("name", WET)
 def test_a_loudness_that_is_known_takes_the_place_of_the_measured_one(name):
-    measured, unit = effects.draw(name, AUDIO, RATE_HZ, "random", np.random.default_rng(3))
+    measured, unit = effects.draw_wet(name, AUDIO, RATE_HZ, "random", np.random.default_rng(3))
     for lufs in (loudness(AUDIO, RATE_HZ), -30.0):
-        told, same = effects.draw(name, AUDIO, RATE_HZ, "random", np.random.default_rng(3), lufs)
+        told, same = effects.draw_wet(
+            name, AUDIO, RATE_HZ, "random", np.random.default_rng(3), lufs
+        )
         assert same == unit and loudness(told, RATE_HZ) == pytest.approx(lufs, abs=0.05)
         assert np.array_equal(told, measured) == (lufs != -30)
 
@@ -156,14 +158,14 @@ def test_extreme_settings_are_audible(name):
 
 
 def test_clean_is_the_dry_clip():
-    wet, unit = effects.draw("clean", AUDIO, RATE_HZ, "random", np.random.default_rng(0))
+    wet, unit = effects.draw_wet("clean", AUDIO, RATE_HZ, "random", np.random.default_rng(0))
     assert np.array_equal(wet, AUDIO) and wet is not AUDIO and unit == {}
 
 
 def all_bytes(order: list[str]) -> dict[str, str]:
     """Hash of every effect on the tune, computed in an order."""
     drawn = {
-        n: effects.draw(n, AUDIO, RATE_HZ, "random", np.random.default_rng(5))[0] for n in order
+        n: effects.draw_wet(n, AUDIO, RATE_HZ, "random", np.random.default_rng(5))[0] for n in order
     }
     return {name: hashlib.sha256(wet.tobytes()).hexdigest() for name, wet in drawn.items()}
 
@@ -179,7 +181,7 @@ def test_same_bytes_twice_in_any_order_and_process():
 def test_input_is_left_alone():
     before = AUDIO.copy()
     for name in EFFECTS:
-        effects.draw(name, AUDIO, RATE_HZ, "fixed", np.random.default_rng(0))
+        effects.draw_wet(name, AUDIO, RATE_HZ, "fixed", np.random.default_rng(0))
     assert np.array_equal(AUDIO, before)
 
 
@@ -206,7 +208,7 @@ def test_no_clean_or_silent_audio_under_an_effects_label(monkeypatch, result, ki
     with pytest.raises(
         BadInput, match=rf"effect 'delay' with {kind} settings: .*{result}.*'delay_ms': "
     ):
-        effects.draw("delay", AUDIO, RATE_HZ, kind, np.random.default_rng(0))
+        effects.draw_wet("delay", AUDIO, RATE_HZ, kind, np.random.default_rng(0))
     assert len(calls) == draws
 
 
@@ -218,7 +220,7 @@ def test_a_rejected_draw_is_drawn_again(monkeypatch):
         return audio if len(calls) < 4 else effects.delay(audio, rate_hz, **values)
 
     monkeypatch.setitem(EFFECTS, "delay", replace(EFFECTS["delay"], apply=apply))
-    wet, unit = effects.draw("delay", AUDIO, RATE_HZ, "random", np.random.default_rng(0))
+    wet, unit = effects.draw_wet("delay", AUDIO, RATE_HZ, "random", np.random.default_rng(0))
     assert (
         len(calls) == 4
         and effects.denormalise("delay", unit) == calls[-1]
@@ -230,7 +232,9 @@ def test_a_rejected_draw_is_drawn_again(monkeypatch):
     ("name", "parameter"), [(e.name, p.name) for e in EFFECTS.values() for p in e.parameters]
 )
 def test_every_parameter_is_heard(name, parameter):
-    low, high = (effects.at(name, AUDIO, RATE_HZ, **{parameter: place}) for place in (0.1, 0.9))
+    low, high = (
+        effects.apply_at(name, AUDIO, RATE_HZ, **{parameter: place}) for place in (0.1, 0.9)
+    )
     assert difference(low, high) > 2e-3
 
 
@@ -269,18 +273,18 @@ def test_combo_bends_the_upper_half_of_a_wave():
 @pytest.mark.parametrize("name", WET)
 def test_cut_offs_stay_below_half_a_low_rate(name):
     audio = level(np.random.default_rng(0).standard_normal(8000), 8000, -23)
-    wet = effects.at(name, audio, 8000, **{p.name: 1.0 for p in EFFECTS[name].parameters})
+    wet = effects.apply_at(name, audio, 8000, **{p.name: 1.0 for p in EFFECTS[name].parameters})
     assert np.isfinite(wet).all() and difference(wet, audio) > 1e-3
 
 
 def test_settings_are_the_middle_or_uniform_draws():
-    fixed = effects.draw("delay", AUDIO, RATE_HZ, "fixed", np.random.default_rng(5))[1]
-    wet, unit = effects.draw(
+    fixed = effects.draw_wet("delay", AUDIO, RATE_HZ, "fixed", np.random.default_rng(5))[1]
+    wet, unit = effects.draw_wet(
         "delay", AUDIO.astype(np.float64), RATE_HZ, "random", np.random.default_rng(5)
     )
     assert list(fixed.values()) == [0.5, 0.5, 0.5] and fixed.keys() == unit.keys()
     assert list(unit.values()) == list(np.random.default_rng(5).random(3))
-    same = effects.draw("delay", AUDIO, RATE_HZ, "random", np.random.default_rng(5))[0]
+    same = effects.draw_wet("delay", AUDIO, RATE_HZ, "random", np.random.default_rng(5))[0]
     assert wet.dtype == np.float32 and wet.tobytes() == same.tobytes()
 
 
@@ -295,30 +299,30 @@ def test_wet_counts_as_dry_below_a_thousandth(monkeypatch, relative, audible):
         EFFECTS, "delay", replace(EFFECTS["delay"], apply=lambda audio, rate_hz, **_: audio + noise)
     )
     if audible:
-        effects.draw("delay", AUDIO, RATE_HZ, "fixed", None)
+        effects.draw_wet("delay", AUDIO, RATE_HZ, "fixed", None)
     else:
         with pytest.raises(BadInput, match=r"equal to the dry clip \(relative difference 0.0005\)"):
-            effects.draw("delay", AUDIO, RATE_HZ, "fixed", None)
+            effects.draw_wet("delay", AUDIO, RATE_HZ, "fixed", None)
 
 
 def test_an_unknown_effect_is_told_which_there_are():
     names = ", ".join([*EFFECTS, *MDA, "vst3:PATH"])
     for name, hint in (("?", ""), ("delai", "did you mean 'delay'? ")):
         with pytest.raises(BadInput) as caught:
-            effects.find(name)
+            effects.find_effect(name)
         assert str(caught.value) == f"effect {name!r} is unknown; {hint}known are {names}"
     with pytest.raises(BadInput, match="/nowhere.vst3"):
-        effects.find("vst3:/nowhere.vst3")
+        effects.find_effect("vst3:/nowhere.vst3")
 
 
 @pytest.mark.parametrize("name", WET)
 def test_at_gives_what_was_drawn_and_the_middle_elsewhere(name):
-    wet, unit = effects.draw(name, AUDIO, RATE_HZ, "random", np.random.default_rng(3))
-    np.testing.assert_array_equal(effects.at(name, AUDIO, RATE_HZ, **unit), wet)
-    middle = effects.draw(name, AUDIO, RATE_HZ, "fixed", np.random.default_rng(3))[0]
-    np.testing.assert_array_equal(effects.at(name, AUDIO, RATE_HZ), middle)
+    wet, unit = effects.draw_wet(name, AUDIO, RATE_HZ, "random", np.random.default_rng(3))
+    np.testing.assert_array_equal(effects.apply_at(name, AUDIO, RATE_HZ, **unit), wet)
+    middle = effects.draw_wet(name, AUDIO, RATE_HZ, "fixed", np.random.default_rng(3))[0]
+    np.testing.assert_array_equal(effects.apply_at(name, AUDIO, RATE_HZ), middle)
     with pytest.raises(BadInput, match="given were"):
-        effects.at(name, AUDIO, RATE_HZ, pitch=0.5)
+        effects.apply_at(name, AUDIO, RATE_HZ, pitch=0.5)
 
 
 @pytest.mark.parametrize(
@@ -326,18 +330,18 @@ def test_at_gives_what_was_drawn_and_the_middle_elsewhere(name):
 )
 def test_a_silent_or_broken_dry_clip_is_an_error(audio):
     with pytest.raises(BadInput, match="the dry clip is silent or not finite"):
-        effects.draw("clean", audio, RATE_HZ, "random", np.random.default_rng(0))
+        effects.draw_wet("clean", audio, RATE_HZ, "random", np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (
-            lambda: effects.draw("delai", AUDIO, RATE_HZ, "fixed", None),
+            lambda: effects.draw_wet("delai", AUDIO, RATE_HZ, "fixed", None),
             "'delai' is unknown; did you mean 'delay'",
         ),
         (
-            lambda: effects.draw("delay", AUDIO, RATE_HZ, "medium", None),
+            lambda: effects.draw_wet("delay", AUDIO, RATE_HZ, "medium", None),
             "settings = 'medium' is unknown",
         ),
         (

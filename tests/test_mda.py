@@ -17,7 +17,7 @@ from test_effects import RATE_HZ, difference, tune
 
 from lib import ROOT, BadInput
 from lib.audio import effects, plugins
-from lib.audio.loudness import loudness
+from lib.audio.levels import loudness
 from lib.data.rendering import RenderConfig, render
 
 BUNDLE = Path("/usr/lib/lv2/mda.lv2")
@@ -54,7 +54,7 @@ def dirty_heap() -> None:
 
 def settings(name: str, count: int) -> list[dict[str, float]]:
     """The middle, then random positions that float32 holds."""
-    names = [p.name for p in effects.find(f"mda:{name}").parameters]
+    names = [p.name for p in effects.find_effect(f"mda:{name}").parameters]
     rng = np.random.default_rng(NAMES.index(name))
     drawn = [
         dict(zip(names, map(float, rng.random(len(names), np.float32)), strict=True))
@@ -100,7 +100,7 @@ def test_bits_are_those_of_another_host(host, name, tmp_path, monkeypatch):
         assert soundfile.info(wet).subtype == "FLOAT"
         expected = soundfile.read(wet, dtype="float32")[0].mean(axis=1)
         dirty_heap()
-        ours = effects.find(f"mda:{name}").apply(AUDIO, RATE_HZ, **values)
+        ours = effects.find_effect(f"mda:{name}").apply(AUDIO, RATE_HZ, **values)
         assert ours.dtype == np.float32 and np.array_equal(ours, expected), values
 
 
@@ -108,7 +108,7 @@ def test_bits_are_those_of_another_host(host, name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_controls_are_those_of_the_package(name):
     text = (BUNDLE / f"{name}.ttl").read_text(encoding="utf-8")
-    effect = effects.find(f"mda:{name}")
+    effect = effects.find_effect(f"mda:{name}")
     assert (effect.name, effect.label) == (f"mda:{name}", name) and "requiredFeature" not in text
     assert (
         len(effect.parameters)
@@ -129,18 +129,22 @@ def test_controls_are_those_of_the_package(name):
 def test_random_settings_are_level_matched_finite_and_audible(name):
     for seed in range(3):
         dry = tune(seed=seed)
-        wet, unit = effects.draw(f"mda:{name}", dry, RATE_HZ, "random", np.random.default_rng(seed))
+        wet, unit = effects.draw_wet(
+            f"mda:{name}", dry, RATE_HZ, "random", np.random.default_rng(seed)
+        )
         assert wet.shape == dry.shape and wet.dtype == np.float32 and np.isfinite(wet).all()
         assert (
             loudness(wet, RATE_HZ) == pytest.approx(-23, abs=0.05)
             and difference(wet, dry) > effects.EQUAL
         )
-        assert unit.keys() == {p.name for p in effects.find(f"mda:{name}").parameters}
+        assert unit.keys() == {p.name for p in effects.find_effect(f"mda:{name}").parameters}
 
 
 def all_bytes(names: list[str]) -> dict[str, str]:
     """Hash of every effect on the tune, computed in an order."""
-    wet = {n: effects.find(f"mda:{n}").apply(AUDIO, RATE_HZ, **settings(n, 2)[1]) for n in names}
+    wet = {
+        n: effects.find_effect(f"mda:{n}").apply(AUDIO, RATE_HZ, **settings(n, 2)[1]) for n in names
+    }
     return {name: hashlib.sha256(samples.tobytes()).hexdigest() for name, samples in wet.items()}
 
 
@@ -162,8 +166,8 @@ def test_same_bytes_twice_in_any_order_and_process():
 @needs_mda
 def test_a_silent_plug_in_is_told():
     with pytest.raises(BadInput, match="'mda:MultiBand' with fixed settings: .*silent"):
-        effects.draw("mda:MultiBand", tune(), RATE_HZ, "fixed", np.random.default_rng(0))
-    multiband = effects.find(
+        effects.draw_wet("mda:MultiBand", tune(), RATE_HZ, "fixed", np.random.default_rng(0))
+    multiband = effects.find_effect(
         "mda:MultiBand"
     )  # it listens to a single band, silent in mono, unless listen is near 1
     values = dict.fromkeys((p.name for p in multiband.parameters), 0.5) | {"listen": 1.0}
@@ -193,16 +197,16 @@ def test_a_rendering_has_their_columns_from_any_worker(tmp_path, monkeypatch):
 
 
 def test_a_missing_package_is_told_and_the_rest_works(tmp_path, monkeypatch):
-    plugins.load.cache_clear()
+    plugins.load_plugin.cache_clear()
     monkeypatch.setenv("LV2_PATH", str(tmp_path))
     message = rf"'mda:Delay': no mda.lv2/Delay.so in {tmp_path}; install the package mda-lv2 .*built-in effects work"
     with pytest.raises(BadInput, match=message):
-        effects.find("mda:Delay")
+        effects.find_effect("mda:Delay")
     with pytest.raises(BadInput, match="install the package mda-lv2"):
         RenderConfig(
             clips={"corpus": "speech", "split": "train"}, effects=("mda:Delay",), clips_per_effect=1
         )
-    assert effects.draw("delay", tune(), RATE_HZ, "fixed", np.random.default_rng(0))[0].any()
+    assert effects.draw_wet("delay", tune(), RATE_HZ, "fixed", np.random.default_rng(0))[0].any()
 
 
 @pytest.mark.parametrize(
@@ -217,7 +221,7 @@ def test_a_missing_package_is_told_and_the_rest_works(tmp_path, monkeypatch):
 def test_an_unknown_name_gets_a_hint(name, hint):
     message = rf"effect '{name}' is unknown; did you mean '{hint}.*known are clean, .*vst3:PATH"
     with pytest.raises(BadInput, match=message):
-        effects.find(name)
+        effects.find_effect(name)
 
 
 def test_a_vst3_that_is_none_is_told(tmp_path):
@@ -229,7 +233,7 @@ def test_a_vst3_that_is_none_is_told(tmp_path):
         with pytest.raises(
             BadInput, match=rf"effect 'vst3:{path}': .*{why}.*give the path of a VST3 effect"
         ):
-            effects.find(f"vst3:{path}")
+            effects.find_effect(f"vst3:{path}")
 
 
 def test_a_vst3_is_set_by_raw_values_of_its_automatable_numbers(monkeypatch):
@@ -248,10 +252,10 @@ def test_a_vst3_is_set_by_raw_values_of_its_automatable_numbers(monkeypatch):
             return audio * np.float32([[self.parameters["gain"].raw_value], [0]])
 
     monkeypatch.setattr(plugins.pb, "load_plugin", lambda path: Plugin())
-    effect = effects.find("vst3:/any/Gain.vst3")
+    effect = effects.find_effect("vst3:/any/Gain.vst3")
     assert effect.label == "Gain" and [(p.name, p.low, p.high) for p in effect.parameters] == [
         ("gain", 0, 1)
     ]
     assert np.array_equal(effect.apply(AUDIO, RATE_HZ, gain=0.5), AUDIO / 4)
-    assert effects.find("vst3:/any/Gain.vst3") is effect  # loaded once
-    plugins.load.cache_clear()
+    assert effects.find_effect("vst3:/any/Gain.vst3") is effect  # loaded once
+    plugins.load_plugin.cache_clear()

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lib import BadInput
-from lib.audio import cepstra as prints
+from lib.audio import cepstra
 from lib.audio.effects import delay
 
-RATE_HZ = prints.LAYOUT.sample_rate_hz
+RATE_HZ = cepstra.ANALYSIS.sample_rate_hz
 
 
 def clip(seed: int = 0, seconds: float = 2.03) -> np.ndarray:
@@ -19,7 +19,7 @@ def clip(seed: int = 0, seconds: float = 2.03) -> np.ndarray:
 
 
 def effect_print(wet: np.ndarray, dry: np.ndarray) -> np.ndarray:
-    return prints.effect_print(prints.fields(wet), prints.fields(dry))
+    return cepstra.cepstral_features(cepstra.fields(wet), cepstra.fields(dry))
 
 
 @pytest.mark.parametrize("delay_ms", [60.0, 137.0, 410.0])
@@ -27,27 +27,27 @@ def test_an_echo_is_a_peak_at_its_quefrency(delay_ms: float) -> None:
     """Bogert, Healy and Tukey 1963: log |1 + a exp(-i w d)|^2 peaks at d."""
     dry = clip()
     wet = delay(dry, RATE_HZ, delay_ms=delay_ms, feedback=0.0, mix=0.4)
-    trace = (prints.fields(wet) - prints.fields(dry)).whole
+    trace = (cepstra.fields(wet) - cepstra.fields(dry)).whole
     lags = np.arange(round(0.02 * RATE_HZ), round(0.7 * RATE_HZ))
     assert abs(lags[np.abs(trace[lags]).argmax()] - delay_ms / 1000 * RATE_HZ) <= 1.5
 
 
 def test_the_pair_of_a_clip_with_itself_says_nothing() -> None:
     found = effect_print(clip(), clip())
-    wet, dry, pair = found[prints.WET], found[prints.DRY], found[prints.PAIR]
+    wet, dry, pair = found[cepstra.WET], found[cepstra.DRY], found[cepstra.PAIR]
     assert np.array_equal(wet, dry) and not np.array_equal(wet, pair)
-    echoes = 3 * (len(np.unique(np.round(prints.RANGES_S * RATE_HZ).astype(int))) - 1)
-    assert np.abs(pair[: echoes + 2 * prints.LAGS]).max() == 0  # no trace in any cepstrum
+    echoes = 3 * (len(np.unique(np.round(cepstra.RANGES_S * RATE_HZ).astype(int))) - 1)
+    assert np.abs(pair[: echoes + 2 * cepstra.LAGS]).max() == 0  # no trace in any cepstrum
 
 
 def test_the_wet_row_does_not_know_the_dry_clip() -> None:
     one, other = effect_print(clip(0), clip(1)), effect_print(clip(0), clip(2))
-    assert np.array_equal(one[prints.WET], other[prints.WET])
-    assert not np.array_equal(one[prints.PAIR], other[prints.PAIR])
+    assert np.array_equal(one[cepstra.WET], other[cepstra.WET])
+    assert not np.array_equal(one[cepstra.PAIR], other[cepstra.PAIR])
 
 
 def test_gain_moves_the_level_and_no_cepstrum() -> None:
-    quiet, loud = prints.fields(0.5 * clip()), prints.fields(clip())
+    quiet, loud = cepstra.fields(0.5 * clip()), cepstra.fields(clip())
     assert np.allclose(quiet.whole[1:], loud.whole[1:], atol=1e-3)  # quefrency 0 holds the level
     assert np.allclose((loud - quiet).log_mel, 20 * np.log10(2), atol=0.1)
 
@@ -55,13 +55,13 @@ def test_gain_moves_the_level_and_no_cepstrum() -> None:
 @pytest.mark.parametrize("samples", [48720, 131072, 33601])
 def test_the_shape_is_known_before(samples: int) -> None:
     audio = clip(seconds=samples / RATE_HZ)
-    assert effect_print(audio, audio).shape == prints.shape(samples)
+    assert effect_print(audio, audio).shape == cepstra.feature_shape(samples)
 
 
 @pytest.mark.parametrize("audio", [np.zeros((2, 48000), np.float32), np.zeros(20000, np.float32)])
 def test_what_is_no_clip_is_named(audio: np.ndarray) -> None:
     with pytest.raises(BadInput, match=r"shape \(.*one channel, 1.4 s"):
-        prints.fields(audio)
+        cepstra.fields(audio)
 
 
 def test_silence_gives_finite_numbers() -> None:
@@ -73,11 +73,11 @@ def test_the_scale_is_that_of_the_training_prints() -> None:
         [[1.0], [5.0], [3.0]], [[2.0], [1.0], [0.5]], (4000, 3, 8)
     )
     array = drawn.astype(np.float32)
-    scaled = prints.Scale(array).apply(torch.from_numpy(array))
-    for row in (prints.WET, prints.PAIR):
+    scaled = cepstra.FeatureStandardiser(array).apply(torch.from_numpy(array))
+    for row in (cepstra.WET, cepstra.PAIR):
         assert torch.allclose(scaled[:, row].mean(0), torch.zeros(8), atol=1e-3)
         assert torch.allclose(scaled[:, row].std(0), torch.ones(8), atol=1e-2)
     assert torch.allclose(
-        scaled[:, prints.DRY].mean(0), torch.full((8,), 2.0), atol=0.15
+        scaled[:, cepstra.DRY].mean(0), torch.full((8,), 2.0), atol=0.15
     )  # in the wet clips' unit
-    assert prints.Scale(array).apply(torch.full((1, 3, 8), 1e9)).max() == 6
+    assert cepstra.FeatureStandardiser(array).apply(torch.full((1, 3, 8), 1e9)).max() == 6

@@ -84,9 +84,9 @@ class Ranks:
 @pytest.mark.parametrize("seed", [None, 4])
 def test_the_ranks_share_each_batch(count: int, seed: int | None) -> None:
     whole = Batches(TEST, np.arange(23), 5, seed)
-    shares = [Batches(TEST, np.arange(23), 5, seed, count) for _ in range(count)]
+    shares = [Batches(TEST, np.arange(23), 5, seed) for _ in range(count)]
     for rank, share in enumerate(shares):
-        share.rank = rank
+        share.rank, share.ranks = rank, count
     for index, (batch, *parts) in enumerate(zip(whole, *shares, strict=True)):
         sizes = [share.counted(index) for share in shares]
         assert sum(sizes) == len(batch) and max(sizes) - min(sizes) <= 1
@@ -131,8 +131,8 @@ def test_gradients_and_numbers_are_those_of_one_process(
     monkeypatch.setattr(torch.distributed, "all_reduce", group.all_reduce)
 
     def step(rank: int, ranks_: int) -> tuple[list[torch.Tensor], dict]:
-        batches = Batches(ArrayDataset(array), np.arange(examples), examples, ranks=ranks_)
-        batches.rank = rank
+        batches = Batches(ArrayDataset(array), np.arange(examples), examples)
+        batches.rank, batches.ranks = rank, ranks_
         task = Task(copy.deepcopy(model), config.model_copy(update={"devices": ranks_}), 10)
         task.trainer = SimpleNamespace(train_dataloader=batches, global_step=5, global_rank=rank)
         task.training_step(next(iter(batches)), 0)["loss"].backward()

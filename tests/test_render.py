@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 import lib.data.rendering
 from lib import ROOT, BadInput
-from lib.audio import cepstra as prints
-from lib.audio import effects
-from lib.audio.loudness import level
+from lib.audio import cepstra, effects
+from lib.audio.levels import level
 from lib.audio.spectrograms import SpectrogramConfig, spectrogram
 from lib.data import corpora
 from lib.data.clips import ClipConfig, Clips
@@ -303,7 +302,9 @@ def test_a_print_leaves_pictures_as_they_are(layout):
     assert np.array_equal(alone.spectrograms, beside.spectrograms)
     assert np.array_equal(alone.dry_spectrograms, beside.dry_spectrograms)
     for row in range(3):
-        found = prints.effect_print(prints.fields(beside.wet(row)), prints.fields(beside.dry(row)))
+        found = cepstra.cepstral_features(
+            cepstra.fields(beside.wet(row)), cepstra.fields(beside.dry(row))
+        )
         assert np.array_equal(beside.prints[row], found)
 
 

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
-from lib import ROOT
-from lib.theory import collapse as theory
+from lib import ROOT, theory
 
 LATENTS, STATIC = 16, ROOT / "book/_static"
 THEME = (
@@ -36,7 +35,7 @@ def data_set(
     """Nets that keep a little less than theory predicts, and err a little more below the edge."""
     total, mean_mse, stops = float(values.sum() * 1.5), float(values.sum() * 1.5 / n_values), []
     for i, beta in enumerate(betas):
-        found = theory.predict(values, total, n_values, LATENTS, beta)
+        found = theory.predict(values, total, n_values, LATENTS, beta * n_values / 2)
         stops.append(
             {
                 "beta": beta,
@@ -57,7 +56,7 @@ def data_set(
         "n_values": n_values,
         "total": total,
         "eigenvalues": values.tolist(),
-        "edge": theory.edge(values[0], n_values),
+        "edge": theory.edge_beta(values[0], n_values),
         "mean_mse": mean_mse,
         "tile": [7, 5],
         "columns": 8,
@@ -154,7 +153,8 @@ def check(slider: Locator, data: dict, index: int, hue: int) -> None:
     """Everything shown is that of one stop, and the water and the lines are Python's."""
     stop, n_values = data["stops"][index], data["n_values"]
     values = np.array(data["eigenvalues"])
-    found = theory.predict(values, data["total"], n_values, LATENTS, stop["beta"])
+    sigma2 = stop["beta"] * n_values / 2
+    found = theory.predict(values, data["total"], n_values, LATENTS, sigma2)
     assert control(slider).input_value() == str(index)
     assert colour(slider, "reconstructions") == [hue, 10 * index, 90] and colour(
         slider, "originals"
@@ -168,7 +168,7 @@ def check(slider: Locator, data: dict, index: int, hue: int) -> None:
     assert outputs(slider) == pytest.approx(
         {
             "beta": stop["beta"],
-            "distance": stop["beta"] / theory.edge(values[0], n_values),
+            "distance": stop["beta"] / theory.edge_beta(values[0], n_values),
             "kl": stop["kl"],
             "active_units": stop["active_units"],
             "mse": stop["mse"],
@@ -248,7 +248,10 @@ def check_chart(svg: Locator, data: dict, index: int, name: str) -> None:
     )
     height, ground = np.polyfit(points[:, 2], points[:, 1], 1)
     for beta in betas:
-        found = theory.predict(data["eigenvalues"], data["total"], data["n_values"], LATENTS, beta)
+        sigma2 = beta * data["n_values"] / 2
+        found = theory.predict(
+            data["eigenvalues"], data["total"], data["n_values"], LATENTS, sigma2
+        )
         wanted = found.kl_nats if name == "kl" else found.mse_mu * data["n_values"] / data["total"]
         drawn = np.interp(slope * np.log(beta) + start, line[:, 0], line[:, 1])
         assert drawn == pytest.approx(height * wanted + ground, abs=1.0), beta

@@ -17,7 +17,7 @@ from scipy import fft
 from lib import BadInput
 from lib.audio.spectrograms import FLOOR_POWER, SpectrogramConfig, transform
 
-LAYOUT = SpectrogramConfig()  # 96 bands
+ANALYSIS = SpectrogramConfig()  # 96 bands
 BANDS = 24  # into which they are gathered
 LAGS = 320  # of a short-time cepstrum that are kept: 13 ms at 24 kHz, the reach of a flanger
 RANGES_S = np.geomspace(
@@ -62,15 +62,15 @@ _hann = lru_cache(maxsize=8)(np.hanning)  # windows of few lengths, for many cli
 
 
 def fields(audio: np.ndarray) -> Fields:
-    """The three fields of a clip (sample,) at LAYOUT's rate; BadInput below 1.4 s, too short for the last quefrency."""
-    rate_hz = LAYOUT.sample_rate_hz
+    """The three fields of a clip (sample,) at ANALYSIS's rate; BadInput below 1.4 s, too short for the last quefrency."""
+    rate_hz = ANALYSIS.sample_rate_hz
     if audio.ndim != 1 or audio.size < 2 * RANGES_S[-1] * rate_hz:
         raise BadInput(
             f"audio of shape {audio.shape}: prints need one channel, {2 * RANGES_S[-1]:g} s at {rate_hz} Hz"
         )
     power = _power(fft.rfft(audio * _hann(audio.size), fft.next_fast_len(audio.size, real=True)))
     whole = fft.irfft(np.log(np.float32(power + 1e-9 * power.mean() + 1e-12)))
-    made = transform(LAYOUT)
+    made = transform(ANALYSIS)
     power = _power(made.stft(torch.from_numpy(audio)))  # (frequency, frame)
     log_mel = 10 * torch.log10(made.mel @ power + FLOOR_POWER)
     energy = power.mean(0)
@@ -80,7 +80,7 @@ def fields(audio: np.ndarray) -> Fields:
 
 def _summary(of: Fields) -> np.ndarray:
     """A print's row: moments and quantiles of the fields, float32 (value,)."""
-    edges = np.unique(np.round(RANGES_S * LAYOUT.sample_rate_hz).astype(int))
+    edges = np.unique(np.round(RANGES_S * ANALYSIS.sample_rate_hz).astype(int))
     reach, starts = of.whole[: edges[-1]], edges[:-1]
     sizes = np.add.reduceat(np.abs(reach), starts) / np.diff(edges)
     echoes = np.stack(
@@ -109,19 +109,19 @@ def _summary(of: Fields) -> np.ndarray:
     return np.concatenate([part.ravel() for part in parts]).astype(np.float32)
 
 
-def effect_print(wet: Fields, dry: Fields) -> np.ndarray:
+def cepstral_features(wet: Fields, dry: Fields) -> np.ndarray:
     """The print (row, value) float32 of a clip by its fields: rows WET (which knows nothing of the dry), DRY, PAIR."""
     return np.stack([_summary(wet), _summary(dry), _summary(wet - dry)])
 
 
 @lru_cache(maxsize=8)
-def shape(samples: int) -> tuple[int, int]:
+def feature_shape(samples: int) -> tuple[int, int]:
     """(row, value) of the print of a clip of so many samples."""
     noise = fields(np.random.default_rng(0).standard_normal(samples).astype(np.float32))
-    return effect_print(noise, noise).shape
+    return cepstral_features(noise, noise).shape
 
 
-class Scale:
+class FeatureStandardiser:
     """Standardises prints (..., row, value) value by value: wet and dry by the wet clips' moments, pairs by their own.
 
     What lies farther than `most` deviations is drawn in. Fitted on training prints (clip, row, value).

@@ -2,7 +2,7 @@
 
 Built from pedalboard's processors, and from numpy or scipy where it has none (ring modulator, crossover, hold). Ranges
 keep every draw audible, extreme ones too: no mix is below 0.3. Drives and thresholds expect clips at about -23 LUFS.
-`find` also gives the effects of plug-ins, see `lib.audio.plugins`.
+`find_effect` also gives the effects of plug-ins, see `lib.audio.plugins`.
 """
 
 import difflib
@@ -14,8 +14,9 @@ import pedalboard as pb
 from scipy.signal import butter, sosfilt
 
 from lib import BadInput
-from lib.audio.loudness import level, loudness
-from lib.audio.plugins import MDA, Effect, Parameter, load
+from lib.audio.controls import Effect, Parameter
+from lib.audio.levels import level, loudness
+from lib.audio.plugins import MDA, load_plugin
 
 EQUAL = 1e-3  # root mean square of the difference over that of the dry clip, below which wet counts as dry
 DRAWS = 10  # random settings tried before an effect is given up
@@ -270,7 +271,7 @@ EFFECTS: dict[str, Effect] = {
 REPORT_ORDER = ("delay", "overdrive", "multiband", "ambience", "flanger")  # of Table 1
 
 
-def table() -> pd.DataFrame:
+def controls_table() -> pd.DataFrame:
     """Every parameter of every effect: effect, parameter, low, high, unit, scale."""
     rows = [
         {"effect": e.name, "parameter": p.name} | vars(p)
@@ -280,11 +281,11 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(rows).drop(columns="name")
 
 
-def find(effect_name: str) -> Effect:
+def find_effect(effect_name: str) -> Effect:
     """An effect by name: a built-in one, `mda:NAME` or `vst3:PATH`; BadInput with the nearest name if there is none."""
     name = str(effect_name)
     if name in MDA or name.startswith("vst3:"):
-        return load(name)
+        return load_plugin(name)
     if name not in EFFECTS:
         near = difflib.get_close_matches(name, [*EFFECTS, *MDA], 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -295,7 +296,7 @@ def find(effect_name: str) -> Effect:
 
 def _convert(effect_name: str, given: dict[str, float], to_values: bool) -> dict[str, float]:
     """Positions to values or back; BadInput unless every parameter is given, within its range."""
-    parameters = {p.name: p for p in find(effect_name).parameters}
+    parameters = {p.name: p for p in find_effect(effect_name).parameters}
     if given.keys() != parameters.keys():
         raise BadInput(
             f"effect {effect_name!r} has the parameters {sorted(parameters)}, given were {sorted(given)}"
@@ -322,14 +323,16 @@ def normalise(effect_name: str, values: dict[str, float]) -> dict[str, float]:
     return _convert(effect_name, values, to_values=False)
 
 
-def at(effect_name: str, audio: np.ndarray, rate_hz: int, **unit: float) -> np.ndarray:
+def apply_at(effect_name: str, audio: np.ndarray, rate_hz: int, **unit: float) -> np.ndarray:
     """Wet audio (sample,), as loud as the dry one; unit: positions of parameters in [0, 1], 0.5 where not given."""
-    values = denormalise(effect_name, {p.name: 0.5 for p in find(effect_name).parameters} | unit)
-    wet = np.asarray(find(effect_name).apply(audio, rate_hz, **values), np.float32)
+    values = denormalise(
+        effect_name, {p.name: 0.5 for p in find_effect(effect_name).parameters} | unit
+    )
+    wet = np.asarray(find_effect(effect_name).apply(audio, rate_hz, **values), np.float32)
     return level(wet, rate_hz, loudness(audio, rate_hz))
 
 
-def draw(
+def draw_wet(
     effect_name: str,
     audio: np.ndarray,
     rate_hz: int,
@@ -344,7 +347,7 @@ def draw(
     names effect and settings. Dry audio never stands under an effect's label; "clean" alone returns it.
     loudness_lufs: of the dry audio, where it is known; else it is measured.
     """
-    effect = find(effect_name)
+    effect = find_effect(effect_name)
     if settings not in ("fixed", "random"):
         raise BadInput(
             f"settings = {settings!r} is unknown; right are 'fixed' (all 0.5) and 'random' (uniform)"

@@ -9,15 +9,14 @@ import ctypes
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pedalboard as pb
 
 from lib import BadInput
+from lib.audio.controls import Effect, Parameter
 
 MDA = tuple(
     f"mda:{name}"
@@ -41,45 +40,6 @@ MDA = tuple(
 )
 BLOCK = 512  # samples a plug-in gets at a time, as from most hosts; one by one, Leslie's rotor turns 16 times faster
 M_PERTURB = -6  # of malloc.h: what new memory is filled with
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One control of an effect, from low to high in its unit; a linear or logarithmic way from 0 to 1 between them."""
-
-    name: str
-    low: float
-    high: float
-    unit: str
-    scale: Literal["linear", "log"] = "linear"
-
-    def denormalise(self, unit: float) -> float:
-        """Value for a position in [0, 1]."""
-        log = self.scale == "log"
-        return float(
-            self.low * (self.high / self.low) ** unit
-            if log
-            else self.low + (self.high - self.low) * unit
-        )
-
-    def normalise(self, value: float) -> float:
-        """Position in [0, 1] for a value."""
-        way, length = value - self.low, self.high - self.low
-        return float(
-            np.log(value / self.low) / np.log(self.high / self.low)
-            if self.scale == "log"
-            else way / length
-        )
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A class: its name, the label that figures show, its parameters, and apply(audio, rate_hz, **values) -> audio."""
-
-    name: str
-    label: str
-    parameters: tuple[Parameter, ...]
-    apply: Callable[..., np.ndarray]
 
 
 class Descriptor(ctypes.Structure):
@@ -106,7 +66,7 @@ class Descriptor(ctypes.Structure):
 
 
 @cache
-def load(effect_name: str) -> Effect:
+def load_plugin(effect_name: str) -> Effect:
     """The effect `mda:NAME` of MDA, or `vst3:PATH`, a VST3 file or bundle with its automatable numbers as parameters.
 
     Positions in [0, 1] are the values. BadInput: the package mda-lv2 is not here, no such file, no VST3.

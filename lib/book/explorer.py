@@ -14,7 +14,7 @@ import torch
 from IPython.display import display
 from PIL import Image
 
-from lib.audio import effects, loudness
+from lib.audio import effects, levels
 from lib.book import figures, players, widgets
 from lib.data.clips import ClipConfig, Clips
 from lib.data.examples import SMALL
@@ -60,7 +60,7 @@ def explore(
             dry, info = side.clip(clip)
             (folder / SOUNDS["dry"].format(clip=clip)).write_bytes(_small(dry))
             rng = np.random.default_rng([seed, clip])
-            versions = [effects.draw(effect, dry, rate_hz, "random", rng) for effect in names]
+            versions = [effects.draw_wet(effect, dry, rate_hz, "random", rng) for effect in names]
             x_dry, x_wet = like.picture(dry), torch.cat([like.picture(wet) for wet, _ in versions])
             with torch.inference_mode():
                 mu, _ = model.encode(torch.cat([x_wet, x_dry.expand_as(x_wet)], 2))
@@ -106,8 +106,8 @@ def explore(
 
 def _small(audio: np.ndarray) -> bytes:
     """MP3 of 24 kbit/s, 6 kB for 2 s, at the common loudness."""
-    level = loudness.level(audio, SMALL.sample_rate_hz, LOUDNESS_LUFS)
-    return players.mp3(level, SMALL.sample_rate_hz, compression=0.9, mode="CONSTANT")
+    audio = levels.level(audio, SMALL.sample_rate_hz, LOUDNESS_LUFS)
+    return players.mp3(audio, SMALL.sample_rate_hz, compression=0.9, mode="CONSTANT")
 
 
 def show(folder: Path, words: str) -> None:
@@ -124,7 +124,7 @@ def show(folder: Path, words: str) -> None:
     ]
     known = {}
     for effect in table["effect"].unique():
-        found = effects.find(effect)
+        found = effects.find_effect(effect)
         ranges = {
             p.name: {"low": p.low, "high": p.high, "unit": p.unit, "scale": p.scale}
             for p in found.parameters

@@ -14,7 +14,7 @@ from pedalboard import time_stretch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib import BadInput
-from lib.audio.loudness import block_energies, gated, level
+from lib.audio.levels import block_energies, gated, level
 from lib.data import corpora
 from lib.data.corpora import Recording
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from lib.audio import spectrograms
-from lib.audio.loudness import level
+from lib.audio import inversion
+from lib.audio.levels import level
 from lib.audio.spectrograms import spectrogram
 from lib.book.stories import BetweenEffects
 from lib.data.batches import ArrayDataset
@@ -52,13 +52,13 @@ class Pairs:
 
     def picture(self, audio: np.ndarray) -> Tensor:
         """The picture (1, 1, bin, frame) of one more clip (sample,), prepared like these."""
-        return self.data.prepare(spectrogram(audio, SMALL).numpy()[None].clip(self.floor_db))[None]
+        return self.data.prepare(spectrogram(audio, SMALL)[None].clip(self.floor_db))[None]
 
     def heard(self, values: Tensor, dry: np.ndarray, loudness_lufs: float = -23.0) -> np.ndarray:
         """Sound (sample,) of one standardised picture (1, bin, frame), with the phase of its dry clip (sample,)."""
-        phase, db = spectrograms.phase(dry, SMALL), self.data.standardiser.invert(values)[0]
+        phase, db = inversion.phase(dry, SMALL), self.data.standardiser.invert(values)[0]
         return level(
-            spectrograms.to_audio(db, SMALL, phase, samples=len(dry)),
+            inversion.to_audio(db, SMALL, phase, samples=len(dry)),
             SMALL.sample_rate_hz,
             loudness_lufs,
         )

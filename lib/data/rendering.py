@@ -23,9 +23,8 @@ import pyarrow.parquet as pq
 import torch
 
 from lib import BadInput
-from lib.audio import cepstra as prints
-from lib.audio import effects
-from lib.audio.spectrograms import SpectrogramConfig, shape, spectrogram
+from lib.audio import cepstra, effects
+from lib.audio.spectrograms import SpectrogramConfig, spectrogram, spectrogram_shape
 from lib.config import Config
 from lib.data import corpora, layouts
 from lib.data.clips import ClipConfig, Clips
@@ -54,7 +53,7 @@ class RenderConfig(Config):
                 f"effects = (): a rendering needs at least one effect of {', '.join(effects.EFFECTS)}"
             )
         for name in self.effects:
-            effects.find(name)
+            effects.find_effect(name)
         if len(set(self.effects)) < len(self.effects):
             raise BadInput(
                 f"effects = {self.effects}: an effect stands there twice; name each once"
@@ -138,7 +137,7 @@ def render(
 
     workers: processes; progress: called as progress(iterable, total, label), yields what the iterable does.
     A recording that turns out to be silent or broken is left out, with one warning for all of them. BadInput: no clip
-    can be drawn, an effect fails (`effects.draw`), values that float16 cannot hold, no space.
+    can be drawn, an effect fails (`effects.draw_wet`), values that float16 cannot hold, no space.
     """
     if workers < 1:
         raise BadInput(f"workers = {workers}: give 1 or more")
@@ -249,7 +248,7 @@ def _clip(
     rng = np.random.default_rng(
         [source.seed, index, 2]
     )  # clips draw from [seed, index] and [seed, index, 1]
-    wet, unit = effects.draw(
+    wet, unit = effects.draw_wet(
         effect, dry, source.sample_rate_hz, config.settings, rng, source.loudness_lufs
     )
     row = {"index": index, "clip": index, "effect": effect, **info}
@@ -275,16 +274,16 @@ def _block(
                 dry, wet, row = _clip(config, index, fingerprint)
                 clip = {"spectrograms": wet, "dry": dry}
                 fields = {
-                    name: prints.fields(audio) for name, audio in clip.items() if config.prints
+                    name: cepstra.fields(audio) for name, audio in clip.items() if config.prints
                 }
                 if fields:
-                    block["prints"][place] = prints.effect_print(*fields.values())
+                    block["prints"][place] = cepstra.cepstral_features(*fields.values())
                 for name in (
                     pictures
                 ):  # one at a time: a batch leaves the cache; a print has made the same one
                     x = (
                         fields[name].log_mel
-                        if fields and layout == prints.LAYOUT
+                        if fields and layout == cepstra.ANALYSIS
                         else spectrogram(clip[name], layout)
                     )
                     block[name][place] = np.float32(x)
@@ -302,10 +301,10 @@ def _arrays(config: RenderConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Type and shape of what is kept of a clip, by file."""
     samples = round(config.clips.clip_s * config.clips.sample_rate_hz)
     arrays = {
-        name: ("<f2", shape(config.spectrogram, samples))
+        name: ("<f2", spectrogram_shape(config.spectrogram, samples))
         for name in ["spectrograms"] + ["dry"] * config.dry
     }
-    return arrays | ({"prints": ("<f4", prints.shape(samples))} if config.prints else {})
+    return arrays | ({"prints": ("<f4", cepstra.feature_shape(samples))} if config.prints else {})
 
 
 def _schema(config: RenderConfig) -> pa.Schema:
@@ -314,7 +313,7 @@ def _schema(config: RenderConfig) -> pa.Schema:
     numbers += [
         f"{name}.{parameter.name}"
         for name in config.effects
-        for parameter in effects.find(name).parameters
+        for parameter in effects.find_effect(name).parameters
     ]
     fields = [(n, pa.int64()) for n in ("index", "clip")] + [
         (n, pa.string()) for n in ("effect", "group", "recording")

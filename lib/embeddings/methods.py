@@ -17,7 +17,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import pairwise_distances
 
-from lib.audio import cepstra as prints
+from lib.audio import cepstra
 from lib.data.batches import ArrayDataset
 from lib.data.clipset import Clipset
 from lib.data.standardiser import Standardiser
@@ -69,19 +69,21 @@ def _pca_128(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
 
 
 def _scaled_prints(data: Clipset, fit: np.ndarray) -> np.ndarray:
-    return prints.Scale(data.prints[fit]).apply(torch.from_numpy(data.prints)).numpy()
+    return (
+        cepstra.FeatureStandardiser(data.prints[fit]).apply(torch.from_numpy(data.prints)).numpy()
+    )
 
 
 def _print(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
-    return _scaled_prints(data, fit)[:, prints.WET], None, {}
+    return _scaled_prints(data, fit)[:, cepstra.WET], None, {}
 
 
 def _print_pca(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
-    return _pca(_scaled_prints(data, fit)[:, prints.WET], fit, 64, seed)
+    return _pca(_scaled_prints(data, fit)[:, cepstra.WET], fit, 64, seed)
 
 
 def _pair_pca(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
-    return _pca(_scaled_prints(data, fit)[:, prints.PAIR], fit, 128, seed)
+    return _pca(_scaled_prints(data, fit)[:, cepstra.PAIR], fit, 128, seed)
 
 
 def _untrained(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
@@ -116,7 +118,9 @@ def _trained(
 
 def _on_prints(preset: str, latent: int = 64) -> Callable[..., Codes]:
     def method(data: Clipset, fit: np.ndarray, epochs: int, seed: int) -> Codes:
-        whole = ArrayDataset(data.prints, standardiser=prints.Scale(data.prints[fit]))
+        whole = ArrayDataset(
+            data.prints, standardiser=cepstra.FeatureStandardiser(data.prints[fit])
+        )
         if preset == "mlp":  # hears the wet print alone, and is told nothing
             whole = ArrayDataset(_scaled_prints(data, fit)[:, :1])
         config = TrainingConfig(

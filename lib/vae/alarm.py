@@ -31,7 +31,7 @@ class CollapseAlarm(pl.Callback):
 
     The module's training_step returns a dict with mu and log_var, (batch, latent) each, beside the loss.
     sigma2: noise variance implied by the loss, `theory.sigma2_of`; None where the loss fixes none. lambda_1: largest
-    eigenvalue of the covariance of the training examples, `theory.pca(x, 1).values[0]`, in the units of the loss's
+    eigenvalue of the covariance of the training examples, `theory.pca(x, 1).eigenvalues[0]`, in the units of the loss's
     input. tell(message): what to do with an alarm; by default a CollapseWarning. `alarms`: (step, message) so far.
     """
 

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from lib import BadInput
-from lib.data.batches import equalised, stream
+from lib.data.batches import seed_stream
+from lib.data.equaliser import equalised
 from lib.runtime import stages as artifacts
 from lib.theory import collapse as theory
 from lib.vae import losses as objective
@@ -185,8 +186,8 @@ class Task(pl.LightningModule):
     def _start(self, part: int) -> None:
         self.sums, epoch = {}, self.current_epoch if part == 0 else 0
         rank = [self.global_rank] if self.global_rank else []
-        self.noise.manual_seed(stream(self.config.seed, part, epoch, *rank))
-        torch.manual_seed(stream(self.config.seed, 6, part, epoch, *rank))  # of dropout
+        self.noise.manual_seed(seed_stream(self.config.seed, part, epoch, *rank))
+        torch.manual_seed(seed_stream(self.config.seed, 6, part, epoch, *rank))  # of dropout
 
     def _finish(self, part: str) -> dict[str, float]:
         """Means over the examples; the loss is what the objective minimises, up to a constant factor.

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import BadInput
-from lib.theory.collapse import Pca
+from lib.theory.components import Pca
 from lib.vae import losses as objective
 
 DIGIT = 1024  # up to so many values an example is as easy as a digit; beyond, `small` grows a block and has 64 latents
@@ -224,19 +224,19 @@ class RefinedVAE(VAE):
 
     def start_from(self, pca: Pca) -> None:
         """Take the linear optimum for as many latents as pca has components."""
-        rest = pca.total - pca.values.sum()
-        if not rest > 1e-12 * pca.total:
+        rest = pca.total_variance - pca.eigenvalues.sum()
+        if not rest > 1e-12 * pca.total_variance:
             raise BadInput(
                 f"latent = {self.latent}: 'refined' needs fewer than the directions of the training set"
             )
         s = rest / (len(pca.mean) - self.latent)  # noise variance
-        scale = np.sqrt(np.maximum(pca.values - s, 0))[:, None]
+        scale = np.sqrt(np.maximum(pca.eigenvalues - s, 0))[:, None]
         new = {
             "mean": pca.mean,
             "W": pca.components * scale,
-            "A": pca.components * scale / pca.values[:, None],
+            "A": pca.components * scale / pca.eigenvalues[:, None],
         }
-        new |= {"log_var": np.log(np.minimum(s / pca.values, 1))}
+        new |= {"log_var": np.log(np.minimum(s / pca.eigenvalues, 1))}
         self.load_state_dict(
             {name: torch.from_numpy(value).float() for name, value in new.items()}, strict=False
         )

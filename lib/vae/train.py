@@ -23,9 +23,10 @@ import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from lib import BadInput
-from lib.data.batches import ArrayDataset, Batches, Equalised, stream
+from lib.data.batches import ArrayDataset, Batches, seed_stream
+from lib.data.equaliser import Equalised
 from lib.runtime import stages as artifacts
-from lib.theory import collapse as theory
+from lib.theory import components
 from lib.vae import ranks
 from lib.vae.alarm import CollapseAlarm
 from lib.vae.evaluate import evaluate
@@ -111,7 +112,9 @@ def spectrum(data: ArrayDataset, count: int, data_key: dict[str, Any]) -> np.nda
     """The leading eigenvalues of the covariance of a data set as the net sees it, (count,); a stage "spectrum"."""
 
     def compute(folder: Path) -> None:
-        np.save(folder / "eigenvalues.npy", theory.pca(data.array, count, data.prepare).values)
+        np.save(
+            folder / "eigenvalues.npy", components.pca(data.array, count, data.prepare).eigenvalues
+        )
 
     identity = {
         "data": data_key,
@@ -120,7 +123,7 @@ def spectrum(data: ArrayDataset, count: int, data_key: dict[str, Any]) -> np.nda
         "count": count,
     }
     return np.load(
-        artifacts.stage("spectrum", identity, compute, theory.__name__) / "eigenvalues.npy"
+        artifacts.stage("spectrum", identity, compute, components.__name__) / "eigenvalues.npy"
     )
 
 
@@ -236,7 +239,7 @@ def _train(
     """Run Lightning in a folder, from its last.ckpt where there is one."""
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(config.seed, 2))
+        torch.manual_seed(seed_stream(config.seed, 2))
         model = _built(config, train.shape)
     model.to(
         memory_format=torch.channels_last
@@ -245,14 +248,14 @@ def _train(
         model.load_state_dict(_earlier(config, model))
     elif isinstance(model, RefinedVAE):
         heard = Equalised(
-            train, config.equalise, torch.Generator().manual_seed(stream(config.seed, 3))
+            train, config.equalise, torch.Generator().manual_seed(seed_stream(config.seed, 3))
         )
-        model.start_from(theory.separable_pca(heard, min(model.latent, math.prod(model.shape))))
+        model.start_from(components.separable_pca(heard, min(model.latent, math.prod(model.shape))))
     some = np.random.default_rng(config.seed).permutation(len(validation))[
         : config.validation_examples
     ]
-    batches = Batches(train, np.arange(len(train)), config.batch_size, config.seed, config.ranks)
-    watched = Batches(validation, np.sort(some), 512, ranks=config.ranks)
+    batches = Batches(train, np.arange(len(train)), config.batch_size, config.seed)
+    watched = Batches(validation, np.sort(some), 512)
     done, state, steps = 0, None, config.epochs * len(batches)
     if (folder / "last.ckpt").exists():
         state = folder / "last.ckpt"
@@ -292,6 +295,7 @@ def _train(
         num_sanity_val_steps=0,
     )
     batches.rank = watched.rank = trainer.global_rank
+    batches.ranks = watched.ranks = config.ranks
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         # Lightning 2.6 calls a name that torch 2.14 has deprecated
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
