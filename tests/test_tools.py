@@ -251,7 +251,7 @@ def sounding(complete: Path, monkeypatch) -> Path:
         (folder / "deep").mkdir()
         (folder / "deep/clip.json").write_text("[1]")
 
-    folder = artifacts.stage("explore", {}, build, artifacts)
+    folder = artifacts.stage("explore", {}, build, artifacts.__name__)
     page, sounds = complete / f"run/pages/{NAME}.ipynb", [b"first", b"second", b"first"]
     with_sound_and_assets(page, sounds, folder.relative_to(complete / "artifacts").as_posix())
     for name in ("sound/old.mp3", "gone/old.json", "style.css"):

@@ -23,10 +23,11 @@ from filelock import FileLock
 from lib import ROOT, BadInput
 from lib.runtime.code import code_hash, json_hash
 from lib.runtime.files import sync, write_json
+from lib.runtime.files import sync as settle  # noqa: F401
 from lib.runtime.progress import write_terminal
 from lib.runtime.provenance import commit, peak_memory_mb, versions
 
-FORMAT = 3  # of the card; raise it when a field changes its meaning
+FORMAT = 2  # of the card; raise it when a field changes its meaning
 CARD = "card.json"
 KEY = "[0-9a-f]" * 16  # the folder of a finished stage
 AGAIN = "the next run computes this stage again"
@@ -117,13 +118,16 @@ def read_card(folder: Path) -> dict:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: missing or not readable ({error}); {AGAIN}") from None
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise BadInput(f"{path}: not a card of format {FORMAT}; {AGAIN}")
+    if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
+        raise BadInput(f"{path}: not the card of a stage; {AGAIN}")
+    if card.get("format") != FORMAT:
+        version = f"written in card format {card.get('format')}, this version reads {FORMAT}"
+        raise BadInput(f"{path}: {version}; {AGAIN}")
     if card.pop("sum", None) != json_hash(card):
         raise BadInput(f"{path}: damaged, its checksum is another; {AGAIN}")
     missing = card["files"].keys() - _names(folder)
     if missing:
-        raise BadInput(f"{folder / min(missing)}: missing; {AGAIN}")
+        raise BadInput(f"{folder / min(missing)}: missing or not a file of this stage; {AGAIN}")
     return card
 
 
@@ -131,7 +135,8 @@ def verify(folder: Path) -> None:
     """Read all files of a stage. Raises BadInput, which names a damaged file."""
     for name, checksum in read_card(folder)["files"].items():
         if _checksum(folder / name) != checksum:
-            raise BadInput(f"{folder / name}: damaged, its checksum is another; {AGAIN}")
+            problem = "damaged, its checksum is not that of its card"
+            raise BadInput(f"{folder / name}: {problem}; {AGAIN}")
 
 
 def verify_all() -> list[str]:
@@ -157,8 +162,9 @@ def _names(folder: Path) -> set[str]:
 
 
 def _checksum(path: Path) -> str:
+    """BLAKE2b of a file's bytes, 32 hex digits."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @contextmanager
