@@ -35,8 +35,7 @@ normalise: str = "constants"  # constants: one mean and deviation for the traini
 augment: bool = False  # pitch and tempo changes, in training only
 logger: str = "csv"  # where curves go beside the CSV: csv, tensorboard, wandb, wandb_offline
 accelerator: str = "auto"  # kind of device that trains: auto (a GPU where there is one), cpu, cuda, mps
-devices: int = 1  # devices of each machine; they share every batch
-num_nodes: int = 1  # machines; several need a SLURM allocation
+devices: int = 1  # devices of this machine; they share every batch
 seed: int = 1234  # of the clips, the weights, the order and the latent noise
 
 # %%
@@ -155,7 +154,6 @@ names = {
     "logger",
     "accelerator",
     "devices",
-    "num_nodes",
     "seed",
 }
 common = parameters.model_dump(include=names)

@@ -261,7 +261,7 @@ def test_a_config_refuses_what_it_does_not_know_and_does_not_change():
     class Demo(Config):
         beta: float = 1.0
 
-    with pytest.raises(BadInput, match="betaa = 2.*Fields: beta"):
+    with pytest.raises(BadInput, match="unknown parameter betaa = 2: did you mean .beta"):
         Demo(betaa=2)
     with pytest.raises(BadInput, match="beta = 'much'"):
         Demo(beta="much")
