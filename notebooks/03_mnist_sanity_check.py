@@ -14,14 +14,14 @@
 # has to start.
 
 # %% tags=["parameters"]
-preset: str = "small"  # architecture: small, week4_mnist (the report's, 53.0 M parameters)
+preset: str = "small"  # small, week4_mnist (the report's, 53.0 M values)
 latent: int = 16  # number of latent units
 beta: float = 1.0  # weight of the KL term in the report's loss
 epochs: int = 1  # passes over the training images
 learning_rate: float = 1.0e-2  # peak step size of Adam
 batch_size: int = 128  # images a step
-train_images: int = 30000  # training images; the last 2,000 of MNIST's 60,000 choose the best epoch
-logger: str = "csv"  # where curves go beside the CSV: csv, tensorboard, wandb, wandb_offline
+train_images: int = 30000  # the last 2,000 of 60,000 validate
+logger: str = "csv"  # csv, tensorboard, wandb, wandb_offline
 seed: int = 1234  # of the weights, the order of images and the latent noise
 
 # %%
@@ -30,7 +30,7 @@ import pandas as pd
 from lib import theory
 from lib.book import figures
 from lib.book import page as story
-from lib.data import corpora
+from lib.data.digits import load_digits
 from lib.vae import evaluate as measures
 from lib.vae import losses as objective
 from lib.vae import train as training
@@ -81,8 +81,8 @@ story.source(objective.report_loss)
 # error per nat, so for our net the edge is a prediction, and [](06_beta_ablation) tests it. It needs only {term}`PCA`:
 
 # %%
-x_train, _ = corpora.digits("train")
-x_test, _ = corpora.digits("test")
+x_train, _ = load_digits("train")
+x_test, _ = load_digits("test")
 train = training.ArrayDataset(
     x_train[: parameters.train_images], scale=1 / 255
 )

@@ -14,27 +14,21 @@
 # the second the calibrated one.
 
 # %% tags=["parameters"]
-corpus: str = (
-    "speech"  # speech, music, folder:<path>, vctk:<path> or musdb18:<path>
-)
-preset: str = (
-    "small"  # architecture: small, final (14.3 M parameters), week4 (227.5 M)
-)
+corpus: str = "speech"  # speech, music, folder:<path>, vctk:<path>
+preset: str = "small"  # small, final (14.3 M values), week4 (227.5 M)
 latent: int = 64  # number of latent units
 beta: float = 1.0  # weight of the KL term in the report's loss
 epochs: int = 14  # passes over the training clips
 learning_rate: float = 3.0e-3  # peak step size of Adam
 batch_size: int = 16  # clips a step
 train_clips: int = 1000  # clips drawn from the training voices
-test_clips: int = (
-    300  # clips drawn from the test voices; as many from the validation voices
-)
+test_clips: int = 300  # of test voices; as many of validation voices
 clip_s: float = 2.03  # length of a clip, seconds
-spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (the report's: 2,049 bins, power 0.3)
-normalise: str = "constants"  # constants: one mean and deviation for the training set, as in the report; per_clip
+spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (2,049)
+normalise: str = "constants"  # statistics: constants or per_clip
 augment: bool = False  # pitch and tempo changes, in training only
-logger: str = "csv"  # where curves go beside the CSV: csv, tensorboard, wandb, wandb_offline
-accelerator: str = "auto"  # kind of device that trains: auto (a GPU where there is one), cpu, cuda, mps
+logger: str = "csv"  # csv, tensorboard, wandb, wandb_offline
+accelerator: str = "auto"  # auto (a GPU if there is one), cpu, cuda, mps
 devices: int = 1  # devices of this machine; they share every batch
 seed: int = 1234  # of the clips, the weights, the order and the latent noise
 

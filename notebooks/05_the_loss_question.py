@@ -14,11 +14,7 @@
 # will do to any data, before training.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "digits",
-    "speech",
-    "music",
-]  # data sets: digits, speech, music, folder:<path>
+corpora: list = ["digits", "speech", "music"]  # or folder:<path>
 latent: int = 16  # number of latent units
 relative_betas: list = [1.3, 0.5, 0.1, 0.03]  # betas in units of each edge
 train_images: int = 10000  # digits

@@ -12,16 +12,8 @@
 # tells. [The next page](07_edge_of_collapse) measures that edge to a few per cent, [the one after](08_the_repair) gets rid of beta.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "digits",
-    "speech",
-    "music",
-]  # data sets: digits, speech, music, folder:<path>
-betas: list = [
-    0.001,
-    0.05,
-    1.0,
-]  # weights of the KL term in the grid on digits
+corpora: list = ["digits", "speech", "music"]  # or folder:<path>
+betas: list = [0.001, 0.05, 1.0]  # weights of the KL term on digits
 sound_betas: list = [0.01, 2.0]  # the same for sound, whose edge lies higher
 seeds: list = [1]  # each beta is trained once with each seed
 latent: int = 16  # number of latent units

@@ -11,18 +11,11 @@
 # [The derivation](05_the_loss_question) is exact for a *linear* VAE. Here nets with convolutions and nonlinearities are trained.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "digits",
-    "speech",
-    "music",
-]  # data sets: digits, speech, music, folder:<path>
+corpora: list = ["digits", "speech", "music"]  # or folder:<path>
 seeds: list = [1]  # the edge is sought once with each seed
-sweep_seed: int = 1  # the one of the seeds with which beta is also walked up and down across the edge
+sweep_seed: int = 1  # of the walk up and down across the edge
 bisections: int = 3  # halvings of the interval in which the edge is sought
-sweep: list = [
-    0.9,
-    1.2,
-]  # betas of the walk, rising, in units of the predicted edge
+sweep: list = [0.9, 1.2]  # betas of the walk, in predicted edges
 latent: int = 16  # number of latent units
 epochs: int = 2  # passes over the training images
 sound_epochs: int = 10  # passes over the training clips

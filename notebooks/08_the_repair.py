@@ -20,7 +20,7 @@ train_clips: int = 400  # clips in the training set
 test_clips: int = 100  # clips of test voices or songs; as many for validation
 sound_epochs: int = 3  # passes over the training clips of the refined net
 small_epochs: int = 0  # passes of the plain net beside it, 0 to leave it out
-binarised_epochs: int = 0  # passes over binarised digits, 0 to leave them out (300 in the full run)
+binarised_epochs: int = 0  # 0 leaves binarised digits out (full: 300)
 
 # %%
 import matplotlib.pyplot as plt

@@ -16,17 +16,14 @@
 # What the dry clip tells is free, and every nat in $z$ costs. So $z$ has no reason to hold a word. No label of an effect is used.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "speech",
-    "music",
-]  # trained on together: speech, music, folder:<path>
+corpora: list = ["speech", "music"]  # trained on together; folder:<path>
 paired: bool = True  # the encoder hears the dry picture, too
 latent: int = 32  # number of latent units
 epochs: int = 12  # passes over the training clips
 train_clips: int = 60  # clips of each effect and corpus in the training set
-test_clips: int = 30  # the same of persons and songs never heard; a third of it for validation
+test_clips: int = 30  # per effect and corpus; a third validates
 floor_db: float = -60.0  # quieter values of a picture are set to it, dB
-seed: int = 1  # of the clips, the settings, the weights, the order, the latent noise and the map
+seed: int = 1  # of clips, settings, weights, order, latent noise, map
 unseen: list = [
     "compressor",
     "chorus",
@@ -173,7 +170,7 @@ here, there = np.split(
 mu_train, separate = measures.embed(model, train.data)[0], {}
 for key, space in {
     "map": mu,
-    "raw": embeddings.pca(wet.numpy(), 50, parameters.seed),
+    "raw": embeddings.reduce(wet.numpy(), parameters.seed),
 }.items():
     votes = {"knn5": None, "knn5_grouped": groups}
     separate[key] = {

@@ -34,7 +34,7 @@ def fixed(net) -> str:
         ("told VAE, blind", [size(vae.build("told", PRINT)), f"{PRINT[1]:,} values"]),
         ("told VAE, paired", [size(vae.build("told_paired", PRINT, 128)), "128"]),
         ("told picture VAE, paired", [size(vae.build("told_picture_paired", (96, 48)))]),
-        ("supervised CNN, for reference", [size(classifier._net(5))]),
+        ("supervised CNN, for reference", [size(classifier.convolutional_net(5))]),
     ],
 )
 def test_the_model_card_gives_sizes_as_built(words: str, numbers: list[str]) -> None:
@@ -46,7 +46,7 @@ def test_the_model_card_gives_sizes_as_built(words: str, numbers: list[str]) -> 
 
 @pytest.mark.parametrize("corpus", ["speech", "music"])
 def test_the_data_card_gives_the_splits_as_drawn(corpus: str) -> None:
-    for split, recordings in clips.split_groups(corpora.load(corpus), 0).items():
+    for split, recordings in clips.split_groups(corpora.load_corpus(corpus), 0).items():
         groups, seconds = (
             sorted({r.group for r in recordings}),
             math.fsum(r.seconds for r in recordings),
