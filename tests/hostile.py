@@ -514,10 +514,11 @@ DIGEST = "0" * 32  # a checksum of nothing that is there
 
 def signed(fields: dict) -> str:
     """A card of these fields and of the format that lib reads, with the right checksum of itself."""
-    from lib.runtime import stages as artifacts
+    from lib.runtime.code import json_hash
+    from lib.runtime.stages import FORMAT
 
-    card = {"format": artifacts.FORMAT} | fields
-    return json.dumps(card | {"sum": artifacts._sum(card)})
+    card = {"format": FORMAT} | fields
+    return json.dumps(card | {"sum": json_hash(card)})
 
 
 def as_card(content: str | dict) -> Callable[[Path], Path]:

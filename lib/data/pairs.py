@@ -12,7 +12,7 @@ from torch import Tensor
 from lib.audio import inversion
 from lib.audio.levels import level
 from lib.audio.spectrograms import spectrogram
-from lib.book.stories import BetweenEffects
+from lib.book.parameters import BetweenEffects
 from lib.data.batches import ArrayDataset, Splits
 from lib.data.clips import ClipConfig
 from lib.data.examples import SMALL
