@@ -1,6 +1,6 @@
-"""What every page does: check parameters, record numbers, style tables, show source, say its origin.
+"""What every page does: check parameters, record numbers, style tables, show source and origin.
 
-Notebooks of all chapters import it. `begin` stands below the parameters cell, `provenance` is the
+The notebooks of all chapters import it. `begin` stands below the parameters cell, `provenance` is the
 last cell, and `record` keeps the numbers that the prose quotes and that results.json collects.
 """
 
@@ -79,7 +79,7 @@ def _mark_stale(result: Any) -> None:
 
 
 def _skipped_cells() -> str:
-    """How many cells have not run since `begin`, when the page is stale; removes the note at none."""
+    """How many cells a stale page has not run since `begin`; removes the note at none."""
     if _page.note is None:
         return ""
     text = (ROOT / "notebooks" / f"{_page.name}.py").read_text(encoding="utf-8")
@@ -116,7 +116,7 @@ def slug(corpus: str) -> str:
 
 
 def table(frame: pd.DataFrame, name: str, caption: str = "", digits: int = 3) -> Styler:
-    """A table for the page, with `digits` decimals; `name` is its id, so that its HTML is stable."""
+    """A table with `digits` decimals; `name` is its id on the page, so that its HTML is stable."""
     style = frame.style.set_uuid(name).set_caption(html.escape(caption, quote=False))
     style = style.format(precision=digits, na_rep="", escape="html")
     return style.format_index(escape="html").format_index(escape="html", axis="columns")
@@ -144,7 +144,7 @@ def page_hash(name: str, parameters: Parameters) -> str:
 
 
 def provenance(parameters: Parameters) -> None:
-    """Show what it takes to compute the page again, as a table; its metadata hold the page's hash."""
+    """Show what it takes to compute the page again; the output's metadata hold the page's hash."""
     rows = {}
     for name, value in parameters.model_dump(mode="json").items():
         rows[f"parameter <code>{name}</code>"] = json.dumps(value)
