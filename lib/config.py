@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from lib import BadInput
 
@@ -26,7 +27,7 @@ FORMS = (*EMBEDDED, "folder:PATH", "vctk:PATH", "musdb18:PATH")
 class Config(BaseModel):
     """Base of a configuration: frozen, and unknown fields are refused.
 
-    Raises BadInput, which names the field, its value and what would be right.
+    Raises BadInput, which says for each wrong field `name = value: what would be right (meaning)`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,13 +36,26 @@ class Config(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            wrong = []
-            for each in error.errors():
-                name = ".".join(map(str, each["loc"]))
-                wrong.append(f"{name} = {each['input']!r}: {each['msg']}")
-            known = ", ".join(type(self).model_fields)
-            message = f"{type(self).__name__}: {'; '.join(wrong)}. Fields: {known}"
-            raise BadInput(message) from None
+            wrong = [_explain(type(self).model_fields, each) for each in error.errors()]
+            raise BadInput("; ".join(wrong)) from None
+
+
+def _explain(fields: dict[str, FieldInfo], error: dict[str, Any]) -> str:
+    """What is wrong with a field, from one of pydantic's errors."""
+    wish = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not error["loc"]:  # an error of several fields together
+        return wish
+    name, *places = error["loc"]
+    value = f"{name}{''.join(f'[{place}]' for place in places)} = {error['input']!r}"
+    if error["type"] == "missing":
+        return f"parameter {name} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"unknown parameter {value}: {did_you_mean(name, fields)}"
+    if error["type"] == "literal_error":
+        wish = did_you_mean(error["input"], re.findall("'(.*?)'", error["ctx"]["expected"]))
+    if fields[name].description:
+        wish += f" ({fields[name].description})"
+    return f"{value}: {wish}"
 
 
 class CorpusName(NamedTuple):

@@ -16,7 +16,7 @@ corpora: list = ["speech", "music"]  # speech, music, folder:<path>
 clips_per_effect: int = 80  # of each corpus and setting
 folds: int = 2  # of persons or songs: each is held out once
 seeds: list = [1]  # of folds, nets and probes; the first for all methods
-epochs: int = 16  # passes of our nets over the training clips; others get about the same CPU time
+epochs: int = 16  # of our nets; others get about the same CPU time
 cnn_epochs: int = 6  # of the supervised net
 seed: int = 42  # of the clips and their settings
 
@@ -34,7 +34,7 @@ from lib.data.clipset import Clipset, clipset
 from lib.embeddings import maps, probes
 from lib.embeddings import methods as encoders
 from lib.embeddings.methods import METHODS
-from lib.vae import conditional as told
+from lib.vae.conditional import ConditionalVAE
 
 parameters = story.begin("10_effect_embeddings", globals())
 names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
@@ -93,7 +93,9 @@ plt.show()
 # [](08_the_repair): no beta to tune.
 
 # %%
-display(story.source(told.ToldVAE.encode), story.source(told.ToldVAE.decode))
+display(
+    story.source(ConditionalVAE.encode), story.source(ConditionalVAE.decode)
+)
 
 # %% [markdown]
 # ## The protocol

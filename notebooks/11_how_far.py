@@ -13,19 +13,13 @@
 
 # %% tags=["parameters"]
 corpora: list = ["speech", "music"]  # speech, music, folder:<path>
-sets: list = [
-    "fixed"
-]  # of clips: fixed (settings at 0.5), clean (and the five effects), twelve (classes)
-left_out: list = [
-    "flanger"
-]  # effects left out of the encoder's training in turn
-joint: bool = (
-    False  # also speech and music together, both ways of transfer beside it
-)
+sets: list = ["fixed"]  # fixed (settings at 0.5), clean, twelve
+left_out: list = ["flanger"]  # effects unknown to the encoder
+joint: bool = False  # also train on speech and music together
 clips_per_effect: int = 80  # of each corpus and setting
 folds: int = 2  # of persons or songs: each is held out once
 epochs: int = 16  # passes over the training clips
-net_seed: int = 1  # of folds, nets and probes; with the first of the page before, its trainings are found
+net_seed: int = 1  # of folds, nets, probes; as in the page before
 seed: int = 42  # of the clips and their settings
 
 # %%

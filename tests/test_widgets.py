@@ -14,7 +14,7 @@ from PIL import Image
 from lib import theory
 from lib.audio import effects, levels
 from lib.book import explorer, slider
-from lib.book.stories import BetweenEffects
+from lib.book.parameters import BetweenEffects
 from lib.data import clips, pairs
 from lib.data.examples import SMALL
 from lib.runtime import stages as artifacts
