@@ -1,13 +1,13 @@
 """The library behind *The Average Spectrogram*, in rooms that import one another one way.
 
-    runtime     stages, atomic files, code identity, progress, provenance
-    theory      components and collapse, in numpy
-    audio       loudness, effects, spectrograms, cepstral features
-    data        corpora, recordings, splits, clips, renderings, batches
-    vae         losses, networks, training, evaluation, the collapse alarm
-    embeddings  methods compared, classifier, probes, maps
-    book        what a page calls: parameters, tables, figures, players, widgets
-    predict, download   commands
+runtime     stages, atomic files, code identity, progress, provenance
+theory      components and collapse, in numpy
+audio       loudness, effects, spectrograms, cepstral features
+data        corpora, recordings, splits, clips, renderings, batches
+vae         losses, networks, training, evaluation, the collapse alarm
+embeddings  methods compared, classifier, probes, maps
+book        what a page calls: parameters, tables, figures, players, widgets
+predict, download   commands
 """
 
 from pathlib import Path
