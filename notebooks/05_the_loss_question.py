@@ -30,8 +30,8 @@ import pandas as pd
 import seaborn as sns
 import torch
 from lib import ROOT, theory
-from lib.book import calculator
 from lib.book import page as story
+from lib.book import widgets
 from lib.data import examples
 from lib.vae import losses as objective
 from lib.vae import train as training
@@ -406,7 +406,7 @@ for corpus, train in data.items():
         for i in np.linspace(0, len(train) - 1, 3).astype(int).tolist()
     }
     choices.append(
-        calculator.dataset(
+        widgets.calculator_dataset(
             corpus,
             f"{corpus}, {len(train)} examples",
             found[corpus],
@@ -416,7 +416,7 @@ for corpus, train in data.items():
             corpus != "digits",
         )
     )
-calculator.calculator(choices, parameters.latent)
+widgets.calculator(choices, parameters.latent)
 
 # %% [markdown]
 # ## The answer, asserted

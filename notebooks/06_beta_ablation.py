@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 from lib import theory
 from lib.book import page as story
-from lib.book import slider
+from lib.book import widgets
 from lib.data import examples
 from lib.vae import evaluate as measures
 from lib.vae import train as training
@@ -264,7 +264,7 @@ for corpus in parameters.corpora:
     )
     name = "MNIST digits" if corpus == "digits" else f"{corpus}, dry"
     choices.append(
-        slider.dataset(
+        widgets.slider_dataset(
             story.slug(corpus),
             name,
             predicted[corpus],
@@ -275,7 +275,7 @@ for corpus in parameters.corpora:
             stops,
         )
     )
-slider.slider(choices, parameters.latent)
+widgets.slider(choices, parameters.latent)
 
 # %% [markdown]
 # ## The alarm
