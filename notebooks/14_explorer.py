@@ -48,7 +48,7 @@ new_clips = (
     parameters.seed + 1
 )  # of the map: other positions in the recordings than those of training
 folder = explorer.explore(
-    run.fitted,
+    run,
     found["test"],
     parameters.corpora,
     REPORT_ORDER,

@@ -15,7 +15,7 @@ from PIL import Image
 from lib import BadInput, theory
 from lib.audio import effects, levels
 from lib.book import explorer, widgets
-from lib.book.stories import BetweenEffects
+from lib.book.parameters import BetweenEffects
 from lib.data import clips, pairs
 from lib.data.examples import SMALL
 from lib.runtime import stages
@@ -109,7 +109,7 @@ def explored(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(tmp_path_factory.mktemp("artifacts")))
         splits, run = pairs.fit(settings, names)
-        yield explorer.explore(run.fitted, splits["test"], ("speech",), names, 4, 3)
+        yield explorer.explore(run, splits["test"], ("speech",), names, 4, 3)
 
 
 def test_every_point_of_the_explorer_can_be_heard(explored) -> None:

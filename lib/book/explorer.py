@@ -21,7 +21,7 @@ from lib.data.pairs import Pairs
 from lib.embeddings import maps
 from lib.runtime import stages
 from lib.runtime.progress import progress
-from lib.vae.train import Fitted
+from lib.vae.checkpoints import Run
 
 COLUMNS = 24  # thumbnails in a row of their common picture
 SPLITS = {"train": "training", "test": "never heard"}
@@ -30,7 +30,7 @@ LOUDNESS_LUFS = -23.0
 
 
 def explore(
-    fitted: Fitted,
+    run: Run,
     like: Pairs,
     corpora: tuple[str, ...],
     effect_names: tuple[str, ...],
@@ -39,7 +39,7 @@ def explore(
 ) -> Path:
     """The folder of a stage "explorer": new clips under each effect, their sounds and their map.
 
-    fitted: a trained conditional spectrogram VAE; like: pairs prepared as those it was trained on;
+    run: a trained conditional spectrogram VAE; like: pairs prepared as those it was trained on;
     shown: dry clips of each corpus and split. Files: an MP3 of each dry clip, wet clip and
     reconstruction; thumbnails.webp; and points.parquet, a row per wet clip: x and y (UMAP of mu),
     effect, corpus, group, split, clip, and `effect.parameter` in its unit.
@@ -50,10 +50,10 @@ def explore(
             sources += [Clips(ClipConfig(corpus=corpus, split=split, seed=seed))] * shown
 
     def build(folder: Path) -> None:
-        _build(folder, fitted.model(), like, sources, effect_names, seed)
+        _build(folder, run.model(), like, sources, effect_names, seed)
 
     identity = {
-        "train": fitted.folder.name,
+        "train": run.folder.name,
         "corpora": corpora,
         "effects": effect_names,
         "shown": shown,
