@@ -1,11 +1,15 @@
 """The graph of a run: stories (papermill) -> results.json -> book. `make book` runs it through tools/run.py.
 
-A run is a file in runs/: `stories:` holds each story's parameters, `scatter:` names list parameters whose elements are
-first computed one by one, in parallel; the story itself then finds every artifact and gathers; `shards:` says in how
-many jobs a story's clips are rendered before that; `first:` names the stories that take longest, which start first;
-`resources:` says what a story's jobs need, beyond NEEDS. A page is made again when its story, its parameters, the lib
-modules it imports, the data or the lock change, in their times or in what they hold. On a cluster: add
-`--profile profiles/slurm` (or another executor plugin's), the graph stays as it is.
+A run is a file in runs/:
+- `stories:` holds each story's parameters;
+- `scatter:` names list parameters whose elements are computed one by one, in parallel, before the
+  story itself finds every stage and gathers;
+- `first:` names the stories that take longest, which start first;
+- `resources:` says what a story's jobs need, beyond NEEDS.
+
+A page is made again when its story, its parameters, the lib modules it imports, the data or the lock
+change, in their times or in their contents. On a cluster: add `--profile profiles/slurm` (or that of
+another executor plug-in); the graph stays as it is.
 """
 
 import base64
@@ -17,28 +21,31 @@ from pathlib import Path
 
 import yaml
 
-from lib.runtime import stages as artifacts
 from lib.book.parameters import read_run
+from lib.runtime import stages
 from lib.runtime.code import closure
 
 RUN = config.get("run", "quick")
 run = read_run(Path("runs") / f"{RUN}.yml")
-OUT = f"{artifacts.root()}/{RUN}"
+OUT = f"{stages.root()}/{RUN}"
 STORIES = run["stories"]
 FIRST = run.get("first", [])
 NEEDS = {"mem_mb": 4000, "runtime": 120, "gpu": 0}  # of a job, beside one core: MB, minutes, devices
-PROSE = [str(p) for name in ("*.*", "_static/*", "_templates/*") for p in sorted(Path("book").glob(name)) if p.is_file()]
-PROSE += ["_config.yml", "_toc.yml"]
-STRICT = "-n -W --keep-going" if RUN in ("quick", "report") else "-n"  # other corpora: the introduction quotes ours
-# huge pages, and freed memory kept: a step on pictures of 96 x 96 takes a tenth less time, for the faults it does not meet
+PROSE = ["_config.yml", "_toc.yml"]
+for pattern in ("*.*", "_static/*", "_templates/*"):
+    PROSE += [str(path) for path in sorted(Path("book").glob(pattern)) if path.is_file()]
+# with other corpora, the introduction quotes numbers that are not there
+STRICT = "-n -W --keep-going" if RUN in ("quick", "report") else "-n"
+# Huge pages and kept memory: a training step on 96 x 96 spectrograms meets fewer page faults and takes a
+# tenth less time.
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"
 shell.prefix(
     "set -euo pipefail; export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false "
     f"GLIBC_TUNABLES={MALLOC}; "
 )
 
-# one thread a job; papermill's bar says which story it counts; the output moves into place when every cell has run, with
-# a checksum beside it that tools/pages.py looks at
+# papermill's bar names the story. The output moves into place when every cell has run, with a checksum
+# beside it that tools/publish.py verifies.
 PAPERMILL = """
 mkdir -p {OUT:q}/tried && tried={OUT:q}/tried/{params.name}.ipynb
 TQDM_NCOLS=100 TQDM_BAR_FORMAT='{params.name} cell {{n_fmt}}/{{total_fmt}} |{{bar}}| {{elapsed}} (to go {{remaining}})' \
@@ -58,32 +65,27 @@ mv "$tried" {output:q}
 """
 
 
-@cache  # asked for every job
+@cache  # every job asks
 def points(story):
     """Parameters of each element of a scattered story: name of the element -> parameters."""
     names = run.get("scatter", {}).get(story, [])
-    found = {}
+    elements = {}
     for values in product(*(STORIES[story][name] for name in names)) if names else []:
-        element = re.sub(r"[^\w.+-]", "_", "-".join(map(str, values)))[-150:]  # for files and the shell
-        found[element] = STORIES[story] | {n: [v] for n, v in zip(names, values)}
-    return found
-
-
-def shares(story):
-    """What the jobs leave that render a story's clips, each its share."""
-    return [f"{OUT}/shards/{story}/{share}" for share in range(run.get("shards", {}).get(story, 0))]
+        element = re.sub(r"[^\w.+-]", "_", "-".join(map(str, values)))[-150:]  # a file's name
+        elements[element] = STORIES[story] | {n: [v] for n, v in zip(names, values)}
+    return elements
 
 
 def urgency(story):
     return len(FIRST) - FIRST.index(story) if story in FIRST else 0
 
 
-def need(name, page=True):
-    """What a job of a story may take, or one that renders for it; a job that died for too little may take more."""
+def need(name):
+    """How much of a resource a story's job may take; a job that died for too little may take more."""
 
     def most(wildcards, attempt):
-        asked = run.get("resources", {}).get(page and wildcards.story, {}).get(name, NEEDS[name])
-        return asked if name == "gpu" else asked * attempt
+        amount = run.get("resources", {}).get(wildcards.story, {}).get(name, NEEDS[name])
+        return amount if name == "gpu" else amount * attempt
 
     return most
 
@@ -94,7 +96,7 @@ def encoded(parameters):
 
 @cache
 def code(story):
-    """What a page depends on: the story (its .py: outputs in the .ipynb do not count), lib, data, lock."""
+    """Files that a page depends on: its .py (outputs in the .ipynb do not count), lib, data, lock."""
     source = f"notebooks/{story}.py"
     files = [source, "data/manifest.csv", "requirements.txt"]
     return files + [str(path) for path in closure(Path(source).read_text(encoding="utf-8"))]
@@ -102,7 +104,7 @@ def code(story):
 
 @cache
 def contents(*files):
-    """A hash of what files hold. As a parameter of a rule it tells of a change where times do not: clocks jump."""
+    """A hash of files. As a parameter of a rule it shows a change that times hide: clocks jump."""
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
 
 
@@ -113,11 +115,12 @@ localrules:
 
 wildcard_constraints:
     story=r"\d\d_\w+",
-    share=r"\d+",
 
 
-# `building` stands while Sphinx writes: after a build that was cut, it would take half a book for a whole one; after
-# one of a clock that was ahead, a new page for an old one. Of references.bib, it sees no page that cites
+# The file `building` stands while Sphinx writes. Sphinx starts anew
+# - after a build that was cut, when it would take half a book for a whole one;
+# - after a build whose clock was ahead, when it would take a new page for an old one;
+# - after an edit of references.bib, because it does not know which pages cite.
 rule book:
     input:
         pages=expand(f"{OUT}/pages/{{story}}.ipynb", story=STORIES),
@@ -129,7 +132,7 @@ rule book:
         prose=contents(*PROSE),
     shell:
         """
-        python tools/stage_book.py {OUT:q}
+        python tools/publish.py stage {OUT:q}
         [ ! -e {OUT:q}/building ] || rm -rf {OUT:q}/book/_build
         touch {OUT:q}/building
         [ ! {OUT:q}/book/_build/.doctrees/environment.pickle -nt {OUT:q}/building ] || rm -rf {OUT:q}/book/_build
@@ -146,13 +149,12 @@ rule results:
     output:
         f"{OUT}/results.json",
     shell:
-        "python tools/results.py {output:q} {input:q}"
+        "python tools/publish.py results {output:q} {input:q}"
 
 
 rule story:
     input:
         lambda w: code(w.story),
-        lambda w: shares(w.story),
         lambda w: expand(f"{OUT}/scatter/{w.story}/{{point}}.ipynb", point=points(w.story)),
     output:
         f"{OUT}/pages/{{story}}.ipynb",
@@ -173,7 +175,6 @@ rule story:
 rule point:
     input:
         lambda w: code(w.story),
-        lambda w: shares(w.story),
     output:
         f"{OUT}/scatter/{{story}}/{{point}}.ipynb",
     params:
@@ -189,21 +190,3 @@ rule point:
     shell:
         PAPERMILL
 
-
-rule shard:
-    input:
-        lambda w: code(w.story),
-        "tools/shards.py",
-    output:
-        touch(f"{OUT}/shards/{{story}}/{{share}}"),
-    params:
-        of=lambda w: len(shares(w.story)),
-        encoded=lambda w: encoded(STORIES[w.story]),  # read from the run's file: other parameters, other clips
-        code=lambda w: contents(*code(w.story)),
-    priority: lambda w: urgency(w.story)
-    resources:
-        mem_mb=need("mem_mb", page=False),
-        runtime=need("runtime", page=False),
-        gpu=need("gpu", page=False),
-    shell:
-        "python tools/shards.py {RUN} {wildcards.story} {wildcards.share} {params.of}"

@@ -14,11 +14,7 @@
 # will do to any data, before training.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "digits",
-    "speech",
-    "music",
-]  # data sets: digits, speech, music, folder:<path>
+corpora: list = ["digits", "speech", "music"]  # or folder:<path>
 latent: int = 16  # number of latent units
 relative_betas: list = [1.3, 0.5, 0.1, 0.03]  # betas in units of each edge
 train_images: int = 10000  # digits
@@ -28,19 +24,18 @@ epochs: int = 12  # passes over the digits in each of these trainings
 seed: int = 0  # of the optimisations and trainings
 
 # %%
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from lib import ROOT
+from lib import ROOT, theory, vae
 from lib.book import calculator
 from lib.book import page as story
 from lib.data import examples
-from lib.theory import collapse as theory
-from lib.theory import linear_vae as linear
-from lib.vae import losses as objective
-from lib.vae import train as training
+from lib.vae.losses import REDUCTIONS, kl_sum_latent, report
 from sklearn.decomposition import PCA
 
 parameters = story.begin("05_the_loss_question", globals())
@@ -66,11 +61,11 @@ torch.manual_seed(parameters.seed)
 x, x_hat = torch.rand(2, 8, 1, 28, 28, dtype=torch.float64)
 mu, log_var = torch.randn(2, 8, 16, dtype=torch.float64)
 print(
-    "the lines are lib.vae.losses.report_loss:",
+    "the lines are lib.vae.losses.report:",
     bool(
         torch.isclose(
             student_loss(x, x_hat, mu, log_var, 0.3),
-            objective.report_loss(x, x_hat, mu, log_var, 0.3),
+            report(x, x_hat, mu, log_var, 0.3),
         )
     ),
 )
@@ -98,7 +93,7 @@ log_likelihood = (
     .sum(1)
     .mean()
 )
-neg_elbo = -log_likelihood + objective.kl_sum_latent_mean_batch(mu, log_var)
+neg_elbo = -log_likelihood + kl_sum_latent(mu, log_var).mean()
 rescaled = student_loss(x, x_hat, mu, log_var, beta) * N / (
     2 * sigma2
 ) + N / 2 * np.log(2 * np.pi * sigma2)
@@ -141,12 +136,8 @@ theirs = PCA(parameters.latent, svd_solver="full").fit(
     some
 ).noise_variance_ * (1 - 1 / len(some))  # of n, not of n - 1
 mine = theory.pca(some, parameters.latent)
-ours = (
-    theory.calibrated_beta(
-        mine.values, mine.total, some.shape[1], parameters.latent
-    )
-    * some.shape[1]
-    / 2
+ours = theory.calibrated_sigma2(
+    mine.eigenvalues, mine.total_variance, some.shape[1], parameters.latent
 )
 print(
     "the calibrated sigma^2 is pPCA's noise variance:",
@@ -191,16 +182,21 @@ rows = []
 for corpus, pca in found.items():
     n_values, values = (
         len(pca.mean),
-        pca.values[pca.values > 1e-9 * pca.values[0]],
+        pca.eigenvalues[pca.eigenvalues > 1e-9 * pca.eigenvalues[0]],
     )
     for relative in parameters.relative_betas:
-        beta = relative * theory.edge(pca.values[0], n_values)
+        beta = relative * theory.edge_beta(pca.eigenvalues[0], n_values)
+        sigma2 = beta * n_values / 2
         expected, reached = (
             theory.predict(
-                pca.values, pca.total, n_values, parameters.latent, beta
+                pca.eigenvalues,
+                pca.total_variance,
+                n_values,
+                parameters.latent,
+                sigma2,
             ),
-            linear.optimum(
-                values, n_values, parameters.latent, beta, parameters.seed
+            theory.optimise(
+                values, n_values, parameters.latent, sigma2, parameters.seed
             ),
         )
         rows.append(
@@ -235,18 +231,18 @@ for (corpus, pca), colour, marker in zip(
     n_values, mine = len(pca.mean), exact[exact["corpus"] == corpus]
     line = [
         theory.predict(
-            pca.values,
-            pca.total,
+            pca.eigenvalues,
+            pca.total_variance,
             n_values,
             parameters.latent,
-            f * theory.edge(pca.values[0], n_values),
+            f * pca.eigenvalues[0],
         )
         for f in fine
     ]
     left.plot(fine, [q.kl_nats for q in line], color=colour)
     right.plot(
         fine,
-        [q.mse_sampled * n_values / pca.total for q in line],
+        [q.mse_sampled * n_values / pca.total_variance for q in line],
         color=colour,
     )
     left.plot(
@@ -258,7 +254,7 @@ for (corpus, pca), colour, marker in zip(
     )
     right.plot(
         mine["relative"],
-        mine["MSE reached"] * n_values / pca.total,
+        mine["MSE reached"] * n_values / pca.total_variance,
         marker,
         color=colour,
         label=corpus,
@@ -309,17 +305,21 @@ digits = examples.load_examples("digits", parameters.train_images, 0)
 spectrum = theory.pca(
     digits.train.array, parameters.latent, digits.train.prepare
 )
+digits = replace(
+    digits, test=digits.train, key=digits.key | {"measured": "train"}
+)
+loss_names = {reduction: loss for loss, reduction in REDUCTIONS.items()}
 tried = losses.drop_duplicates(["reduction", "weight"])[: parameters.checked]
 for row in losses.itertuples():
     sigma2 = theory.sigma2_of(
         row.reduction, row.weight, 784, parameters.latent
     )
     expected = theory.predict(
-        spectrum.values,
-        spectrum.total,
+        spectrum.eigenvalues,
+        spectrum.total_variance,
         784,
         parameters.latent,
-        2 * sigma2 / 784,
+        sigma2,
     )
     losses.loc[
         row.Index, ["sigma2 on digits", "units on digits", "KL on digits"]
@@ -327,31 +327,24 @@ for row in losses.itertuples():
     if (row.reduction, row.weight) in set(
         zip(tried["reduction"], tried["weight"], strict=True)
     ):
-        config = training.TrainingConfig(
+        config = vae.TrainingConfig(
             preset="linear",
             latent=parameters.latent,
+            loss=loss_names[row.reduction],
             beta=row.weight,
-            reduction=row.reduction,
             seed=parameters.seed,
             epochs=parameters.epochs,
             batch_size=64,
             learning_rate=1e-2,
         )
-        metrics = training.run(
-            config,
-            digits.train,
-            digits.validation,
-            digits.train,
-            digits.key | {"measured": "train"},
-            story.progress,
-        ).metrics
+        metrics = vae.evaluate(vae.train(config, digits), digits)
         losses.loc[row.Index, "KL measured"] = metrics["kl"]
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-story.record("loss.digits.total", spectrum.total)
+story.record("loss.digits.total", spectrum.total_variance)
 story.record(
     "loss.digits.worth_nats",
-    spectrum.total
+    spectrum.total_variance
     / (2 * theory.sigma2_of("mean-sum", 1.0, 784, parameters.latent)),
 )
 for row in losses.itertuples():
@@ -430,9 +423,13 @@ calculator.calculator(choices, parameters.latent)
 assert equal_units and exact["error"].max() < 1e-3, (
     "formula and optimum differ"
 )
+digits = replace(
+    digits, test=digits.train, key=digits.key | {"measured": "train"}
+)
+loss_names = {reduction: loss for loss, reduction in REDUCTIONS.items()}
 tried = losses.dropna(subset="KL measured")
 near = (
-    tried["sigma2 on digits"] / spectrum.values[0] - 1
+    tried["sigma2 on digits"] / spectrum.eigenvalues[0] - 1
 ).abs() < 0.15  # at the edge itself mini-batches are too slow to tell
 empty = (tried["KL measured"] < 0.05) & (tried["KL on digits"] < 0.05)
 close = (

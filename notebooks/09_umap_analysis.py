@@ -14,37 +14,16 @@
 # changed together. This page draws the maps again, counts what the eye guesses, and changes one thing at a time.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "speech",
-    "music",
-]  # rows of the table: speech, music, folder:<path>
-effects: list = [
-    2,
-    3,
-    4,
-    5,
-]  # columns: how many effects, in the report's order
-clips_per_effect: list = [
-    200,
-    200,
-    150,
-    100,
-]  # clips of each effect, a number for each column
+corpora: list = ["speech", "music"]  # rows of the table; folder:<path>
+effects: list = [2, 3, 4, 5]  # columns: how many effects
+clips_per_effect: list = [200, 200, 150, 100]  # one per column
 clip_s: float = 2.03  # length of a clip, seconds
-spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (the report's: 2,049 bins, power 0.3)
-settings: str = (
-    "random"  # random: uniform over every control's range; fixed: all at 0.5
-)
+spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (2,049)
+settings: str = "random"  # random: uniform; fixed: controls at 0.5
 n_neighbors: int = 15  # of UMAP: small sees local, large sees global structure
 min_dist: float = 0.1  # of UMAP: how tightly points may lie
-grid_clips: list = [
-    25,
-    50,
-    100,
-]  # of the experiment: clips of each effect, whatever the number of effects
-sweep_clips: int = (
-    50  # of the sweep over UMAP's settings: clips of each effect, all effects
-)
+grid_clips: list = [25, 50, 100]  # of the experiment, per effect
+sweep_clips: int = 50  # of the sweep over UMAP's settings, per effect
 sweep_neighbors: list = [5, 15, 50]  # n_neighbors of the sweep
 sweep_min_dists: list = [0.0, 0.5]  # min_dist of the sweep
 seed: int = 42  # of the clips, the settings, PCA and UMAP
@@ -154,7 +133,7 @@ def panel(
         "clips_per_effect": count,
     }
     settings = umap or (parameters.n_neighbors, parameters.min_dist)
-    return embeddings.umap_panel(
+    return embeddings.map_stage(
         lambda: components(corpus, number, count),
         key,
         parameters.seed,

@@ -13,19 +13,13 @@
 
 # %% tags=["parameters"]
 corpora: list = ["speech", "music"]  # speech, music, folder:<path>
-sets: list = [
-    "fixed"
-]  # of clips: fixed (settings at 0.5), clean (and the five effects), twelve (classes)
-left_out: list = [
-    "flanger"
-]  # effects left out of the encoder's training in turn
-joint: bool = (
-    False  # also speech and music together, both ways of transfer beside it
-)
+sets: list = ["fixed"]  # fixed (settings at 0.5), clean, twelve
+left_out: list = ["flanger"]  # effects unknown to the encoder
+joint: bool = False  # also train on speech and music together
 clips_per_effect: int = 80  # of each corpus and setting
 folds: int = 2  # of persons or songs: each is held out once
 epochs: int = 16  # passes over the training clips
-net_seed: int = 1  # of folds, nets and probes; with the first of the page before, its trainings are found
+net_seed: int = 1  # of folds, nets, probes; as in the page before
 seed: int = 42  # of the clips and their settings
 
 # %%
@@ -93,7 +87,7 @@ def accuracy(one: Clipset, method: str, fold: int) -> float:
     folder = encoders.embed(
         one, method, seen, seen, parameters.epochs, seed, ASKED
     )
-    return pd.read_parquet(folder / "scores.parquet")["logistic"].iloc[0]
+    return folder.scores["logistic"]
 
 
 def latent(row: pd.Series) -> str:
@@ -198,7 +192,7 @@ for source, target in [
             ASKED,
         )
         row, way = (
-            pd.read_parquet(folder / "scores.parquet").iloc[0],
+            folder.scores,
             f"{names[source]} to {names[target]}",
         )
         transfer[METHODS[method].label, way] = row["logistic"]
@@ -241,14 +235,14 @@ for corpus, one in data.items():
                 ASKED,
             )
             mu, asked = (
-                np.load(folder / "mu.npy"),
+                folder.mu,
                 ~seen & (one.effects == effect),
             )
             answers = probes.probe(
                 "logistic", mu[seen], one.effects[seen], parameters.net_seed
             ).predict(mu[asked])
             row, way = (
-                pd.read_parquet(folder / "scores.parquet").iloc[0],
+                folder.scores,
                 f"{names[corpus]}, {kind}",
             )
             shown[EFFECTS[effect].label, way] = (
@@ -297,7 +291,7 @@ print(
 # :class: dropdown
 # ```python
 # fit = seen & ~np.isin(one.effects, ["delay", "ambience"])
-# mu = np.load(encoders.embed(one, "told", fit, seen, parameters.epochs, 1) / "mu.npy")
+# mu = encoders.embed(one, "told", fit, seen, parameters.epochs, 1).mu
 # answers = probes.probe("logistic", mu[seen], one.effects[seen], 1).predict(mu[~seen])
 # pd.crosstab(one.effects[~seen], answers, normalize="index")
 # ```

@@ -13,37 +13,34 @@
 # not done again.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "speech",
-    "music",
-]  # trained on together: speech, music, folder:<path>
+corpora: list = ["speech", "music"]  # trained on together; folder:<path>
 paired: bool = True  # the encoder hears the dry picture, too
 latent: int = 32  # number of latent units
 epochs: int = 12  # passes over the training clips
 train_clips: int = 60  # clips of each effect and corpus in the training set
-test_clips: int = 30  # the same of persons and songs never heard; a third of it for validation
+test_clips: int = 30  # per effect and corpus; a third validates
 floor_db: float = -60.0  # quieter values of a picture are set to it, dB
-seed: int = 1  # of the clips, the settings, the weights, the order and the latent noise
+seed: int = 1  # of clips, settings, weights, order, latent noise
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from lib import vae
 from lib.audio import effects, levels
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import examples, pairs
-from lib.vae import evaluate as measures
 
 parameters = story.begin("13_between_effects", globals())
 layout, rate = examples.SMALL, examples.SMALL.sample_rate_hz
 
 # %% tags=["nbval-ignore-output"]
 found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
-model, test = run.fitted.model(), found["test"]
-(wet, dry), mu = test.x, torch.from_numpy(measures.embed(model, test.data)[0])
+model, test = run.model(), found["test"]
+(wet, dry), mu = test.x, torch.from_numpy(vae.encode_all(model, test.data)[0])
 
 # %% [markdown]
 # ## Between two effects

@@ -8,13 +8,12 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lib.vae.train import ArrayDataset, TrainingConfig
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from lib import BadInput
-from lib.theory import collapse as theory
+from lib import BadInput, theory
 from lib.vae import train as training
 from lib.vae.alarm import ENDLESS, PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
-from lib.vae.train import ArrayDataset, TrainingConfig
 
 KEY = {"data": "blobs"}
 lightning = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
@@ -36,9 +35,9 @@ def blobs(n: int, seed: int) -> np.ndarray:
 
 
 TRAIN, TEST = ArrayDataset(blobs(320, 0)), ArrayDataset(blobs(64, 1))
-LAMBDA_1 = theory.pca(TRAIN.array, 1).values[0]
+LAMBDA_1 = theory.pca(TRAIN.array, 1).eigenvalues[0]
 COLLAPSING = TrainingConfig(
-    latent=2, beta=1.5 * theory.edge(LAMBDA_1, 30), learning_rate=2e-2, epochs=7, batch_size=32
+    latent=2, beta=1.5 * theory.edge_beta(LAMBDA_1, 30), learning_rate=2e-2, epochs=7, batch_size=32
 )
 
 

@@ -180,8 +180,8 @@ ROWS = [
         lambda: (
             guarded(
                 "lib.embeddings.maps.umap_2d",
-                "test_embeddings::test_umap_is_bit_identical_and_keeps_blobs_apart",
-                "test_embeddings::test_umap_gets_exact_neighbours_and_each_point_is_its_own_at_distance_0",
+                "test_maps::test_umap_is_bit_identical_and_keeps_blobs_apart",
+                "test_maps::test_umap_gets_exact_neighbours_and_each_point_is_its_own_at_distance_0",
             )
             and asks_for(ROOT / "lib/embeddings/maps.py", "umap_2d", "seed")
         ),
@@ -224,7 +224,7 @@ ROWS = [
         'silently meant "speech only"',
         "avoided",
         lambda: guarded(
-            "lib.data.corpora.load",
+            "lib.data.corpora.load_corpus",
             "test_corpora::test_files_that_the_manifest_names_and_data_lacks_are_an_error",
             "test_corpora::test_an_unknown_corpus_is_an_error_that_says_what_would_be_right",
         ),

@@ -15,9 +15,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Locator, Page
 
-from lib import ROOT, predict
-from lib.data import corpora
-from lib.theory import collapse as theory
+from lib import ROOT, predict, theory
+from lib.data.digits import load_digits
 
 pytestmark = pytest.mark.usefixtures(
     "browser"
@@ -62,8 +61,8 @@ def data_set(key: str, name: str, x: np.ndarray, origin: str = "upper") -> dict:
         "name": name,
         "n_values": int(np.prod(shape)),
         "examples": len(x),
-        "total": found.total,
-        "eigenvalues": found.values.tolist(),
+        "total": found.total_variance,
+        "eigenvalues": found.eigenvalues.tolist(),
         "shape": list(shape),
         "origin": origin,
         "range": [float(x.min()), float(x.max())],
@@ -86,7 +85,7 @@ def synthetic(seed: int, rows: int, columns: int, largest: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def payload() -> dict:
-    digits = corpora.digits("train")[0][:2000] / 255
+    digits = load_digits("train")[0][:2000] / 255
     return {
         "datasets": [
             data_set("digits", "MNIST digits", digits),
@@ -155,19 +154,19 @@ def expected(data: dict, reduction: str, weight: float, latents: int) -> dict[st
     """What Python says, by the names of the page; edge and calibration as weights of this very loss."""
     n, values, total = data["n_values"], np.array(data["eigenvalues"]), data["total"]
     sigma2 = theory.sigma2_of(reduction, weight, n, latents)
-    found = theory.predict(values, total, n, latents, 2 * sigma2 / n)
+    found = theory.predict(values, total, n, latents, sigma2)
 
-    def own(beta: float) -> float:
-        return theory.weight_of(reduction, beta * n / 2, n, latents)
+    def own(sigma2: float) -> float:
+        return theory.weight_of(reduction, sigma2, n, latents)
 
-    calibrated = own(theory.calibrated_beta(values, total, n, latents)) if latents < n else None
+    calibrated = own(theory.calibrated_sigma2(values, total, n, latents)) if latents < n else None
     return {
         "sigma2": sigma2,
         "active": found.active,
         "kl_nats": found.kl_nats,
         "mse_sampled": found.mse_sampled,
         "mse_mu": found.mse_mu,
-        "edge": own(theory.edge(values[0], n)),
+        "edge": own(float(values[0])),
         "calibrated_beta": calibrated,
     }
 
@@ -279,7 +278,7 @@ def check_lib_predict(calculator: Locator, told: dict) -> None:
 
 def digits_of(data: dict, folder: Path) -> str:
     """The digits that a calculator is about, as a user would keep them for `lib.predict`: a .npy file of uint8."""
-    np.save(folder / "digits.npy", corpora.digits("train")[0][: data["examples"]])
+    np.save(folder / "digits.npy", load_digits("train")[0][: data["examples"]])
     return str(folder / "digits.npy")
 
 

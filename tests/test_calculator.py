@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import ROOT, BadInput
+from lib import ROOT, BadInput, theory
 from lib.book import calculator
-from lib.theory import collapse as theory
 
 X = np.random.default_rng(0).normal(size=(90, 9, 10)) * 0.9 ** np.arange(10) + 3
 PCA = theory.pca(X, 70)
@@ -51,7 +50,10 @@ def test_the_page_decodes_to_what_went_in() -> None:
         [9, 10],
         "lower",
     )
-    assert found["eigenvalues"] == PCA.values[:64].tolist() and found["total"] == PCA.total
+    assert (
+        found["eigenvalues"] == PCA.eigenvalues[:64].tolist()
+        and found["total"] == PCA.total_variance
+    )
     components = unpacked(found["components"], np.int8).reshape(64, 90)
     for near, exact, packed in (
         (unpacked(found["mean"], np.uint8), PCA.mean, found["mean"]),

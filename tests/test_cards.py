@@ -5,11 +5,10 @@ import re
 
 import pytest
 
-from lib import ROOT
+from lib import ROOT, vae
 from lib.audio import cepstra, spectrograms
 from lib.data import clips, corpora
 from lib.embeddings import classifier
-from lib.vae import networks as vae
 
 MODELS = (ROOT / "book/model_card.md").read_text(encoding="utf-8")
 DATA = (ROOT / "book/data_card.md").read_text(encoding="utf-8")
@@ -31,10 +30,10 @@ def fixed(net) -> str:
         ("small VAE", [size(vae.build("small", (28, 28))), size(vae.build("small", LARGE))]),
         ("repaired VAE", [size(vae.build("repair", (28, 28)))]),
         ("refined VAE", [size(vae.build("refined", LARGE)), fixed(vae.build("refined", LARGE))]),
-        ("told VAE, blind", [size(vae.build("told", PRINT)), f"{PRINT[1]:,} values"]),
-        ("told VAE, paired", [size(vae.build("told_paired", PRINT, 128)), "128"]),
-        ("told picture VAE, paired", [size(vae.build("told_picture_paired", (96, 48)))]),
-        ("supervised CNN, for reference", [size(classifier._net(5))]),
+        ("told VAE, blind", [size(vae.build("conditional", PRINT)), f"{PRINT[1]:,} values"]),
+        ("told VAE, paired", [size(vae.build("conditional_paired", PRINT, 128)), "128"]),
+        ("told picture VAE, paired", [size(vae.build("conditional_spectrogram_paired", (96, 48)))]),
+        ("supervised CNN, for reference", [size(classifier.convolutional_net(5))]),
     ],
 )
 def test_the_model_card_gives_sizes_as_built(words: str, numbers: list[str]) -> None:
@@ -46,7 +45,7 @@ def test_the_model_card_gives_sizes_as_built(words: str, numbers: list[str]) -> 
 
 @pytest.mark.parametrize("corpus", ["speech", "music"])
 def test_the_data_card_gives_the_splits_as_drawn(corpus: str) -> None:
-    for split, recordings in clips.split_groups(corpora.load(corpus), 0).items():
+    for split, recordings in clips.split_groups(corpora.load_corpus(corpus), 0).items():
         groups, seconds = (
             sorted({r.group for r in recordings}),
             math.fsum(r.seconds for r in recordings),

@@ -15,7 +15,7 @@ from lib import ROOT, BadInput
 from lib.audio import levels
 from lib.data import clips, corpora
 from lib.data.clips import ClipConfig, Clips
-from lib.data.corpora import Recording
+from lib.data.recordings import Recording, read_stretch
 
 RATE_HZ = 24000
 
@@ -118,10 +118,10 @@ def test_a_corpus_keeps_its_own_split_and_lends_validation_from_training():
 
 def test_embedded_corpora_share_no_person_and_no_song():
     for corpus in ("speech", "music"):
-        sides = clips.split_groups(corpora.load(corpus), 0)
+        sides = clips.split_groups(corpora.load_corpus(corpus), 0)
         files = [{path for r in side for path in r.paths} for side in sides.values()]
         assert all(files) and sum(map(len, files)) == len(set.union(*files))
-    people = {r.group for r in corpora.load("speech")}
+    people = {r.group for r in corpora.load_corpus("speech")}
     assert sum("allison" in person for person in people) == 1  # one person, in English and Spanish
 
 
@@ -151,7 +151,7 @@ def test_a_clip_has_its_length_level_fades_and_place(recordings):
         assert audio[0] == 0 and abs(audio[-1]) < abs(audio[:-480]).max() / 100
         recording = next(r for r in recordings if r.name == info["recording"])
         assert recording.group == info["group"] and 0 <= info["start_s"] <= recording.seconds - 1
-        whole = corpora.read(recording, info["start_s"], 1.0, RATE_HZ)
+        whole = read_stretch(recording, info["start_s"], 1.0, RATE_HZ)
         ramp, middle = np.arange(480) / 480, slice(480, -480)  # 20 ms
         gain = np.dot(audio[middle], whole[middle]) / np.dot(whole[middle], whole[middle])
         whole[:480], whole[-480:] = whole[:480] * ramp, whole[-480:] * ramp[::-1]

@@ -25,21 +25,24 @@ import soundfile
 import threadpoolctl
 import torch
 
-from lib import ROOT
+from lib import ROOT, theory
 from lib.book import page as story
 from lib.data import corpora
-from lib.data.batches import ArrayDataset
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.clips import ClipConfig
 from lib.data.clipset import Clipset
+from lib.data.digits import load_digits
+from lib.data.recordings import read_stretch
 from lib.data.rendering import RenderConfig, Rendered, render
 from lib.data.standardiser import Standardiser
 from lib.embeddings import maps as embeddings
 from lib.embeddings import methods as encoders
 from lib.embeddings import probes
 from lib.runtime import stages as artifacts
-from lib.theory import collapse as theory
-from lib.vae import train as training
-from lib.vae.module import TrainingConfig
+from lib.theory import components
+from lib.vae import training
+from lib.vae.config import TrainingConfig
+from lib.vae.evaluation import evaluate
 
 # How far a number may be off with other threads or on another processor. `book/use.md` tells the same.
 TOLERANCES = {
@@ -103,7 +106,7 @@ def rendered(folder: Path | str, seed: int = 0, count: int = 20, prints: bool = 
 def numbers(out: Path, sounds: str) -> None:
     """A rendering, eigenvalues, two trainings, a map and a story: hashes of what is on disk, and some of the values."""
     pools = threadpoolctl.threadpool_info()
-    done, images = rendered(sounds, count=30), corpora.digits("train")[0]
+    done, images = rendered(sounds, count=30), load_digits("train")[0]
     train, test = ArrayDataset(images[:1000], 1 / 255), ArrayDataset(images[1000:2000], 1 / 255)
     pictures = ArrayDataset(
         done.spectrograms, standardiser=Standardiser("constants").fit(done.spectrograms)
@@ -118,15 +121,16 @@ def numbers(out: Path, sounds: str) -> None:
         )
     )
     measured = []
-    for objective in ("report", "calibrated"):
+    splits = Splits(train, test, test, {"data": "digits"})
+    for loss in ("report", "calibrated"):
         config = TrainingConfig(
-            latent=8, objective=objective, beta=1e-3, epochs=4, batch_size=32, learning_rate=3e-3
+            latent=8, loss=loss, beta=1e-3, epochs=4, batch_size=32, learning_rate=3e-3
         )
-        metrics = training.run(config, train, test, test, {"data": "digits"}).metrics
+        metrics = evaluate(training.train(config, splits), splits)
         measured += [metrics["mse_mu"], metrics["mse_sampled"], metrics["kl"]]
     values["error and KL of a short training, relative"] = np.array(measured)
     labels, groups = done.table["effect"].to_numpy(), done.table["group"].to_numpy()
-    _, of_map = embeddings.umap_panel(
+    _, of_map = embeddings.map_stage(
         lambda: (done.spectrograms, labels, groups), {"data": "sound"}, 42
     )
     values["5-NN on a map of 90 clips by UMAP"] = np.array([of_map["knn5"], of_map["knn5_grouped"]])
@@ -210,9 +214,9 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for group in GROUPS:
         (folder / group).mkdir()
         for recording in [
-            r for r in corpora.load("speech") if r.group == group and 4 < r.seconds < 9
+            r for r in corpora.load_corpus("speech") if r.group == group and 4 < r.seconds < 9
         ][:3]:
-            audio = corpora.read(recording, 0, recording.seconds, recording.rate_hz)
+            audio = read_stretch(recording, 0, recording.seconds, recording.rate_hz)
             path = folder / group / f"{Path(recording.name).stem}.wav"
             soundfile.write(path, audio, recording.rate_hz, subtype="FLOAT")
     return folder
@@ -352,9 +356,10 @@ def scores(data: Clipset, method: str = "moments", seed: int = 0) -> dict[str, f
     fold, rows = probes.folds(data.groups, 3, 0), []
     for held_out in range(3):
         seen = fold != held_out
-        folder = encoders.embed(data, method, seen, seen, EPOCHS, seed, ("logistic", "lda", "knn5"))
-        rows.append(pd.read_parquet(folder / "scores.parquet").drop(columns="cpu_s"))
-    return pd.concat(rows).mean().to_dict()
+        names = ("logistic", "lda", "knn5")
+        embedding = encoders.embed(data, method, seen, seen, EPOCHS, seed, names)
+        rows.append(embedding.scores.drop("cpu_s"))
+    return pd.DataFrame(rows).mean().to_dict()
 
 
 def within(found: dict[str, float], before: dict[str, float], accuracy: float, kl: float) -> bool:
@@ -559,10 +564,10 @@ def test_codes_know_no_order_of_the_clips(
     )
     seen = probes.folds(wide.groups, 3, 0) != 0
     assert np.array_equal(probes.folds(other.groups, 3, 0) != 0, seen[order])
-    one = encoders.METHODS[method].codes(wide, seen, 1, 0)[0][order, :values]
-    np.testing.assert_allclose(
-        encoders.METHODS[method].codes(other, seen[order], 1, 0)[0][:, :values], one, 0, atol
-    )
+    codes = encoders.METHODS[method].codes
+    one = codes(encoders.Task(wide, seen, 1, 0)).mu[order, :values]
+    again = codes(encoders.Task(other, seen[order], 1, 0)).mu[:, :values]
+    np.testing.assert_allclose(again, one, 0, atol)
     assert one.std(0).max() > 1 and not np.allclose(one[np.argsort(order)], one, atol=0.5)
 
 
@@ -603,22 +608,24 @@ def test_eigenvalues_know_no_order_and_go_with_the_square_of_the_gain(
     n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By all three ways to compute them. So does the edge, and at the same place between edges the code is the same."""
-    monkeypatch.setattr(theory, "EXACT", limit)
-    monkeypatch.setattr(theory, "CHUNK", 8 * 50 * n_values)  # several chunks
+    monkeypatch.setattr(components, "EXACT", limit)
+    monkeypatch.setattr(components, "CHUNK", 8 * 50 * n_values)  # several chunks
     x = examples(n, n_values)
     order = np.random.default_rng(1).permutation(n)
     first, shuffled, louder = (theory.pca(part, 8) for part in (x, x[order], 3 * x))
     rtol = 1e-5 if limit == 10 else 1e-9  # the iteration stops early
-    np.testing.assert_allclose(shuffled.values, first.values, rtol=rtol)
+    np.testing.assert_allclose(shuffled.eigenvalues, first.eigenvalues, rtol=rtol)
     np.testing.assert_allclose(
-        [shuffled.total, louder.total / 9], first.total, rtol=1e-6
+        [shuffled.total_variance, louder.total_variance / 9], first.total_variance, rtol=1e-6
     )  # 3 x is rounded to float32
-    np.testing.assert_allclose(louder.values / 9, first.values, rtol=max(rtol, 1e-6))
+    np.testing.assert_allclose(louder.eigenvalues / 9, first.eigenvalues, rtol=max(rtol, 1e-6))
     assert shuffled.mse(x[order[::-1]], 5) == pytest.approx(first.mse(x, 5), rel=1e-5)
-    edges = [theory.edge(found.values[0], n_values) for found in (first, louder)]
+    edges = [theory.edge_beta(found.eigenvalues[0], n_values) for found in (first, louder)]
     assert edges[1] == pytest.approx(9 * edges[0], rel=1e-5)
     told = [
-        theory.predict(found.values, found.total, n_values, 8, 0.2 * edge)
+        theory.predict(
+            found.eigenvalues, found.total_variance, n_values, 8, 0.2 * edge * n_values / 2
+        )
         for found, edge in zip((first, louder), edges, strict=True)
     ]
     assert told[0].active == told[1].active > 1 and told[1].kl_nats == pytest.approx(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from lib.theory import collapse as theory
+from lib import theory
 from lib.vae import losses as objective
 
 

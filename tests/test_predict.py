@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from lib import ROOT, BadInput, predict
+from lib import ROOT, BadInput, predict, theory
 from lib.predict import IDX, predict_data
-from lib.theory import collapse as theory
+from lib.theory import components
 
 TRAIN = ROOT / "data/digits/train-images-idx3-ubyte.gz"
 FACTORS = {
@@ -110,7 +110,7 @@ def test_the_gzipped_digits_are_the_digits() -> None:
 
 def test_digits_is_the_training_set(monkeypatch) -> None:
     x = np.random.default_rng(0).integers(0, 256, (50, 6, 4), dtype=np.uint8)
-    monkeypatch.setattr(predict.corpora, "digits", lambda split: {"train": (x, None)}[split])
+    monkeypatch.setattr("lib.data.digits.load_digits", lambda split: {"train": (x, None)}[split])
     assert predict_data("digits", 2)["total"] == pytest.approx((x / 255).var(0).sum())
 
 
@@ -156,9 +156,9 @@ def test_small_chunks_do_not_change_the_result(tmp_path, monkeypatch, limit) -> 
     """By the covariance, the products of examples and iteratively; a chunk holds one example to all."""
     data = saved(tmp_path / "x.npy", examples(90, 150))
     whole = predict_data(data, 4)
-    monkeypatch.setattr(theory, "EXACT", limit)
+    monkeypatch.setattr(components, "EXACT", limit)
     for count in (0, 1, 7, 90):
-        monkeypatch.setattr(theory, "CHUNK", 8 * 150 * count)
+        monkeypatch.setattr(components, "CHUNK", 8 * 150 * count)
         found = predict_data(data, 4)
         assert np.allclose(found["eigenvalues"], whole["eigenvalues"], rtol=1e-5)
         assert found["total"] == pytest.approx(whole["total"])
@@ -166,7 +166,7 @@ def test_small_chunks_do_not_change_the_result(tmp_path, monkeypatch, limit) -> 
 
 def test_no_more_than_a_chunk_is_read_at_a_time(monkeypatch) -> None:
     largest = []
-    monkeypatch.setattr(theory, "CHUNK", 8 * 60 * 5)
+    monkeypatch.setattr(components, "CHUNK", 8 * 60 * 5)
     theory.pca(examples(), 3, lambda chunk: largest.append(len(chunk)) or chunk)
     assert max(largest) == 5
 
@@ -321,7 +321,7 @@ def test_any_bytes_are_an_answer_or_bad_input(tmp_path_factory, start, rest) -> 
         (["--latents", 2, "--beta", "inf"], "beta.* = inf"),
         (
             ["--latents", 2, "--reduction", "mean-sun"],
-            "'mean-sun' is not known; did you mean 'mean-sum'",
+            "'mean-sun' is not known; did you mean \"mean-sum\"",
         ),
     ],
 )

@@ -5,11 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from lib import BadInput
-from lib.theory import collapse as theory
+from lib import BadInput, theory
 from lib.vae import networks as vae
 
 
@@ -31,8 +28,8 @@ def test_it_starts_at_probabilistic_pca(kind: str, shape: tuple[int, int], laten
     model = vae.build("refined", shape, latent).eval()
     model.start_from(pca)
     n_values = math.prod(shape)
-    noise = (pca.total - pca.values.sum()) / (n_values - latent)
-    W = pca.components.T @ np.diag(np.sqrt(pca.values - noise))
+    noise = (pca.total_variance - pca.eigenvalues.sum()) / (n_values - latent)
+    W = pca.components.T @ np.diag(np.sqrt(pca.eigenvalues - noise))
     M = W.T @ W + noise * np.eye(latent)
     mu = np.linalg.solve(M, W.T @ (x.reshape(200, -1) - pca.mean).T).T
     variance = np.diag(noise * np.linalg.inv(M))
@@ -82,50 +79,3 @@ def test_more_latents_than_directions_are_bad_input(latent: int, varying: int) -
 def test_it_has_no_floor() -> None:
     with pytest.raises(BadInput, match="floor = 0.5: preset 'refined' has no floor"):
         vae.build("refined", (7, 9), 3, floor=0.5)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(2, 30), st.integers(0, 1000))
-def test_separable_components_are_orthonormal_and_never_better_than_pca(
-    bins: int, frames: int, n: int, seed: int
-) -> None:
-    x = np.random.default_rng(seed).normal(size=(n, bins, frames)) + 1
-    most = min(n - 1, bins * frames)
-    exact, separable = theory.pca(x, most), theory.separable_pca(x, most)
-    assert np.allclose(separable.components @ separable.components.T, np.eye(most), atol=1e-9)
-    assert separable.total == pytest.approx(exact.total) and np.all(
-        np.diff(separable.values) <= 1e-9
-    )
-    assert np.allclose(separable.mean, exact.mean)
-    for count in range(most + 1):
-        error = separable.mse(x, count)
-        assert error >= exact.mse(x, count) - 1e-9
-        assert error == pytest.approx(
-            (separable.total - separable.values[:count].sum()) / (bins * frames), abs=1e-9
-        )
-    for component in separable.components:  # a product has rank one
-        assert np.allclose(np.linalg.svd(component.reshape(bins, frames))[1][1:], 0, atol=1e-9)
-
-
-def test_on_separable_data_it_is_pca() -> None:
-    rng, bins, frames, n = np.random.default_rng(3), 5, 4, 60
-    z = rng.normal(size=(n, bins * frames))
-    z = np.linalg.qr(z - z.mean(0))[0] * math.sqrt(n)  # uncorrelated in this very sample
-    scale = np.outer(0.7 ** np.arange(bins), 0.6 ** np.arange(frames))
-    spectra, courses = (np.linalg.qr(rng.normal(size=(size, size)))[0] for size in (bins, frames))
-    x = 2 + spectra @ (z.reshape(n, bins, frames) * scale) @ courses.T
-    exact, separable = theory.pca(x, 20), theory.separable_pca(x, 20)
-    assert np.allclose(separable.values, np.sort(np.square(scale).ravel())[::-1])
-    assert np.allclose(separable.values, exact.values)
-    assert np.allclose(
-        [separable.mse(x, k) for k in range(21)], [exact.mse(x, k) for k in range(21)]
-    )
-
-
-def test_separable_pca_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = clips(50, (4, 6)).astype(np.float16)  # as renderings are kept
-    whole = theory.separable_pca(x, 7)
-    monkeypatch.setattr(theory, "CHUNK", 8 * 24 * 3)  # three examples at a time
-    parts = theory.separable_pca(x, 7)
-    assert np.allclose(parts.values, whole.values) and parts.mean.dtype == np.float64
-    assert np.allclose(np.abs(parts.components), np.abs(whole.components), atol=1e-6)

@@ -11,13 +11,13 @@ import pytest
 import soundfile
 from PIL import Image
 
+from lib import theory
 from lib.audio import effects, levels
 from lib.book import explorer, slider
-from lib.book.stories import BetweenEffects
+from lib.book.parameters import BetweenEffects
 from lib.data import clips, pairs
 from lib.data.examples import SMALL
 from lib.runtime import stages as artifacts
-from lib.theory import collapse as theory
 
 X = np.random.default_rng(0).normal(size=(90, 9, 10)) * 0.9 ** np.arange(10)
 
@@ -30,8 +30,13 @@ def payload(page: str) -> dict:
 
 def test_the_slider_gets_what_was_measured_and_what_was_predicted() -> None:
     found = theory.pca(X, 8)
-    edge = theory.edge(found.values[0], 90)
-    predicted = {"spectrum": found.values, "total": found.total, "values": 90, "edge": edge}
+    edge = theory.edge_beta(found.eigenvalues[0], 90)
+    predicted = {
+        "spectrum": found.eigenvalues,
+        "total": found.total_variance,
+        "values": 90,
+        "edge": edge,
+    }
     shown = np.linspace(0, 1, 3 * 90).reshape(3, 9, 10)
     stops = {
         beta: {"kl": 1 / beta, "active_units": 3, "mse": beta, "x_hat": shown * (1 - beta)}
@@ -48,7 +53,7 @@ def test_the_slider_gets_what_was_measured_and_what_was_predicted() -> None:
     )
     assert [stop["beta"] for stop in one["stops"]] == [0.1, 0.5] and one["stops"][0]["kl"] == 10
     for stop in one["stops"]:
-        line = theory.predict(found.values, found.total, 90, 8, stop["beta"])
+        line = theory.predict(found.eigenvalues, found.total_variance, 90, 8, stop["beta"] * 45)
         assert stop["predicted"] == {
             "kl": line.kl_nats,
             "active_units": line.active,

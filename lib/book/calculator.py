@@ -10,7 +10,7 @@ from IPython.display import HTML
 
 from lib import BadInput
 from lib.book import widgets
-from lib.theory.collapse import Pca
+from lib.theory.components import Pca
 
 COMPONENTS = 64  # most latents that can be chosen
 
@@ -37,9 +37,9 @@ def dataset(
 
     The eigenvalues and coefficients are kept in full, pictures and components as bytes: they are for the eye.
     """
-    if len(pca.values) < COMPONENTS:
+    if len(pca.eigenvalues) < COMPONENTS:
         raise BadInput(
-            f"pca of {key!r} has {len(pca.values)} components: the calculator needs {COMPONENTS}"
+            f"pca of {key!r} has {len(pca.eigenvalues)} components: the calculator needs {COMPONENTS}"
         )
     shown = {title: np.asarray(picture, np.float64).ravel() for title, picture in pictures.items()}
     low, high = np.percentile(np.concatenate(list(shown.values())), (0.5, 99.5))
@@ -49,8 +49,8 @@ def dataset(
         "name": name,
         "n_values": len(pca.mean),
         "examples": examples,
-        "total": pca.total,
-        "eigenvalues": pca.values[:COMPONENTS].tolist(),
+        "total": pca.total_variance,
+        "eigenvalues": pca.eigenvalues[:COMPONENTS].tolist(),
         "shape": list(shape),
         "origin": "lower" if lower else "upper",
         "range": [float(low), float(high)],

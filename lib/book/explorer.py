@@ -21,7 +21,7 @@ from lib.data.examples import SMALL
 from lib.data.pairs import Pairs
 from lib.embeddings import maps as embeddings
 from lib.runtime import stages as artifacts
-from lib.vae.train import Fitted
+from lib.vae.checkpoints import Run
 
 COLUMNS = 24  # tiles in a row of the picture of all thumbnails
 SPLITS = {"train": "training", "test": "never heard"}
@@ -30,7 +30,7 @@ LOUDNESS_LUFS = -23.0
 
 
 def explore(
-    fitted: Fitted,
+    run: Run,
     like: Pairs,
     corpora: tuple[str, ...],
     names: tuple[str, ...],
@@ -40,13 +40,13 @@ def explore(
 ) -> Path:
     """A stage "explorer": `shown` dry clips of each corpus and split under each effect, their sounds, and the map.
 
-    fitted: a told picture VAE; like: pairs whose standardiser and floor it was trained with; names: effects. Files: an
+    run: a conditional VAE of spectrograms; like: pairs with its standardiser and floor; names: effects. Files: an
     MP3 for each dry clip, wet clip and reconstruction, thumbnails.webp, and points.parquet: x and y of the UMAP of mu,
     effect, corpus, group, split, clip and `effect.parameter` in its unit.
     """
 
     def build(folder: Path) -> None:
-        model, rate_hz = fitted.model(), SMALL.sample_rate_hz
+        model, rate_hz = run.model(), SMALL.sample_rate_hz
         sides = [
             Clips(ClipConfig(corpus=corpus, split=split, seed=seed))
             for corpus in corpora
@@ -95,7 +95,7 @@ def explore(
         tiles.convert("RGB").save(folder / "thumbnails.webp", quality=60)
 
     identity = {
-        "train": fitted.folder.name,
+        "train": run.folder.name,
         "corpora": corpora,
         "effects": names,
         "shown": shown,

@@ -46,7 +46,7 @@ def dataset(
 
     found = []
     for beta, stop in sorted(stops.items()):
-        line = theory.predict(spectrum, total, values, latent, beta)
+        line = theory.predict(spectrum, total, values, latent, beta * values / 2)
         expected = {"kl": line.kl_nats, "active_units": line.active, "mse": line.mse_mu}
         measured = {name: float(stop[name]) for name in ("kl", "active_units", "mse")}
         found.append({"beta": beta, **measured, "predicted": expected, "src": row(stop["x_hat"])})

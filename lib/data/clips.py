@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lib import BadInput
 from lib.audio.levels import block_energies, gated, level
 from lib.data import corpora
-from lib.data.corpora import Recording
+from lib.data.recordings import Recording, read_stretch
 
 SPLITS = ("train", "validation", "test")
 SHARES = {
@@ -103,7 +103,7 @@ class Clips:
 
     def __init__(self, config: ClipConfig, recordings: Sequence[Recording] | None = None) -> None:
         self.config = config
-        recordings = list(corpora.load(config.corpus) if recordings is None else recordings)
+        recordings = list(corpora.load_corpus(config.corpus) if recordings is None else recordings)
         if config.split != "all":
             recordings = split_groups(recordings, config.split_seed)[config.split]
         self.recordings = sorted(recordings, key=lambda r: (r.group, r.name))
@@ -193,7 +193,7 @@ class Clips:
         """The clip float32 (sample,) from a position, or None where it is silent."""
         rate_hz, changed = self.config.sample_rate_hz, pitch != 0 or tempo != 1
         seconds = self.config.clip_s * tempo + (0.02 if changed else 0)  # so that its end is filled
-        audio = corpora.read(recording, start_s, seconds, rate_hz)
+        audio = read_stretch(recording, start_s, seconds, rate_hz)
         energies = block_energies(audio, rate_hz)
         if not gated(energies) >= SILENT_LUFS:
             return None
@@ -222,7 +222,7 @@ class Clips:
                 self.config.sample_rate_hz,
                 np.arange(0, end := recording.seconds, max(30.0, end / 120)),
             )
-            pieces = (corpora.read(recording, s, min(30.0, end - s), rate_hz) for s in starts)
+            pieces = (read_stretch(recording, s, min(30.0, end - s), rate_hz) for s in starts)
             blocks = (
                 np.array_split(piece, max(1, piece.size * 10 // rate_hz))
                 for piece in pieces

@@ -26,8 +26,9 @@ from lib import BadInput
 from lib.audio import cepstra, effects
 from lib.audio.spectrograms import SpectrogramConfig, spectrogram, spectrogram_shape
 from lib.config import Config
-from lib.data import corpora, layouts
+from lib.data import corpora
 from lib.data.clips import ClipConfig, Clips
+from lib.data.recordings import warn_skipped
 from lib.runtime import stages as artifacts
 
 BLOCK = 32  # clips that a worker computes at a time
@@ -186,7 +187,7 @@ def render(
     for part in made:  # not earlier: until the rendering is whole, a killed run goes on with them
         shutil.rmtree(part, ignore_errors=True)
     new = {name: why for name, why in skipped.items() if name not in known}
-    layouts.tell(f"corpus {config.clips.corpus!r}", "recordings", new, len(clips.recordings))
+    warn_skipped(f"corpus {config.clips.corpus!r}", "recordings", new, len(clips.recordings))
     return Rendered(folder, config, fingerprint)
 
 
