@@ -57,7 +57,7 @@ STALE = [  # cells that follow the first check; how many cells have not run
 
 @pytest.mark.parametrize(("cells", "skipped"), STALE)
 def test_changed_parameters_leave_no_page_stale_unnoticed(cells, skipped):
-    """A note names them and goes when all below has run; until then the last cell counts the rest."""
+    """A note names them and goes when all below has run; until then the last cell says so."""
     notebook = jupytext.read(ROOT / f"notebooks/{NAME}.py")
     assert sum(cell.cell_type == "code" for cell in notebook.cells) == BELOW + 2
     *others, last = execute(PARAMETERS, BEGIN, *cells)

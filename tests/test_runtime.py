@@ -1,4 +1,4 @@
-"""Stages are computed once and are whole or absent, whatever kills them; keys follow config and code."""
+"""Stages are computed once, whole or absent; keys follow config and code; names are parsed."""
 
 import errno
 import os
@@ -132,7 +132,7 @@ def test_of_several_processes_one_computes_and_the_others_wait(folder, tmp_path)
 
 
 def test_a_name_is_given_only_to_what_is_on_the_disk(monkeypatch):
-    """A power cut after the rename must find the bytes of each file and the names in each folder."""
+    """A power cut after the rename must find all bytes and the names in each folder."""
     events, fsync, rename = [], os.fsync, stages.Path.rename
 
     def noted_fsync(descriptor):
@@ -177,7 +177,7 @@ def test_a_damaged_file_is_found_by_the_command_which_removes_its_stage(folder):
     (bad / "in/a.txt").write_text("WHOLE")
     command = [sys.executable, "-m", "lib.runtime.stages"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 1 and f"{bad}/in/a.txt: damaged" in done.stdout
+    assert done.returncode == 1 and f"{bad}/in/a.txt: damaged" in done.stderr
     assert folders(folder) == [good]
     assert subprocess.run(command, cwd=ROOT).returncode == 0
 
@@ -282,11 +282,11 @@ def test_a_corpus_is_parsed(tmp_path):
     ("text", "message"),
     [
         ("musik", 'did you mean "music"'),
-        ("speech:x", 'takes nothing after a colon; write "speech"'),
-        ("folder:", "names no folder"),
-        ("vctk:a\0b", "names no folder"),
-        ("vctk:/x?mic=3", r"option mic=3 is not known; write \?mic= with one of 1, 2"),
-        ("vctk:/x?stem=vocals", "option stem=vocals is not known"),
+        ("speech:x", 'did you mean "speech"'),
+        ("folder:", 'did you mean "folder:PATH"'),
+        ("vctk:a\0b", "known: "),
+        ("vctk:/x?mic=3", r"setting .mic=3. is not known; write \?mic= with one of 1, 2"),
+        ("vctk:/x?stem=vocals", "setting .stem=vocals. is not known"),
     ],
 )
 def test_a_corpus_that_is_none_is_refused(text, message):
