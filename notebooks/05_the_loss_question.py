@@ -32,8 +32,8 @@ import pandas as pd
 import seaborn as sns
 import torch
 from lib import ROOT, theory, vae
-from lib.book import calculator
 from lib.book import page as story
+from lib.book import widgets
 from lib.data import examples
 from lib.vae.losses import REDUCTIONS, kl_sum_latent, report
 from sklearn.decomposition import PCA
@@ -404,7 +404,7 @@ for corpus, train in data.items():
         for i in np.linspace(0, len(train) - 1, 3).astype(int).tolist()
     }
     choices.append(
-        calculator.dataset(
+        widgets.calculator_dataset(
             corpus,
             f"{corpus}, {len(train)} examples",
             found[corpus],
@@ -414,7 +414,7 @@ for corpus, train in data.items():
             corpus != "digits",
         )
     )
-calculator.calculator(choices, parameters.latent)
+widgets.calculator(choices, parameters.latent)
 
 # %% [markdown]
 # ## The answer, asserted
