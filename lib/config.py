@@ -1,4 +1,4 @@
-"""What every configuration shares: a frozen base with clear errors, hints for misspelt names, and names of corpora.
+"""The base of all configurations, hints for misspelt names, and the grammar of corpus names.
 
 Chapter 03 introduces the configuration of a training, chapter 01 the corpora.
 """
@@ -20,8 +20,7 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {  # the corpora with a path, a
     "vctk": {"mic": ("1", "2")},
     "musdb18": {"stem": ("mixture", "drums", "bass", "other", "vocals")},
 }
-EMBEDDED = ("digits", "speech", "music")
-FORMS = (*EMBEDDED, "folder:PATH", "vctk:PATH", "musdb18:PATH")
+FORMS = ("digits", "speech", "music", "folder:PATH", "vctk:PATH", "musdb18:PATH")
 
 
 class Config(BaseModel):
@@ -59,7 +58,7 @@ def _explain(fields: dict[str, FieldInfo], error: dict[str, Any]) -> str:
 
 
 class CorpusName(NamedTuple):
-    """A parsed name of a corpus: "vctk:/sounds/VCTK?mic=2" has kind "vctk" and options {"mic": "2"}."""
+    """A parsed corpus: "vctk:/sounds/VCTK?mic=2" has kind "vctk" and options {"mic": "2"}."""
 
     kind: str
     path: Path | None  # None for an embedded corpus; "~" is expanded
@@ -75,29 +74,24 @@ def did_you_mean(name: object, known: Collection[str]) -> str:
 
 
 def parse_corpus(text: str) -> CorpusName:
-    """Parse "digits", "speech", "music", "folder:PATH", "vctk:PATH?mic=2" or "musdb18:PATH?stem=drums".
+    """Parse "speech", "folder:PATH", "vctk:PATH?mic=2" or "musdb18:PATH?stem=drums".
 
     A path that exists with a "?" in its name has no option. Raises BadInput for any other text.
     """
-    kind, colon, rest = str(text).partition(":")
-    wish = ""
-    if kind not in EMBEDDED and kind not in OPTIONS:
-        wish = did_you_mean(text, FORMS)
-    elif kind in EMBEDDED and colon:
-        wish = f'{kind} takes nothing after a colon; write "{kind}"'
-    elif kind in OPTIONS and (not rest or "\0" in rest):
-        wish = f'names no folder; write "{kind}:PATH", like "{kind}:recordings"'
-    if wish:
-        raise BadInput(f"corpus {text!r}: {wish}")
-    if kind in EMBEDDED:
-        return CorpusName(kind, None, {})
-    option = re.fullmatch(r"(.*)\?(\w*)=([^/?]*)", rest, re.DOTALL)
-    if not option or not OPTIONS[kind] or os.path.exists(os.path.expanduser(rest)):
-        return CorpusName(kind, Path(os.path.expanduser(rest)), {})
-    path, name, value = option.groups()
-    if value not in OPTIONS[kind].get(name, ()):
-        known = "".join(
-            f"?{key}= with one of {', '.join(OPTIONS[kind][key])}" for key in OPTIONS[kind]
-        )
-        raise BadInput(f"corpus {text!r}: option {name}={value} is not known; write {known}")
-    return CorpusName(kind, Path(os.path.expanduser(path)), {name: value})
+    grammar = r"(digits|speech|music)|(folder|vctk|musdb18):([^\0]+)"
+    match = re.fullmatch(grammar, str(text))
+    if not match:
+        raise BadInput(f"corpus {text!r}: {did_you_mean(text, FORMS)}")
+    embedded, kind, path = match.groups()
+    if embedded:
+        return CorpusName(embedded, None, {})
+    options = {}
+    option = re.fullmatch(r"(.+)\?(\w*)=([^/?]*)", path, re.DOTALL)
+    if option and OPTIONS[kind] and not os.path.exists(os.path.expanduser(path)):
+        path, name, value = option.groups()
+        options[name] = value
+        if value not in OPTIONS[kind].get(name, ()):
+            ((known, values),) = OPTIONS[kind].items()
+            wish = f"write ?{known}= with one of {', '.join(values)}"
+            raise BadInput(f"corpus {text!r}: setting '{name}={value}' is not known; {wish}")
+    return CorpusName(kind, Path(os.path.expanduser(path)), options)

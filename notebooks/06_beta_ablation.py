@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 from lib import theory, vae
 from lib.book import page as story
-from lib.book import slider
+from lib.book import widgets
 from lib.data import examples
 from lib.vae.alarm import EMPTY_NATS
 
@@ -254,7 +254,7 @@ for corpus in parameters.corpora:
     )
     name = "MNIST digits" if corpus == "digits" else f"{corpus}, dry"
     choices.append(
-        slider.dataset(
+        widgets.slider_dataset(
             story.slug(corpus),
             name,
             predicted[corpus],
@@ -265,7 +265,7 @@ for corpus in parameters.corpora:
             stops,
         )
     )
-slider.slider(choices, parameters.latent)
+widgets.slider(choices, parameters.latent)
 
 # %% [markdown]
 # ## The alarm

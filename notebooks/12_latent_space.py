@@ -293,7 +293,7 @@ flat, lines = (
     {key: plane.transform(path) for key, path in paths.items()},
 )
 (left, right), (low, high) = (
-    figures.limits(axis, tail=4.0)
+    np.percentile(axis, (4.0, 96.0))
     for axis in np.concatenate([flat, *lines.values()]).T
 )
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)

@@ -54,7 +54,6 @@ folder = explorer.explore(
     REPORT_ORDER,
     parameters.shown,
     new_clips,
-    story.progress,
 )
 explorer.show(folder, "Each mark is a clip under an effect.")
 

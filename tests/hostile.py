@@ -61,7 +61,7 @@ def listen(top: str) -> list[str]:
     from lib.data import corpora
     from lib.data.clips import ClipConfig, Clips
 
-    told, recordings = [], corpora.load(top)
+    told, recordings = [], corpora.load_corpus(top)
     for recording in recordings:
         config = ClipConfig(corpus=top, split="all", clip_s=0.5)
         with BadInputs(told):
@@ -76,9 +76,9 @@ def read_whole(top: str) -> list[str]:
     from lib.data import corpora
 
     told = []
-    for recording in corpora.load(top):
+    for recording in corpora.load_corpus(top):
         with BadInputs(told):
-            assert np.isfinite(corpora.read(recording, 0, recording.seconds, GOOD_HZ)).all()
+            assert np.isfinite(read_stretch(recording, 0, recording.seconds, GOOD_HZ)).all()
             told.append(f"taken {recording.name}")
     return told
 
@@ -110,7 +110,7 @@ def digits(folder: Path) -> list[str]:
     from lib.data import corpora
 
     corpora.DATA = folder
-    corpora.digits("test")
+    load_digits("test")
     return ["taken"]
 
 
@@ -132,7 +132,7 @@ def begin(values: dict[str, Any]) -> list[str]:
 def load(corpus: str) -> list[str]:
     from lib.data import corpora
 
-    corpora.load(corpus)
+    corpora.load_corpus(corpus)
     return ["taken"]
 
 

@@ -25,7 +25,7 @@ WRONG = [  # story, a change of the quick run, words of the message
     (UMAP, {"corpora": ["digits"]}, "corpora[0] = 'digits': should be a corpus of sound"),
     (UMAP, {"corpora": ["speech", "speech"]}, "none twice"),
     (UMAP, {"corpora": []}, "at least one item"),
-    (UMAP, {"corpora": ["folder:"]}, 'write "folder:PATH"'),
+    (UMAP, {"corpora": ["folder:"]}, 'did you mean "folder:PATH"?'),
     (UMAP, {"effects": [2, 6]}, "effects[1] = 6: should be less than or equal to 5"),
     (UMAP, {"effects": [2, 3]}, "needs one number for each of effects = [2, 3]"),
     (UMAP, {"grid_clips": [20, 600]}, "grid_clips, sweep_clips: more than 100"),

@@ -1,6 +1,6 @@
-"""What every page does: check parameters, record numbers, style tables, show source, say its origin.
+"""What every page does: check parameters, record numbers, style tables, show source and origin.
 
-Notebooks of all chapters import it. `begin` stands below the parameters cell, `provenance` is the
+The notebooks of all chapters import it. `begin` stands below the parameters cell, `provenance` is the
 last cell, and `record` keeps the numbers that the prose quotes and that results.json collects.
 """
 
@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from IPython import get_ipython
 from IPython.display import Markdown, display
+from matplotlib.figure import Figure
 from myst_nb import glue
 from pandas.io.formats.style import Styler
 
@@ -55,7 +56,22 @@ def begin(name: str, namespace: dict[str, Any]) -> Parameters:
     if shell is not None:
         _page.cell = len(shell.user_ns["In"])
         shell.events.register("post_run_cell", _mark_stale)
+        _show_parameters()
     return parameters
+
+
+def _show_parameters() -> None:
+    """Show name, meaning, default and present value of each parameter, folded."""
+    text = (ROOT / "notebooks" / f"{_page.name}.py").read_text(encoding="utf-8")
+    cell = text.partition('# %% tags=["parameters"]\n')[2].partition("\n# %%")[0]
+    values = _page.parameters.model_dump(mode="json")
+    rows = "<tr><th>name</th><th>meaning</th><th>default</th><th>this run</th></tr>"
+    for name, default, meaning in re.findall(r"^(\w+): \w+ = (.*?)  # (.*)$", cell, re.M):
+        default = json.dumps(ast.literal_eval(default))
+        row = [html.escape(text) for text in (meaning, default, json.dumps(values[name]))]
+        rows += f"<tr><th>{name}</th><td>" + "</td><td>".join(row) + "</td></tr>"
+    table = f"<details><summary>Parameters of this run</summary><table>{rows}</table></details>"
+    display({"text/html": table, "text/plain": "parameters"}, raw=True)
 
 
 def _mark_stale(result: Any) -> None:
@@ -79,7 +95,7 @@ def _mark_stale(result: Any) -> None:
 
 
 def _skipped_cells() -> str:
-    """How many cells have not run since `begin`, when the page is stale; removes the note at none."""
+    """How many cells a stale page has not run since `begin`; removes the note at none."""
     if _page.note is None:
         return ""
     text = (ROOT / "notebooks" / f"{_page.name}.py").read_text(encoding="utf-8")
@@ -104,6 +120,11 @@ def record(name: str, value: float) -> None:
     glue(name, number, display=False)
 
 
+def key_figure(figure: Figure) -> None:
+    """Keep a figure as "key-NN", NN being the chapter, for the first screen of the page."""
+    glue(f"key-{_page.name[:2]}", figure, display=False)
+
+
 def record_all(prefix: str, values: Mapping[str, float]) -> None:
     """Record each of several numbers as "PREFIX.KEY"."""
     for name, value in values.items():
@@ -116,7 +137,7 @@ def slug(corpus: str) -> str:
 
 
 def table(frame: pd.DataFrame, name: str, caption: str = "", digits: int = 3) -> Styler:
-    """A table for the page, with `digits` decimals; `name` is its id, so that its HTML is stable."""
+    """A table with `digits` decimals; `name` is its id on the page, so that its HTML is stable."""
     style = frame.style.set_uuid(name).set_caption(html.escape(caption, quote=False))
     style = style.format(precision=digits, na_rep="", escape="html")
     return style.format_index(escape="html").format_index(escape="html", axis="columns")
@@ -144,7 +165,7 @@ def page_hash(name: str, parameters: Parameters) -> str:
 
 
 def provenance(parameters: Parameters) -> None:
-    """Show what it takes to compute the page again, as a table; its metadata hold the page's hash."""
+    """Show what it takes to compute the page again; the output's metadata hold the page's hash."""
     rows = {}
     for name, value in parameters.model_dump(mode="json").items():
         rows[f"parameter <code>{name}</code>"] = json.dumps(value)

@@ -1,4 +1,4 @@
-"""What every computation needs: stages, atomic files, the identity of code, progress, provenance."""
+"""What every computation needs: stages, atomic files, code identity, progress, provenance."""
 
 from lazy_loader import attach
 

@@ -201,7 +201,4 @@ def _remedy(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    damaged = verify_all()
-    for line in damaged:
-        print(line)
-    sys.exit(bool(damaged))
+    sys.exit("\n".join(verify_all()) or None)
