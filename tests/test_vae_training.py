@@ -3,7 +3,6 @@
 import math
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
