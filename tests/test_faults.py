@@ -40,6 +40,7 @@ from lib.data.batches import ArrayDataset, Splits
 from lib.data.clips import ClipConfig
 from lib.embeddings import maps as embeddings
 from lib.runtime import stages as artifacts
+from lib.runtime.files import write_json
 from lib.vae import training
 from lib.vae.checkpoints import Run, damaged, load
 from lib.vae.config import TrainingConfig
@@ -78,7 +79,7 @@ def blobs(n: int, seed: int) -> np.ndarray:
 
 def pause(wait: Path) -> None:
     """Leaves the number of this process in a file, and waits until the file is gone."""
-    artifacts.write_json(wait, os.getpid())
+    write_json(wait, os.getpid())
     end = time.monotonic() + WAIT_S
     while wait.exists() and time.monotonic() < end:
         time.sleep(0.02)
@@ -719,6 +720,7 @@ from pathlib import Path
 import test_faults
 from lib import BadInput
 from lib.runtime import stages as artifacts
+from lib.runtime.files import write_json
 root, sounds = artifacts.root(), Path(sys.argv[1])
 def refused(kind):
     try:

@@ -308,7 +308,7 @@ def test_a_corpus_in_the_provenance_is_text(monkeypatch) -> None:
             new_output("display_data", data, metadata=metadata)
         ),
     )
-    monkeypatch.setitem(story._running, "name", NAME)
+    monkeypatch.setattr(story._page, "name", NAME)
     values = read_run(ROOT / "runs/quick.yml")["stories"][NAME]
     story.provenance(resolve(NAME, values | {"corpus": CORPUS}))
     soup = BeautifulSoup(shown[0].data["text/html"], "html.parser")
@@ -319,7 +319,7 @@ def test_a_corpus_in_the_provenance_is_text(monkeypatch) -> None:
     )
     assert len(soup.find_all("tr")) == len(rows) and not soup.find(["script", "img", "strong", "a"])
     told = publish.provenance(new_notebook(cells=[new_code_cell(outputs=shown)]))
-    assert told["commit"] == story.artifacts.commit() and not any(
+    assert told["commit"] == story.commit() and not any(
         "alert" in text for text in told.values()
     )
 
