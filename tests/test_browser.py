@@ -1,6 +1,6 @@
-"""The published book in a real browser, from files: every page, and every widget by mouse and keyboard.
+"""The published book in a browser, from files: every page, every widget by mouse and keyboard.
 
-The widgets' numbers are held against lib.theory, `lib.predict` on the data themselves, and results.json.
+The widgets' numbers are held against lib.theory, `lib.predict` on the data, and results.json.
 """
 
 import json
@@ -31,12 +31,14 @@ FEW = (
     "the_answer",
 )  # one of each kind
 REDUCTIONS = list(collapse.REDUCTIONS)
-# The article is ours; menus, search and buttons around it are the theme's. `serious` and `critical` stop a reader.
-# One rule is off: docutils gives entries of a bibliography a role that ARIA 1.3 no longer has.
+# The article is ours; menus, search and buttons around it are the theme's. `serious` and `critical`
+# stop a reader. docutils gives entries of a bibliography a role that ARIA 1.3 no longer has.
 AXE = """async () => (await axe.run("article.bd-article", {
-    preload: false, resultTypes: ["violations"], rules: {"aria-required-children": {enabled: false}}})).violations
+    preload: false, resultTypes: ["violations"],
+    rules: {"aria-required-children": {enabled: false}}})).violations
   .filter(found => ["serious", "critical"].includes(found.impact))
-  .map(found => [found.id, ...found.nodes.slice(0, 5).map(node => `${node.target}: ${node.any[0]?.message}`)])"""
+  .map(found => [found.id, ...found.nodes.slice(0, 5)
+    .map(node => `${node.target}: ${node.any[0]?.message}`)])"""
 
 
 # Pages
@@ -118,7 +120,8 @@ def test_players_start_and_only_one_sounds(by: str, published: Path, visit) -> N
     def only(wanted: list[int]) -> None:
         page.wait_for_function(
             """wanted => JSON.stringify(wanted) === JSON.stringify(
-            [...document.querySelectorAll("audio")].flatMap((audio, i) => audio.paused ? [] : [i]))""",
+            [...document.querySelectorAll("audio")].flatMap(
+              (audio, i) => audio.paused ? [] : [i]))""",
             arg=wanted,
         )
 
@@ -304,10 +307,9 @@ def check_point(page: Page, content: dict, i: int) -> None:
     effect = content["effects"][columns["effect"][i]]
     assert page.locator(".explorer-details").get_attribute("data-point") == str(i)
     assert page.locator(".explorer-title").inner_text() == effect["label"]
-    rows = page.locator(
-        ".explorer-about"
-    ).evaluate("""about => Object.fromEntries(
-      [...about.querySelectorAll("dl > div")].map(row => [...row.children].map(part => part.innerText)))""")
+    rows = page.locator(".explorer-about").evaluate("""about => Object.fromEntries(
+      [...about.querySelectorAll("dl > div")].map(
+        row => [...row.children].map(part => part.innerText)))""")
     assert columns["group"][i] in rows.values() and rows["Split"] == columns["split"][i]
     for name, value in columns["settings"][i].items():
         assert rows[name] == measure(value, effect["parameters"][name]["unit"]), (i, name)

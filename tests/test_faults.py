@@ -1,4 +1,4 @@
-"""Faults, each injected: kills, damage, full and read-only disks, wrong clocks, two at once, interrupts.
+"""Faults, each injected: kills, damage, full disks, wrong clocks, two at once, interrupts.
 
 Each has a row on the page book/faults.md, and each row its test; tests of other parts hold more.
 """
@@ -59,7 +59,7 @@ def blobs(count: int, seed: int) -> np.ndarray:
 
 
 def observed(steps, total=None, label=""):
-    """In place of lib's progress: note how many steps there are; wait in the third epoch if WAIT names a file."""
+    """Stand in for lib's progress: note the number of steps; wait in the third epoch if WAIT is set."""
     steps = list(steps)
     with open(stages.root() / "steps", "a") as file:
         file.write(f"{len(steps)}\n")
@@ -301,7 +301,7 @@ def test_killed_at_random_moments_it_ends_as_one_that_was_not(
 def test_a_book_killed_at_random_moments_is_built_as_one_that_was_not(
     running: Callable, folder: Path, tmp_path: Path
 ) -> None:
-    """Snakemake, papermill and Sphinx are killed at once, while pages are made and while Sphinx writes."""
+    """Snakemake, papermill and Sphinx are killed at once, in the stories and in the building."""
     whole, rng, begun = tmp_path / "whole", np.random.default_rng(SEED), time.monotonic()
     run = running("tiny", ARTIFACTS_DIR=str(whole))
     until((whole / "tiny/building").exists, run)
@@ -479,7 +479,7 @@ def test_after_a_clock_that_was_a_day_ahead_an_edited_story_is_made_again(
 def test_of_two_runs_one_computes_and_a_killed_kernel_is_told(
     running: Callable, checkout: Path, folder: Path, tmp_path: Path
 ) -> None:
-    """The second run of a checkout is refused, and so is that of another checkout with these artifacts."""
+    """The second run of a checkout is refused, and that of another checkout with these artifacts."""
     other, wait = tmp_path / "other", tmp_path / "wait"
     shutil.copytree(checkout, other)
     first = running("one", "results", WAIT=str(wait))
@@ -501,7 +501,7 @@ def test_of_two_runs_one_computes_and_a_killed_kernel_is_told(
 def test_two_that_want_one_stage_compute_it_once(
     folder: Path, tmp_path: Path, start: Callable
 ) -> None:
-    """As two machines with one artifact folder: the second process comes while the first one trains."""
+    """As two machines with one artifact folder: the second comes while the first trains."""
     wait, code = tmp_path / "wait", f"{HERE}print('begun', flush=True); test_faults.trained()"
     first = start(sys.executable, "-c", code, WAIT=str(wait))
     until(wait.exists, first)
@@ -551,7 +551,7 @@ def test_an_interrupt_in_jupyter_says_how_to_go_on_and_the_kernel_lives(
 def test_an_interrupt_of_a_run_says_how_to_go_on(
     running: Callable, folder: Path, tmp_path: Path
 ) -> None:
-    """Ctrl-C in `make book`: Snakemake, papermill and the kernel end; the same weights come out in the end."""
+    """Ctrl-C in `make book`: all processes end; the next run ends with the same weights."""
     wait = tmp_path / "wait"
     run = running("one", "results", WAIT=str(wait))
     until(wait.exists, run)
