@@ -27,13 +27,12 @@ seed: int = 1234  # of the weights, the order of images and the latent noise
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
-from lib import theory
+from lib import theory, vae
 from lib.book import figures
 from lib.book import page as story
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.digits import load_digits
-from lib.vae import evaluate as measures
-from lib.vae import losses as objective
-from lib.vae import train as training
+from lib.vae import losses
 
 parameters = story.begin("03_mnist_sanity_check", globals())
 
@@ -43,7 +42,7 @@ parameters = story.begin("03_mnist_sanity_check", globals())
 # The report's loss takes the **mean** of the squared error over all pixels, and the **sum** of the KL over {term}`latent units <Latent unit>`:
 
 # %%
-story.source(objective.report_loss)
+story.source(losses.report)
 
 # %% [markdown]
 # Here $x$ is an image with $N$ values, $\hat x$ its reconstruction and $q(z|x) = \mathcal N(\mu, \operatorname{diag} e^{\texttt{log\_var}})$ the
@@ -83,11 +82,12 @@ story.source(objective.report_loss)
 # %%
 x_train, _ = load_digits("train")
 x_test, _ = load_digits("test")
-train = training.ArrayDataset(
-    x_train[: parameters.train_images], scale=1 / 255
+data = Splits(
+    train=ArrayDataset(x_train[: parameters.train_images], scale=1 / 255),
+    validation=ArrayDataset(x_train[-2000:], scale=1 / 255),
+    test=ArrayDataset(x_test, scale=1 / 255),
+    key={"digits": parameters.train_images},
 )
-validation = training.ArrayDataset(x_train[-2000:], scale=1 / 255)
-test = training.ArrayDataset(x_test, scale=1 / 255)
 
 pca = theory.pca(
     x_train[: parameters.train_images],
@@ -117,7 +117,7 @@ story.record("mnist.beta1.edges_out", parameters.beta / edge)
 # `detach` keeps the net from lowering the weight instead of the error:
 
 # %%
-story.source(objective.calibrated_loss)
+story.source(losses.calibrated)
 
 # %% [markdown]
 # ## Three trainings, two baselines
@@ -137,22 +137,16 @@ common = parameters.model_dump(
         "seed",
     }
 )
-objectives = {
-    "beta": dict(objective="report", beta=parameters.beta),
-    "beta0": dict(objective="report", beta=0.0),
-    "calibrated": dict(objective="calibrated"),
+choices = {
+    "beta": dict(loss="report", beta=parameters.beta),
+    "beta0": dict(loss="report", beta=0.0),
+    "calibrated": dict(loss="calibrated"),
 }
-runs = {}
-for name, choice in objectives.items():
-    config = training.TrainingConfig(**common, **choice)
-    runs[name] = training.run(
-        config,
-        train,
-        validation,
-        test,
-        data_key={"digits": parameters.train_images},
-        progress=story.progress,
-    )
+runs, metrics = {}, {}
+for name, choice in choices.items():
+    config = vae.TrainingConfig(**common, **choice)
+    runs[name] = vae.train(config, data)
+    metrics[name] = vae.evaluate(runs[name], data)
 
 # %%
 mse_mean, mse_pca = pca.mse(x_test, 0), pca.mse(x_test, parameters.latent)
@@ -165,8 +159,8 @@ labels = {
 columns = ["mse_mu", "mse_sampled", "kl", "active_units"]
 table = pd.DataFrame(
     {
-        labels[name]: {c: run.metrics[c] for c in columns}
-        for name, run in runs.items()
+        labels[name]: {c: values[c] for c in columns}
+        for name, values in metrics.items()
     }
     | {
         "mean image": {"mse_mu": mse_mean},
@@ -182,14 +176,13 @@ for name, key in {
     "beta0": "beta0",
     "calibrated": "calibrated",
 }.items():
-    metrics = runs[name].metrics
     for short, long in {
         "mse": "mse_mu",
         "mse_sampled": "mse_sampled",
         "kl": "kl",
         "active_units": "active_units",
     }.items():
-        story.record(f"mnist.{key}.{short}", metrics[long])
+        story.record(f"mnist.{key}.{short}", metrics[name][long])
 table.style.set_uuid("mnist").format(
     {
         "mse_mu": "{:.4f}",
@@ -213,10 +206,9 @@ table.style.set_uuid("mnist").format(
 # ## The pictures of the report
 
 # %% mystnb={"figure": {"name": "fig-digits-beta1", "caption": "Ten test digits above their reconstructions with the report's loss, the counterpart of the report's Figure 2. The title of each is its mean squared error; one grey scale from 0 to 1. Beyond the edge every input gets the same average digit."}, "image": {"alt": "Two rows of ten images. Above: handwritten digits 7 2 1 0 4 1 4 9 5 9. Below: ten copies of one grey blur, the average digit."}}
-shown = test.__getitems__(range(10))
+shown = data.test.__getitems__(range(10))
 drawn = {
-    name: measures.reconstruct(run.fitted.model(), shown)
-    for name, run in runs.items()
+    name: vae.reconstruct(run.model(), shown) for name, run in runs.items()
 }
 figures.reconstruction_grid(shown[:, 0], drawn["beta"][:, 0])
 plt.show()
@@ -236,11 +228,9 @@ plt.show()
 # that of the test images themselves.
 
 # %%
-test_images = test.__getitems__(range(len(test)))
+test_images = data.test.__getitems__(range(len(data.test)))
 spread = {
-    name: float(
-        measures.reconstruct(run.fitted.model(), test_images).std(dim=0).mean()
-    )
+    name: float(vae.reconstruct(run.model(), test_images).std(dim=0).mean())
     for name, run in runs.items()
 }
 spread_of_data = float(test_images.std(dim=0).mean())
@@ -254,7 +244,7 @@ print(
 
 # %%
 collapsed, free, calibrated = (
-    runs[name].metrics for name in ("beta", "beta0", "calibrated")
+    metrics[name] for name in ("beta", "beta0", "calibrated")
 )
 if parameters.beta > 1.5 * edge:  # beyond the edge there must be nothing left
     assert abs(collapsed["mse_mu"] / mse_mean - 1) < 0.01, "not the mean image"

@@ -29,8 +29,7 @@ normalise: str = "constants"  # statistics: constants or per_clip
 augment: bool = False  # pitch and tempo changes, in training only
 logger: str = "csv"  # csv, tensorboard, wandb, wandb_offline
 accelerator: str = "auto"  # auto (a GPU if there is one), cpu, cuda, mps
-devices: int = 1  # devices of each machine; they share every batch
-num_nodes: int = 1  # machines; several need a SLURM allocation
+devices: int = 1  # devices of this machine; they share every batch
 seed: int = 1234  # of the clips, the weights, the order and the latent noise
 
 # %%
@@ -38,15 +37,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from lib import theory
+from lib import theory, vae
 from lib.audio import inversion, levels, spectrograms
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
 from lib.data import rendering as render
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.standardiser import Standardiser
-from lib.vae import evaluate as measures
-from lib.vae import train as training
 
 parameters = story.begin("04_spectrogram_vae", globals())
 name_of = story.slug(parameters.corpus)
@@ -94,7 +92,7 @@ standardiser = Standardiser(parameters.normalise).fit(
     parts["train"].spectrograms
 )
 data = {
-    split: training.ArrayDataset(part.spectrograms, standardiser=standardiser)
+    split: ArrayDataset(part.spectrograms, standardiser=standardiser)
     for split, part in parts.items()
 }
 voices = {
@@ -149,28 +147,22 @@ names = {
     "logger",
     "accelerator",
     "devices",
-    "num_nodes",
     "seed",
 }
 common = parameters.model_dump(include=names)
-objectives = {
-    "beta": dict(objective="report", beta=parameters.beta),
-    "calibrated": dict(objective="calibrated"),
+choices = {
+    "beta": dict(loss="report", beta=parameters.beta),
+    "calibrated": dict(loss="calibrated"),
 }
 identity = {split: part.folder.name for split, part in parts.items()} | {
     "normalise": parameters.normalise
 }
-runs = {}
-for name, choice in objectives.items():
-    config = training.TrainingConfig(**common, **choice)
-    runs[name] = training.run(
-        config,
-        data["train"],
-        data["validation"],
-        data["test"],
-        data_key=identity,
-        progress=story.progress,
-    )
+splits = Splits(**data, key=identity)
+runs, metrics = {}, {}
+for name, choice in choices.items():
+    config = vae.TrainingConfig(**common, **choice)
+    runs[name] = vae.train(config, splits)
+    metrics[name] = vae.evaluate(runs[name], splits)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 for name, key in {"beta": "beta1", "calibrated": "calibrated"}.items():
@@ -180,7 +172,7 @@ for name, key in {"beta": "beta1", "calibrated": "calibrated"}.items():
         "kl": "kl",
         "active_units": "active_units",
     }.items():
-        story.record(f"{name_of}.{key}.{short}", runs[name].metrics[long])
+        story.record(f"{name_of}.{key}.{short}", metrics[name][long])
 labels = {
     "beta": f"VAE, beta = {parameters.beta:g}",
     "calibrated": "VAE, calibrated",
@@ -188,8 +180,8 @@ labels = {
 columns = ["mse_mu", "mse_sampled", "kl", "active_units"]
 pd.DataFrame(
     {
-        labels[name]: {c: run.metrics[c] for c in columns}
-        for name, run in runs.items()
+        labels[name]: {c: values[c] for c in columns}
+        for name, values in metrics.items()
     }
     | {
         "mean spectrogram": {"mse_mu": mse_mean},
@@ -226,8 +218,7 @@ pd.DataFrame(
 chosen = np.linspace(0, len(data["test"]) - 1, 5).astype(int).tolist()
 shown = data["test"].__getitems__(chosen)
 drawn = {
-    name: measures.reconstruct(run.fitted.model(), shown)
-    for name, run in runs.items()
+    name: vae.reconstruct(run.model(), shown) for name, run in runs.items()
 }
 
 # %% mystnb={"figure": {"name": "fig-speech-beta1", "caption": "Five test clips above their reconstructions with the report's loss at beta = 1. One colour scale, standardised dB; the title of each is its mean squared error. All five reconstructions are the average of the training set."}, "image": {"alt": "Two rows of five spectrograms. Above: five different clips of speech with harmonics and pauses. Below: five identical smooth gradients, bright at low frequencies."}}
@@ -253,7 +244,7 @@ plt.show()
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-speech-curves", "caption": "KL on the validation voices after each epoch (linear below 2 nats, logarithmic above). With the report's loss it lies at zero."}, "image": {"alt": "Line plot of KL in nats over epochs: one line rises and stays high, the other lies at zero."}}
 fig, ax = plt.subplots(figsize=(5, 3))
 for name, run in runs.items():
-    log = run.fitted.log()
+    log = run.log()
     ax.plot(log["epoch"], log["val_kl"], marker="o", label=labels[name])
 ax.set(
     xlabel="epoch",
@@ -320,7 +311,7 @@ players.players(
 # ## The finding, asserted
 
 # %%
-collapsed, calibrated = (runs[name].metrics for name in ("beta", "calibrated"))
+collapsed, calibrated = (metrics[name] for name in ("beta", "calibrated"))
 if parameters.beta > 1.5 * edge:
     assert abs(collapsed["mse_mu"] / mse_mean - 1) < 0.01, (
         "not the average spectrogram"
@@ -329,7 +320,7 @@ if parameters.beta > 1.5 * edge:
         "the code is not empty"
     )
     everything = data["test"].__getitems__(range(len(data["test"])))
-    answers = measures.reconstruct(runs["beta"].fitted.model(), everything)
+    answers = vae.reconstruct(runs["beta"].model(), everything)
     assert answers.std(dim=0).mean() < everything.std(dim=0).mean() / 100, (
         "the reconstructions differ"
     )

@@ -24,17 +24,18 @@ epochs: int = 12  # passes over the digits in each of these trainings
 seed: int = 0  # of the optimisations and trainings
 
 # %%
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
-from lib import ROOT, theory
-from lib.book import calculator
+from lib import ROOT, theory, vae
 from lib.book import page as story
+from lib.book import widgets
 from lib.data import examples
-from lib.vae import losses as objective
-from lib.vae import train as training
+from lib.vae.losses import REDUCTIONS, kl_sum_latent, report
 from sklearn.decomposition import PCA
 
 parameters = story.begin("05_the_loss_question", globals())
@@ -60,11 +61,11 @@ torch.manual_seed(parameters.seed)
 x, x_hat = torch.rand(2, 8, 1, 28, 28, dtype=torch.float64)
 mu, log_var = torch.randn(2, 8, 16, dtype=torch.float64)
 print(
-    "the lines are lib.vae.losses.report_loss:",
+    "the lines are lib.vae.losses.report:",
     bool(
         torch.isclose(
             student_loss(x, x_hat, mu, log_var, 0.3),
-            objective.report_loss(x, x_hat, mu, log_var, 0.3),
+            report(x, x_hat, mu, log_var, 0.3),
         )
     ),
 )
@@ -92,7 +93,7 @@ log_likelihood = (
     .sum(1)
     .mean()
 )
-neg_elbo = -log_likelihood + objective.kl_sum_latent_mean_batch(mu, log_var)
+neg_elbo = -log_likelihood + kl_sum_latent(mu, log_var).mean()
 rescaled = student_loss(x, x_hat, mu, log_var, beta) * N / (
     2 * sigma2
 ) + N / 2 * np.log(2 * np.pi * sigma2)
@@ -304,6 +305,10 @@ digits = examples.load_examples("digits", parameters.train_images, 0)
 spectrum = theory.pca(
     digits.train.array, parameters.latent, digits.train.prepare
 )
+digits = replace(
+    digits, test=digits.train, key=digits.key | {"measured": "train"}
+)
+loss_names = {reduction: loss for loss, reduction in REDUCTIONS.items()}
 tried = losses.drop_duplicates(["reduction", "weight"])[: parameters.checked]
 for row in losses.itertuples():
     sigma2 = theory.sigma2_of(
@@ -322,24 +327,17 @@ for row in losses.itertuples():
     if (row.reduction, row.weight) in set(
         zip(tried["reduction"], tried["weight"], strict=True)
     ):
-        config = training.TrainingConfig(
+        config = vae.TrainingConfig(
             preset="linear",
             latent=parameters.latent,
+            loss=loss_names[row.reduction],
             beta=row.weight,
-            reduction=row.reduction,
             seed=parameters.seed,
             epochs=parameters.epochs,
             batch_size=64,
             learning_rate=1e-2,
         )
-        metrics = training.run(
-            config,
-            digits.train,
-            digits.validation,
-            digits.train,
-            digits.key | {"measured": "train"},
-            story.progress,
-        ).metrics
+        metrics = vae.evaluate(vae.train(config, digits), digits)
         losses.loc[row.Index, "KL measured"] = metrics["kl"]
 
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -406,7 +404,7 @@ for corpus, train in data.items():
         for i in np.linspace(0, len(train) - 1, 3).astype(int).tolist()
     }
     choices.append(
-        calculator.dataset(
+        widgets.calculator_dataset(
             corpus,
             f"{corpus}, {len(train)} examples",
             found[corpus],
@@ -416,7 +414,7 @@ for corpus, train in data.items():
             corpus != "digits",
         )
     )
-calculator.calculator(choices, parameters.latent)
+widgets.calculator(choices, parameters.latent)
 
 # %% [markdown]
 # ## The answer, asserted
@@ -425,6 +423,10 @@ calculator.calculator(choices, parameters.latent)
 assert equal_units and exact["error"].max() < 1e-3, (
     "formula and optimum differ"
 )
+digits = replace(
+    digits, test=digits.train, key=digits.key | {"measured": "train"}
+)
+loss_names = {reduction: loss for loss, reduction in REDUCTIONS.items()}
 tried = losses.dropna(subset="KL measured")
 near = (
     tried["sigma2 on digits"] / spectrum.eigenvalues[0] - 1

@@ -34,7 +34,7 @@ from lib.data.clipset import Clipset, clipset
 from lib.embeddings import maps, probes
 from lib.embeddings import methods as encoders
 from lib.embeddings.methods import METHODS
-from lib.vae import conditional as told
+from lib.vae.conditional import ConditionalVAE
 
 parameters = story.begin("10_effect_embeddings", globals())
 names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
@@ -93,7 +93,9 @@ plt.show()
 # [](08_the_repair): no beta to tune.
 
 # %%
-display(story.source(told.ToldVAE.encode), story.source(told.ToldVAE.decode))
+display(
+    story.source(ConditionalVAE.encode), story.source(ConditionalVAE.decode)
+)
 
 # %% [markdown]
 # ## The protocol

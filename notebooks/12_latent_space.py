@@ -39,14 +39,14 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from lib import vae
 from lib.audio import effects
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures
 from lib.book import page as story
 from lib.data import examples, pairs
 from lib.embeddings import maps as embeddings
-from lib.vae import conditional as told
-from lib.vae import evaluate as measures
+from lib.vae.conditional import ConditionalSpectrogramVAE
 from matplotlib.colors import LinearSegmentedColormap
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -85,19 +85,19 @@ for split, of in (found | {"test, unseen effects": unseen}).items():
     print(
         f"{split}: {len(of.table)} pairs, {effects_} effects, {people} persons and songs"
     )
-story.source(told.ToldPictureVAE.decode)
+story.source(ConditionalSpectrogramVAE.decode)
 
 # %% tags=["nbval-ignore-output"]
 model, names, groups = (
-    run.fitted.model(),
+    run.model(),
     test.table["effect"].to_numpy(),
     test.table["group"].to_numpy(),
 )
 mu, mu_unseen = (
-    measures.embed(model, test.data)[0],
-    measures.embed(model, unseen.data)[0],
+    vae.encode_all(model, test.data)[0],
+    vae.encode_all(model, unseen.data)[0],
 )
-(wet, dry), x_hat = test.x, measures.reconstruct(model, torch.cat(test.x, 2))
+(wet, dry), x_hat = test.x, vae.reconstruct(model, torch.cat(test.x, 2))
 raised, gain = dry.clone(), train.x[0] - train.x[1]
 for effect in (
     REPORT_ORDER
@@ -127,8 +127,9 @@ story.record(
     driven.groupby(groups[driven.index]).mean().max(),
 )
 story.record("latent.error.overdrive.median", driven.median())
+metrics = vae.evaluate(run, pairs.splits(found))
 for name in ("kl", "active_units"):
-    story.record(f"latent.{name}", run.metrics[name])
+    story.record(f"latent.{name}", metrics[name])
 errors.style.set_uuid("errors").format(precision=4).set_caption(
     "Squared error, in units of the training variance."
 )
@@ -167,7 +168,7 @@ here, there = np.split(
     embeddings.umap_2d(np.concatenate([mu, mu_unseen]), parameters.seed),
     [len(mu)],
 )  # one map
-mu_train, separate = measures.embed(model, train.data)[0], {}
+mu_train, separate = vae.encode_all(model, train.data)[0], {}
 for key, space in {
     "map": mu,
     "raw": embeddings.reduce(wet.numpy(), parameters.seed),
@@ -292,7 +293,7 @@ flat, lines = (
     {key: plane.transform(path) for key, path in paths.items()},
 )
 (left, right), (low, high) = (
-    figures.limits(axis, tail=4.0)
+    np.percentile(axis, (4.0, 96.0))
     for axis in np.concatenate([flat, *lines.values()]).T
 )
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)

@@ -27,20 +27,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from lib import vae
 from lib.audio import effects, levels
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import examples, pairs
-from lib.vae import evaluate as measures
 
 parameters = story.begin("13_between_effects", globals())
 layout, rate = examples.SMALL, examples.SMALL.sample_rate_hz
 
 # %% tags=["nbval-ignore-output"]
 found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
-model, test = run.fitted.model(), found["test"]
-(wet, dry), mu = test.x, torch.from_numpy(measures.embed(model, test.data)[0])
+model, test = run.model(), found["test"]
+(wet, dry), mu = test.x, torch.from_numpy(vae.encode_all(model, test.data)[0])
 
 # %% [markdown]
 # ## Between two effects

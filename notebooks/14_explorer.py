@@ -48,13 +48,12 @@ new_clips = (
     parameters.seed + 1
 )  # of the map: other positions in the recordings than those of training
 folder = explorer.explore(
-    run.fitted,
+    run,
     found["test"],
     parameters.corpora,
     REPORT_ORDER,
     parameters.shown,
     new_clips,
-    story.progress,
 )
 explorer.show(folder, "Each mark is a clip under an effect.")
 

@@ -71,7 +71,7 @@ def test_a_folder_of_bad_files_is_an_error_that_names_file_reason_and_remedy(tmp
     with pytest.raises(
         BadInput, match=rf"none of its 1 audio files can be used: {name} \(.*({reason}).*wanted are"
     ):
-        corpora.load(f"folder:{tmp_path}")
+        corpora.load_corpus(f"folder:{tmp_path}")
 
 
 def test_bad_files_among_good_ones_are_skipped_with_one_warning_that_counts_and_names_them(
@@ -82,7 +82,7 @@ def test_bad_files_among_good_ones_are_skipped_with_one_warning_that_counts_and_
     for name in ("zero_bytes.wav", "text.flac"):
         BAD[name][0](tmp_path / "p1" / name)
     with pytest.warns(UserWarning) as caught:
-        found = corpora.load(f"folder:{tmp_path}")
+        found = corpora.load_corpus(f"folder:{tmp_path}")
     assert [r.name for r in found] == ["p1/good.wav", "p2/good.wav"]
     assert len(caught) == 1
     message = str(caught[0].message)
@@ -102,7 +102,7 @@ def test_a_long_list_of_bad_files_is_cut_short_but_counted(tmp_path):
     with pytest.warns(
         UserWarning, match=r"skipped 9 of 10 files: bad0.wav .*bad4.wav \(zero bytes\), \.\.\.$"
     ):
-        corpora.load(f"folder:{tmp_path}")
+        corpora.load_corpus(f"folder:{tmp_path}")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -110,38 +110,38 @@ def test_nan_or_infinite_content_is_an_error_that_names_the_file(tmp_path, value
     audio = TONE.copy()
     audio[RATE // 2] = value
     _written(tmp_path / "p" / "broken.wav", audio, subtype="FLOAT")
-    (recording,) = corpora.load(f"folder:{tmp_path}")
+    (recording,) = corpora.load_corpus(f"folder:{tmp_path}")
     with pytest.raises(
         BadInput, match=r"broken.wav: holds NaN or infinite samples; replace or remove"
     ):
-        corpora.read(recording, 0, 1, RATE)
-    assert np.isfinite(corpora.read(recording, 1, 0.5, RATE)).all()
+        read_stretch(recording, 0, 1, RATE)
+    assert np.isfinite(read_stretch(recording, 1, 0.5, RATE)).all()
 
 
 def test_content_that_breaks_off_after_listing_is_an_error_that_names_the_file(tmp_path):
     path = _written(
         tmp_path / "p" / "later.flac", np.random.default_rng(0).uniform(-1, 1, 3 * RATE)
     )
-    (recording,) = corpora.load(f"folder:{tmp_path}")
+    (recording,) = corpora.load_corpus(f"folder:{tmp_path}")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(BadInput, match=r"later.flac: .*replace or remove"):
-        corpora.read(recording, 2, 0.5, RATE)
+        read_stretch(recording, 2, 0.5, RATE)
     path.unlink()
     with pytest.raises(BadInput, match=r"later.flac: cannot be decoded"):
-        corpora.read(recording, 0, 1, RATE)
+        read_stretch(recording, 0, 1, RATE)
 
 
 @pytest.mark.parametrize("rate", [8000, 192000])
 def test_low_and_high_rates_are_fine(tmp_path, rate):
     _written(tmp_path / "p" / "x.wav", np.sin(np.arange(rate) / 99), rate)
-    (recording,) = corpora.load(f"folder:{tmp_path}")
-    assert recording.rate_hz == rate and len(corpora.read(recording, 0, 1, RATE)) == RATE
+    (recording,) = corpora.load_corpus(f"folder:{tmp_path}")
+    assert recording.rate_hz == rate and len(read_stretch(recording, 0, 1, RATE)) == RATE
 
 
 def test_eight_channels_are_fine(tmp_path):
     _written(tmp_path / "p" / "x.wav", np.tile(TONE[:, None], 8), subtype="FLOAT")
-    (recording,) = corpora.load(f"folder:{tmp_path}")
-    assert np.allclose(corpora.read(recording, 0, 2, RATE), TONE, atol=1e-6)
+    (recording,) = corpora.load_corpus(f"folder:{tmp_path}")
+    assert np.allclose(read_stretch(recording, 0, 2, RATE), TONE, atol=1e-6)
 
 
 def test_a_wav_of_unknown_length_as_pipes_write_it_is_read(tmp_path):
@@ -149,7 +149,7 @@ def test_a_wav_of_unknown_length_as_pipes_write_it_is_read(tmp_path):
     at = content.index(b"data") + 4
     content[4:8] = content[at : at + 4] = b"\xff" * 4
     (tmp_path / "p.wav").write_bytes(content)
-    (recording,) = corpora.load(f"folder:{tmp_path}")
+    (recording,) = corpora.load_corpus(f"folder:{tmp_path}")
     assert recording.seconds == 2.0
 
 
@@ -166,7 +166,7 @@ def test_a_wav_of_unknown_length_as_pipes_write_it_is_read(tmp_path):
 def test_a_folder_without_sound_is_an_error_that_names_it(tmp_path, make, message):
     make(tmp_path / "sounds")
     with pytest.raises(BadInput, match=rf"folder {tmp_path}/sounds: .*{message}"):
-        corpora.load(f"folder:{tmp_path}/sounds")
+        corpora.load_corpus(f"folder:{tmp_path}/sounds")
 
 
 def test_an_unreadable_folder_is_an_error_and_an_unreadable_sub_folder_a_warning(
@@ -183,7 +183,7 @@ def test_an_unreadable_folder_is_an_error_and_an_unreadable_sub_folder_a_warning
 
     monkeypatch.setattr(os, "scandir", deny)
     with pytest.warns(UserWarning, match=r"shut \(folder cannot be read: Permission denied\)"):
-        assert [r.name for r in corpora.load(f"folder:{tmp_path}")] == ["open/x.wav"]
+        assert [r.name for r in corpora.load_corpus(f"folder:{tmp_path}")] == ["open/x.wav"]
 
     def refuse(path):
         raise PermissionError(13, "Permission denied", os.fspath(path))
@@ -192,15 +192,15 @@ def test_an_unreadable_folder_is_an_error_and_an_unreadable_sub_folder_a_warning
     with pytest.raises(
         BadInput, match="Permission denied; give the path of a folder that you may read"
     ):
-        corpora.load(f"folder:{tmp_path}")
+        corpora.load_corpus(f"folder:{tmp_path}")
 
 
 def test_silence_is_listed_and_read_as_silence_which_clips_then_reject(tmp_path):
     _written(tmp_path / "p" / "silent.wav", np.zeros(RATE))
-    (recording,) = corpora.load(f"folder:{tmp_path}")
+    (recording,) = corpora.load_corpus(f"folder:{tmp_path}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not corpora.read(recording, 0, 1, RATE).any()
+        assert not read_stretch(recording, 0, 1, RATE).any()
 
 
 # what a C library does to the process that it runs in -----------------------------------------------------------------
@@ -269,13 +269,13 @@ def test_a_file_that_crashes_its_decoder_or_holds_it_is_named_and_the_others_are
     for name in ("a", *names, "z"):
         _written(harmful / "p" / f"{name}.wav")
     with pytest.warns(UserWarning, match="skipped 5 of 7 files") as caught:
-        found = corpora.load(f"folder:{harmful}")
+        found = corpora.load_corpus(f"folder:{harmful}")
     assert [r.name for r in found] == ["p/a.wav", "p/z.wav"]
     assert all(
         f"p/{name}.wav (ended its decoder: {HARMS[name][1]})" in str(caught[0].message)
         for name in names
     )
-    assert len(corpora.read(found[1], 0, 1, RATE)) == RATE
+    assert len(read_stretch(found[1], 0, 1, RATE)) == RATE
 
 
 @pytest.mark.parametrize("name", HARMS)
@@ -285,7 +285,7 @@ def test_a_file_that_harms_its_decoder_only_when_it_is_read_is_named_and_not_rea
     path = _written(harmful / "p" / f"{name}.wav")
     _written(harmful / "p" / "x.wav")
     (harmful / "p/good").touch()
-    found = {r.name: r for r in corpora.load(f"folder:{harmful}")}
+    found = {r.name: r for r in corpora.load_corpus(f"folder:{harmful}")}
     (harmful / "p/good").unlink()
     (harmful / "p/asked").unlink()
     for start_s in (0, 0.5):
@@ -293,23 +293,23 @@ def test_a_file_that_harms_its_decoder_only_when_it_is_read_is_named_and_not_rea
             BadInput,
             match=rf"{path}: ended its decoder: {HARMS[name][1]}; replace or remove the file",
         ):
-            corpora.read(found[f"p/{name}.wav"], start_s, 1, RATE)
+            read_stretch(found[f"p/{name}.wav"], start_s, 1, RATE)
     assert (
         harmful / "p/asked"
     ).read_text() == f"{name}.wav\n" * 2  # by a child that has read others, by a new one
-    assert np.allclose(corpora.read(found["p/x.wav"], 0, 1, RATE), TONE[:RATE], atol=1e-4)
+    assert np.allclose(read_stretch(found["p/x.wav"], 0, 1, RATE), TONE[:RATE], atol=1e-4)
     os.utime(path, ns=(1, 1))  # another file, it seems
     (harmful / "p/good").touch()
-    assert len(corpora.read(found[f"p/{name}.wav"], 0, 1, RATE)) == RATE
+    assert len(read_stretch(found[f"p/{name}.wav"], 0, 1, RATE)) == RATE
 
 
 @pytest.mark.parametrize("name", DELAYED)
 def test_a_file_is_not_blamed_for_what_the_one_before_it_did(harmful, name):
     for each in (name, "x", "y"):
         _written(harmful / "p" / f"{each}.wav")
-    found = corpora.load(f"folder:{harmful}")
+    found = corpora.load_corpus(f"folder:{harmful}")
     assert [r.name for r in found] == [f"p/{name}.wav", "p/x.wav", "p/y.wav"]
-    assert all(len(corpora.read(recording, 0, 1, RATE)) == RATE for recording in found)
+    assert all(len(read_stretch(recording, 0, 1, RATE)) == RATE for recording in found)
 
 
 def test_a_decoder_that_somebody_ends_again_and_again_is_an_error_and_no_fault_of_the_file(harmful):
@@ -318,7 +318,7 @@ def test_a_decoder_that_somebody_ends_again_and_again_is_an_error_and_no_fault_o
     with pytest.raises(
         RuntimeError, match="lib.data.recordings: its child process was ended by SIGTERM; run again"
     ):
-        corpora.load(f"folder:{harmful}")
+        corpora.load_corpus(f"folder:{harmful}")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_a_decoder_that_does_not_start_is_an_error_and_no_fault_of_the_files(
     else:
         monkeypatch.setattr(apart.sys, "executable", "/no/python")
     with pytest.raises(RuntimeError, match=said):
-        corpora.load(f"folder:{harmful}")
+        corpora.load_corpus(f"folder:{harmful}")
 
 
 def test_clips_of_other_recordings_do_not_pass_for_those_of_a_rendering(tmp_path):
@@ -354,18 +354,18 @@ def test_clips_of_other_recordings_do_not_pass_for_those_of_a_rendering(tmp_path
 
 def test_a_decoder_that_somebody_else_ended_is_no_fault_of_the_file(tmp_path):
     _written(tmp_path / "p" / "x.wav")
-    (recording,) = corpora.load(f"folder:{tmp_path}")
+    (recording,) = corpora.load_corpus(f"folder:{tmp_path}")
     child = apart._child("lib.data.recordings", os.getpid())
     before = child.process.pid
     child.process.kill()
     child.process.wait()
-    assert len(corpora.read(recording, 0, 1, RATE)) == RATE and child.process.pid != before
+    assert len(read_stretch(recording, 0, 1, RATE)) == RATE and child.process.pid != before
 
 
 def test_after_an_interrupt_no_answer_is_taken_for_that_of_another_question(tmp_path, monkeypatch):
     for name in ("x", "y"):
         _written(tmp_path / "p" / f"{name}.wav", TONE * (name == "x"))
-    first, second = corpora.load(f"folder:{tmp_path}")
+    first, second = corpora.load_corpus(f"folder:{tmp_path}")
 
     def interrupted(_):
         raise KeyboardInterrupt
@@ -376,8 +376,8 @@ def test_after_an_interrupt_no_answer_is_taken_for_that_of_another_question(tmp_
             apart.json, "loads", interrupted
         )  # the question is asked, the answer is on its way
         with pytest.raises(KeyboardInterrupt):
-            corpora.read(first, 0, 1, RATE)
-    assert child.process is None and not corpora.read(second, 0, 1, RATE).any()
+            read_stretch(first, 0, 1, RATE)
+    assert child.process is None and not read_stretch(second, 0, 1, RATE).any()
 
 
 @pytest.mark.filterwarnings(
@@ -386,12 +386,12 @@ def test_after_an_interrupt_no_answer_is_taken_for_that_of_another_question(tmp_
 def test_threads_and_forks_get_each_its_own_answer(tmp_path):
     for number in range(4):
         _written(tmp_path / "p" / f"{number}.wav", np.full(2 * RATE, number / 8, np.float32))
-    found = corpora.load(f"folder:{tmp_path}")
+    found = corpora.load_corpus(f"folder:{tmp_path}")
     means = {}
 
     def reads(number):
         means[number] = {
-            round(float(corpora.read(found[number], 0.5, 0.5, RATE).mean()), 3) for _ in range(50)
+            round(float(read_stretch(found[number], 0.5, 0.5, RATE).mean()), 3) for _ in range(50)
         }
 
     threads = [threading.Thread(target=reads, args=(number,)) for number in range(4)]
@@ -427,11 +427,11 @@ def test_a_decoder_says_numbers_and_nothing_else(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_that_ends_ends_no_decoder_of_its_parent(tmp_path):
     _written(tmp_path / "p" / "x.wav")
-    (recording,) = corpora.load(f"folder:{tmp_path}")
+    (recording,) = corpora.load_corpus(f"folder:{tmp_path}")
     child = apart._child("lib.data.recordings", os.getpid())
     before = child.process.pid
     if os.fork() == 0:
         child.end()
         os._exit(0)
     assert os.wait()[1] == 0
-    assert len(corpora.read(recording, 0, 1, RATE)) == RATE and child.process.pid == before
+    assert len(read_stretch(recording, 0, 1, RATE)) == RATE and child.process.pid == before

@@ -79,14 +79,14 @@ def test_speech_is_nine_voices_of_eight_persons_six_minutes_each():
     voices = {row["voice"]: row["group"] for row in rows}
     assert set(voices) == {"en", "es", "fr", "it", "ru", "cs-m", "cs-v", "nl-m", "nl-v"}
     assert voices["en"] == voices["es"] == "allison-smith"
-    assert len(set(voices.values())) == 8 == len({r.group for r in corpora.load("speech")})
+    assert len(set(voices.values())) == 8 == len({r.group for r in corpora.load_corpus("speech")})
     for voice in voices:
         lengths = [float(row["seconds"]) for row in rows if row["voice"] == voice]
         assert 360 <= sum(lengths) <= 380 and 2.69 <= min(lengths) and max(lengths) <= 20, voice
 
 
 def test_music_is_eight_songs_with_two_stems_and_sixteen_pieces():
-    music = corpora.load("music")
+    music = corpora.load_corpus("music")
     assert len(music) == len({r.group for r in music}) == 24
     songs = [r for r in music if len(r.paths) == 2]
     assert len(songs) == 8
@@ -98,20 +98,20 @@ def test_music_is_eight_songs_with_two_stems_and_sixteen_pieces():
 
 
 def test_a_song_is_the_sum_of_its_stems_which_differ_and_stay_within_full_scale():
-    for song in (r for r in corpora.load("music") if len(r.paths) == 2):
+    for song in (r for r in corpora.load_corpus("music") if len(r.paths) == 2):
         stems = [soundfile.read(p, dtype="float32", frames=24000 * 20)[0] for p in song.paths]
-        mixture = corpora.read(song, 0, 20, 24000)
+        mixture = read_stretch(song, 0, 20, 24000)
         assert np.array_equal(mixture, stems[0] + stems[1])
         assert abs(np.corrcoef(*stems)[0, 1]) < 0.5 and np.abs(mixture).max() <= 1, song.name
 
 
 @pytest.mark.parametrize("corpus", ["speech", "music"])
 def test_loading_is_sorted_repeatable_and_its_recordings_can_be_heard(corpus):
-    recordings = corpora.load(corpus)
+    recordings = corpora.load_corpus(corpus)
     names = [r.name for r in recordings]
-    assert names == sorted(set(names)) and recordings == corpora.load(corpus)
+    assert names == sorted(set(names)) and recordings == corpora.load_corpus(corpus)
     for recording in recordings[:: max(1, len(recordings) // 24)]:
-        audio = corpora.read(recording, recording.seconds / 4, recording.seconds / 2, 24000)
+        audio = read_stretch(recording, recording.seconds / 4, recording.seconds / 2, 24000)
         assert np.isfinite(audio).all() and np.sqrt(np.mean(audio**2)) > 10 ** (-50 / 20), (
             recording.name
         )
@@ -125,7 +125,7 @@ def test_mnist_is_the_known_one():
             ).hexdigest()
             == md5
         )
-    images, labels = corpora.digits("train")
+    images, labels = load_digits("train")
     assert images.shape == (60000, 28, 28) and images.dtype == labels.dtype == np.uint8
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert np.bincount(labels).tolist() == [
@@ -142,7 +142,7 @@ def test_mnist_is_the_known_one():
     ]
     assert images.mean() / 255 == pytest.approx(0.13066, abs=5e-6)
     assert images.std() / 255 == pytest.approx(0.30811, abs=5e-6)
-    images, labels = corpora.digits("test")
+    images, labels = load_digits("test")
     assert images.shape == (10000, 28, 28) and labels[:10].tolist() == [
         7,
         2,
@@ -159,16 +159,16 @@ def test_mnist_is_the_known_one():
 
 def test_digits_say_what_is_wrong(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="'valid'.*train"):
-        corpora.digits("valid")
+        load_digits("valid")
     monkeypatch.setattr(corpora, "DATA", tmp_path)
     with pytest.raises(BadInput, match="train-images-idx3-ubyte.gz.*git checkout"):
-        corpora.digits("train")
+        load_digits("train")
     (tmp_path / "digits").mkdir()
     path = tmp_path / "digits" / "train-images-idx3-ubyte.gz"
     for content in (b"", b"no gzip", gzip.compress(b"\0\0\x08\x03"), gzip.compress(bytes(99))):
         path.write_bytes(content)
         with pytest.raises(BadInput, match="train-images-idx3-ubyte.gz"):
-            corpora.digits("train")
+            load_digits("train")
 
 
 @pytest.mark.parametrize(
@@ -187,16 +187,16 @@ def test_digits_say_what_is_wrong(tmp_path, monkeypatch):
 )
 def test_an_unknown_corpus_is_an_error_that_says_what_would_be_right(corpus, message):
     with pytest.raises(BadInput, match=message):
-        corpora.load(corpus)
+        corpora.load_corpus(corpus)
 
 
 def test_files_that_the_manifest_names_and_data_lacks_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(corpora, "DATA", tmp_path)
     with pytest.raises(BadInput, match="manifest.csv: cannot be read"):
-        corpora.load("speech")
+        corpora.load_corpus("speech")
     (tmp_path / "manifest.csv").write_bytes((ROOT / "data" / "manifest.csv").read_bytes())
     with pytest.raises(BadInput, match=r"speech/.*: missing, with 716 other files .*git checkout"):
-        corpora.load("speech")
+        corpora.load_corpus("speech")
 
 
 def _file(path, audio, rate):
@@ -212,8 +212,8 @@ def test_a_stretch_is_a_slice_of_the_whole_recording_resampled(
 ):
     audio = np.random.default_rng(rate).standard_normal(3 * rate).astype(np.float32) * 0.1
     recording = _file(tmp_path_factory.mktemp("slice") / "noise.wav", audio, rate)
-    whole = corpora.read(recording, 0, 5, 24000)
-    part = corpora.read(recording, start_s, seconds, 24000)
+    whole = read_stretch(recording, 0, 5, 24000)
+    part = read_stretch(recording, start_s, seconds, 24000)
     first = round(start_s * 24000)
     assert len(part) == round(seconds * 24000)
     assert np.abs(part - whole[first : first + len(part)]).max(initial=0) < 1e-4
@@ -222,7 +222,7 @@ def test_a_stretch_is_a_slice_of_the_whole_recording_resampled(
 @pytest.mark.parametrize("rate", [8000, 16000, 24000, 44100, 192000])
 def test_a_tone_keeps_its_pitch_level_and_place_at_any_rate(tmp_path, rate):
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(2 * rate) / rate)
-    audio = corpora.read(_file(tmp_path / "tone.wav", tone, rate), 0.5, 1.0, 24000)
+    audio = read_stretch(_file(tmp_path / "tone.wav", tone, rate), 0.5, 1.0, 24000)
     expected = 0.5 * np.sin(2 * np.pi * 1000 * (np.arange(24000) / 24000 + 0.5))
     assert audio.dtype == np.float32 and np.abs(audio - expected).max() < 2e-3
 
@@ -230,27 +230,27 @@ def test_a_tone_keeps_its_pitch_level_and_place_at_any_rate(tmp_path, rate):
 @pytest.mark.parametrize("channels", [1, 2, 8])
 def test_channels_are_averaged(tmp_path, channels):
     audio = np.random.default_rng(0).uniform(-1, 1, (2400, channels)).astype(np.float32)
-    read = corpora.read(_file(tmp_path / "many.wav", audio, 24000), 0, 0.1, 24000)
+    read = read_stretch(_file(tmp_path / "many.wav", audio, 24000), 0, 0.1, 24000)
     assert np.allclose(read, audio.mean(axis=1), atol=1e-7)
 
 
 def test_beyond_the_end_is_silence_and_a_start_beyond_it_is_an_error(tmp_path):
     recording = _file(tmp_path / "short.wav", np.full(2400, 0.5, np.float32), 24000)
-    audio = corpora.read(recording, 0.05, 0.2, 24000)
+    audio = read_stretch(recording, 0.05, 0.2, 24000)
     assert len(audio) == 4800 and (audio[:1200] == 0.5).all() and not audio[1200:].any()
     for start_s, seconds in ((0.1, 1), (-0.1, 1), (0, 0), (math.nan, 1)):
         with pytest.raises(BadInput, match=r"short.wav: cannot read .* it lasts 0.100 s"):
-            corpora.read(recording, start_s, seconds, 24000)
+            read_stretch(recording, start_s, seconds, 24000)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "b.flac", "c.ogg", "d.mp3", "E.WAV"])
 def test_a_folder_takes_wav_flac_ogg_and_mp3(tmp_path, name):
     (tmp_path / "someone").mkdir()
     soundfile.write(tmp_path / "someone" / name, 0.1 * np.sin(np.arange(48000) / 9), 24000)
-    (recording,) = corpora.load(f"folder:{tmp_path}")
+    (recording,) = corpora.load_corpus(f"folder:{tmp_path}")
     assert (recording.group, recording.name) == ("someone", f"someone/{name}")
     assert recording.seconds == pytest.approx(2) and recording.rate_hz == 24000
-    assert corpora.read(recording, 0.5, 1, 24000).std() == pytest.approx(
+    assert read_stretch(recording, 0.5, 1, 24000).std() == pytest.approx(
         0.1 / math.sqrt(2), rel=0.05
     )
 
@@ -262,10 +262,10 @@ def test_a_stretch_of_a_compressed_file_is_that_of_the_whole_file(tmp_path, suff
     path = tmp_path / f"tone.{suffix}"
     soundfile.write(path, 0.1 * np.sin(np.arange(8 * rate) / 9), rate)
     recording = Recording("folder:x", "g", (path,), rate, 8.0, path.name)
-    whole = corpora.read(recording, 0, 8, 24000)
+    whole = read_stretch(recording, 0, 8, 24000)
     for start_s in (0.01, 1.234, 3.3, 6.6):
         first = round(start_s * 24000)
-        part = corpora.read(recording, start_s, 1, 24000)
+        part = read_stretch(recording, start_s, 1, 24000)
         assert np.abs(part - whole[first : first + 24000]).max() < 1e-4
 
 
@@ -281,7 +281,7 @@ def test_the_first_sub_folder_is_the_group_and_files_at_the_top_are_one(tmp_path
         _file(tmp_path / name, np.ones(2400), 24000) if name.endswith(".wav") else (
             tmp_path / name
         ).write_text("x")
-    found = {r.name: r.group for r in corpora.load(f"folder:{tmp_path}")}
+    found = {r.name: r.group for r in corpora.load_corpus(f"folder:{tmp_path}")}
     assert found == {"top.wav": ".", "p1/a.wav": "p1", "p1/deep/er/b.wav": "p1", "p2/a.wav": "p2"}
 
 
@@ -294,12 +294,12 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     (inside / "a" / "same.wav").symlink_to(inside / "a" / "x.wav")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [r.name for r in corpora.load(f"folder:{inside}")] == ["a/same.wav", "a/x.wav"]
+        assert [r.name for r in corpora.load_corpus(f"folder:{inside}")] == ["a/same.wav", "a/x.wav"]
     (inside / "a" / "out.wav").symlink_to(outside / "secret.wav")
     with pytest.warns(
         UserWarning, match=r"skipped 1 of 3 files: a/out.wav \(a link that leaves the folder\)"
     ):
-        assert len(corpora.load(f"folder:{inside}")) == 2
+        assert len(corpora.load_corpus(f"folder:{inside}")) == 2
 
 
 def test_a_new_serial_number_keeps_an_ogg_file_readable_and_its_bytes_repeatable(
@@ -330,8 +330,8 @@ def test_the_tables_of_the_data_card_are_the_measured_ones(build_data):
 
 
 def test_the_studio_voices_hold_nothing_above_8_khz():
-    for recording in [r for r in corpora.load("speech") if r.rate_hz == 16000][::40]:
-        audio = corpora.read(recording, 0, recording.seconds, 24000)
+    for recording in [r for r in corpora.load_corpus("speech") if r.rate_hz == 16000][::40]:
+        audio = read_stretch(recording, 0, recording.seconds, 24000)
         power = np.abs(np.fft.rfft(audio * np.hanning(len(audio)))) ** 2
         frequencies_hz = np.fft.rfftfreq(len(audio), 1 / 24000)
         assert power[frequencies_hz > 8100].sum() < 1e-6 * power.sum(), recording.name

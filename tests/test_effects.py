@@ -305,14 +305,12 @@ def test_wet_counts_as_dry_below_a_thousandth(monkeypatch, relative, audible):
             effects.draw_wet("delay", AUDIO, RATE_HZ, "fixed", None)
 
 
-def test_an_unknown_effect_is_told_which_there_are():
+def test_an_unknown_effect_gets_a_hint_or_the_list():
+    with pytest.raises(BadInput, match="effect 'delai' is unknown; did you mean \"delay\"?"):
+        effects.find_effect("delai")
     names = ", ".join([*EFFECTS, *MDA, "vst3:PATH"])
-    for name, hint in (("?", ""), ("delai", "did you mean 'delay'? ")):
-        with pytest.raises(BadInput) as caught:
-            effects.find_effect(name)
-        assert str(caught.value) == f"effect {name!r} is unknown; {hint}known are {names}"
-    with pytest.raises(BadInput, match="/nowhere.vst3"):
-        effects.find_effect("vst3:/nowhere.vst3")
+    with pytest.raises(BadInput, match=f"effect '\\?' is unknown; known: {names}"):
+        effects.find_effect("?")
 
 
 @pytest.mark.parametrize("name", WET)
@@ -338,7 +336,7 @@ def test_a_silent_or_broken_dry_clip_is_an_error(audio):
     [
         (
             lambda: effects.draw_wet("delai", AUDIO, RATE_HZ, "fixed", None),
-            "'delai' is unknown; did you mean 'delay'",
+            "'delai' is unknown; did you mean \"delay\"",
         ),
         (
             lambda: effects.draw_wet("delay", AUDIO, RATE_HZ, "medium", None),

@@ -138,7 +138,7 @@ def musdb_hq(top: Path) -> Path:
 def quiet(corpus: str) -> list[recordings.Recording]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*skipped")
-        return corpora.load(corpus)
+        return corpora.load_corpus(corpus)
 
 
 def pitch(audio: np.ndarray, rate_hz: int) -> float:
@@ -174,7 +174,7 @@ def test_of_vctk_092_every_person_and_utterance_that_lacks_is_told_once(tmp_path
     top = vctk_092(tmp_path / "VCTK-Corpus-0.92")
     touch(top / "txt/p226/p226_001.txt")
     with pytest.warns(UserWarning) as told:
-        corpora.load(f"vctk:{top}?mic=2")
+        corpora.load_corpus(f"vctk:{top}?mic=2")
     where = f"vctk {top}: VCTK 0.92: skipped"
     assert [str(each.message) for each in told] == [
         f"{where} 106 of 110 persons: p226 (no sound in wav48_silence_trimmed/p226), p280 (no p280_001_mic2.flac), "
@@ -189,7 +189,7 @@ def test_a_whole_vctk_is_silent_and_one_person_less_is_told(tmp_path, monkeypatc
 
     monkeypatch.setitem(vctk.PERSONS, "VCTK 0.80", 3)
     top = vctk_080(tmp_path / "VCTK-Corpus")
-    found = corpora.load(f"vctk:{top}")  # a warning would be an error
+    found = corpora.load_corpus(f"vctk:{top}")  # a warning would be an error
     assert [r.name for r in found] == sorted(
         f"{p}/{p}_00{n}.wav" for p in ("p225", "p226", "p280") for n in (1, 2)
     )
@@ -198,16 +198,16 @@ def test_a_whole_vctk_is_silent_and_one_person_less_is_told(tmp_path, monkeypatc
     with pytest.warns(
         UserWarning, match=r"0.80: skipped 1 of 3 persons: p226 \(no sound in wav48/p226\)$"
     ):
-        corpora.load(f"vctk:{top}")
+        corpora.load_corpus(f"vctk:{top}")
     touch(top / "speaker-info.txt", "")
     with pytest.warns(UserWarning, match="0.80: skipped 1 of 3 persons: 1 that are not there$"):
-        assert {r.group for r in corpora.load(f"vctk:{top}")} == {"p225", "p280"}
+        assert {r.group for r in corpora.load_corpus(f"vctk:{top}")} == {"p225", "p280"}
 
 
 def test_one_microphone_of_version_080(tmp_path) -> None:
     top = vctk_080(tmp_path / "VCTK-Corpus")
     with pytest.raises(BadInput, match=rf"mic=1: VCTK 0.80 has one microphone; write vctk:{top}$"):
-        corpora.load(f"vctk:{top}?mic=1")
+        corpora.load_corpus(f"vctk:{top}?mic=1")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -231,12 +231,12 @@ def test_a_stem_is_that_stem_in_both_versions_and_the_mixture_is_the_default(
         found = quiet(f"musdb18:{top}?stem={stem}")
         assert len(found) == 7
         for recording in found:
-            audio = corpora.read(recording, 0.2, 0.35, 24000)
+            audio = read_stretch(recording, 0.2, 0.35, 24000)
             assert pitch(audio, 24000) == pytest.approx(STEMS[stem], abs=3)
             assert audio.max() == pytest.approx(0.15, abs=0.02)
         default = quiet(f"musdb18:{top}")[0]
         same = np.array_equal(
-            corpora.read(default, 0, 0.5, 24000), corpora.read(found[0], 0, 0.5, 24000)
+            read_stretch(default, 0, 0.5, 24000), read_stretch(found[0], 0, 0.5, 24000)
         )
         assert same == (stem == "mixture")
 
@@ -266,9 +266,9 @@ def test_a_stretch_of_a_stream_is_that_of_the_stream_decoded_from_its_start(stem
     )
     assert np.abs(whole[: len(original)] - original).max() < 0.02
     for start in (0, 1, 1023, 1024, 2048, 2049, 5000, 20000, len(original) - 4100):
-        part = corpora.read(recording, start / RATE, 4000 / RATE, RATE)
+        part = read_stretch(recording, start / RATE, 4000 / RATE, RATE)
         assert np.abs(part - whole[start : start + 4000]).max() < 1e-6, start
-    tail = corpora.read(recording, recording.seconds - 0.1, 0.2, RATE)
+    tail = read_stretch(recording, recording.seconds - 0.1, 0.2, RATE)
     assert (
         np.abs(tail[:4410] - whole[len(original) - 4410 : len(original)]).max() < 1e-6
         and not tail[4411:].any()
@@ -279,7 +279,7 @@ def test_a_stretch_with_the_decoders_noise_is_the_same_at_every_reading(tmp_path
     noise = 0.1 * np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32)
     path = write_mp4(tmp_path / "x.stem.mp4", [noise], pns=True)
     recording = recordings.Recording("musdb18:x", "x", (path,), RATE, 1.0, "x")
-    first, other, again = (corpora.read(recording, start, 0.3, 24000) for start in (0.5, 0.2, 0.5))
+    first, other, again = (read_stretch(recording, start, 0.3, 24000) for start in (0.5, 0.2, 0.5))
     assert np.array_equal(first, again) and first.std() == pytest.approx(other.std(), rel=0.1)
 
 
@@ -287,7 +287,7 @@ def test_listing_reads_headers_and_reading_only_its_stretch(tmp_path, stems_mp4)
     top = tmp_path / "musdb18"
     shutil.copytree(stems_mp4, top)
     whole = quiet(f"musdb18:{top}")
-    before = corpora.read(whole[-1], 0.1, 0.2, 24000)
+    before = read_stretch(whole[-1], 0.1, 0.2, 24000)
     for recording in whole:  # the second half of the sound is lost, the index behind it is not
         path = recording.paths[0]
         content = bytearray(path.read_bytes())
@@ -295,11 +295,11 @@ def test_listing_reads_headers_and_reading_only_its_stretch(tmp_path, stems_mp4)
         content[index // 2 : index] = bytes(index - index // 2)
         path.write_bytes(content)
     assert quiet(f"musdb18:{top}") == whole
-    assert np.array_equal(corpora.read(whole[-1], 0.1, 0.2, 24000), before)
+    assert np.array_equal(read_stretch(whole[-1], 0.1, 0.2, 24000), before)
     with pytest.raises(
         BadInput, match=r"Five.stem.mp4: (cannot be decoded|truncated).*replace or remove"
     ):
-        corpora.read(whole[-1], 0.5, 0.2, 24000)
+        read_stretch(whole[-1], 0.5, 0.2, 24000)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -325,7 +325,7 @@ def test_broken_and_missing_songs_are_told(tmp_path, stems_mp4) -> None:
     write_mp4(top / "train" / f"{SONGS['train'][2]}.stem.mp4", [tone("mixture", 0.3)] * 2)
     touch(top / "train/._Zeno - Signs.stem.mp4")
     with pytest.warns(UserWarning) as told:
-        assert len(corpora.load(f"musdb18:{top}?stem=vocals")) == 4
+        assert len(corpora.load_corpus(f"musdb18:{top}?stem=vocals")) == 4
     (message,) = (str(each.message) for each in told)
     for part in (
         f"musdb18 {top}: MUSDB18: skipped 146 of 150 songs: ",
@@ -341,7 +341,7 @@ def test_broken_and_missing_songs_are_told(tmp_path, stems_mp4) -> None:
         UserWarning,
         match=r"skipped 144 of 150 songs: test/E - Six \(drums.wav: missing\), 143 that",
     ):
-        assert len(corpora.load(f"musdb18:{hq}?stem=drums")) == 6
+        assert len(corpora.load_corpus(f"musdb18:{hq}?stem=drums")) == 6
     assert len(quiet(f"musdb18:{hq}")) == 7
 
 
@@ -470,7 +470,7 @@ def test_what_is_missing_and_what_is_there_instead_is_told(tmp_path, what) -> No
     make, corpus, message = WRONG[what]
     top = str(make(tmp_path / "here"))
     with pytest.raises(BadInput, match=message.replace("TOP", top)):
-        corpora.load(corpus.replace("TOP", top))
+        corpora.load_corpus(corpus.replace("TOP", top))
 
 
 def test_musdb18_without_its_test_songs_is_an_error_since_others_would_take_their_place(
@@ -481,7 +481,7 @@ def test_musdb18_without_its_test_songs_is_an_error_since_others_would_take_thei
     with pytest.raises(
         BadInput, match="MUSDB18-HQ, but of test no song can be used: it has none; unpack it again"
     ):
-        corpora.load(f"musdb18:{top}")
+        corpora.load_corpus(f"musdb18:{top}")
 
 
 def test_a_path_may_hold_a_question_mark(tmp_path) -> None:

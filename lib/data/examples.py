@@ -4,27 +4,14 @@ Digits are scaled to [0, 1]. Sound is standardised by two constants of its train
 and songs of validation and test are not those of training.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 from lib.audio.spectrograms import SpectrogramConfig
-from lib.data.batches import ArrayDataset
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.clips import ClipConfig
 from lib.data.digits import load_digits
 from lib.data.rendering import RenderConfig, render
 from lib.data.standardiser import Standardiser
 
 SMALL = SpectrogramConfig(n_mels=48, hop_length=1024)  # a clip of 2.03 s has 48 x 48 values
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The data sets of an experiment. key: JSON-able, identifies them in the name of a stage."""
-
-    train: ArrayDataset
-    validation: ArrayDataset | None
-    test: ArrayDataset | None
-    key: dict[str, Any]
 
 
 def load_examples(

@@ -12,13 +12,15 @@ from torch import Tensor
 from lib.audio import inversion
 from lib.audio.levels import level
 from lib.audio.spectrograms import spectrogram
-from lib.book.stories import BetweenEffects
-from lib.data.batches import ArrayDataset
+from lib.book.parameters import BetweenEffects
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.clips import ClipConfig
 from lib.data.examples import SMALL
 from lib.data.rendering import RenderConfig, Rendered, render
 from lib.data.standardiser import Standardiser
-from lib.vae import train as training
+from lib.vae.checkpoints import Run
+from lib.vae.config import TrainingConfig
+from lib.vae.training import train
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def pairs(
 
 def fit(
     parameters: BetweenEffects, names: tuple[str, ...], progress: Callable[..., Any] | None = None
-) -> tuple[dict[str, Pairs], training.Run]:
+) -> tuple[dict[str, Pairs], Run]:
     """The pairs of a story by split, and the calibrated told picture VAE of its settings, trained on them."""
     found, few, scale = {}, parameters.test_clips, None
     for split, count in {
@@ -111,17 +113,21 @@ def fit(
             progress,
         )
         scale = found["train"].data.standardiser
-    config = training.TrainingConfig(
-        preset="told_picture" + "_paired" * parameters.paired,
+    preset = "conditional_spectrogram_paired" if parameters.paired else "conditional_spectrogram"
+    config = TrainingConfig(
+        preset=preset,
         latent=parameters.latent,
         epochs=parameters.epochs,
-        objective="calibrated",
+        loss="calibrated",
         learning_rate=6e-3,
         batch_size=16,
         seed=parameters.seed,
     )
-    key = {
-        "pairs": [part.folder.name for of in found.values() for part in of.parts],
-        "floor_db": parameters.floor_db,
-    }
-    return found, training.run(config, *(of.data for of in found.values()), key, progress)
+    return found, train(config, splits(found))
+
+
+def splits(pairs_of: dict[str, Pairs]) -> Splits:
+    """Training, validation and test pairs of one floor, as a training takes them."""
+    sets = {split: part.data for split, part in pairs_of.items()}
+    folders = [rendering.folder.name for part in pairs_of.values() for rendering in part.parts]
+    return Splits(**sets, key={"pairs": folders, "floor_db": pairs_of["train"].floor_db})

@@ -152,7 +152,7 @@ def all_bytes(names: list[str]) -> dict[str, str]:
 def test_same_bytes_twice_in_any_order_and_process():
     before, first = AUDIO.copy(), all_bytes(NAMES)
     assert all_bytes(NAMES[::-1]) == first and np.array_equal(AUDIO, before)
-    code = "from test_mda import *; print(*all_bytes(NAMES).values())"
+    code = "from test_plugins import *; print(*all_bytes(NAMES).values())"
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT / "tests",
@@ -219,7 +219,7 @@ def test_a_missing_package_is_told_and_the_rest_works(tmp_path, monkeypatch):
     ],
 )
 def test_an_unknown_name_gets_a_hint(name, hint):
-    message = rf"effect '{name}' is unknown; did you mean '{hint}.*known are clean, .*vst3:PATH"
+    message = rf"effect '{name}' is unknown; did you mean \"{hint}"
     with pytest.raises(BadInput, match=message):
         effects.find_effect(name)
 
