@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lib import ROOT
 
-# Kernels and commands ignore what pyproject.toml ignores: Lightning warns wherever SLURM is installed.
+# Kernels and commands ignore what pyproject.toml ignores: Lightning warns where SLURM is installed.
 os.environ.setdefault("PYTHONWARNINGS", "ignore:The `srun` command is available on your system")
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -40,7 +40,7 @@ def offline(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def denormals() -> Iterator[None]:
-    """A training makes this process flush denormal numbers to zero; the next test has them again."""
+    """A training flushes denormal numbers to zero; the next test has them again."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)

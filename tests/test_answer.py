@@ -1,4 +1,6 @@
-"""The verdicts of book/the_answer.md hold for the published numbers, and so do sentences of stories."""
+"""The verdicts of book/the_answer.md hold for the published numbers, and so do sentences of
+stories.
+"""
 
 import csv
 import importlib
@@ -20,7 +22,7 @@ def near(one: str, other: str, tolerance: float) -> bool:
 
 
 def sampling_loss(method: str) -> float:
-    """What a linear probe on speech loses when it gets a sample of the code in place of its mean."""
+    """What a linear probe on speech loses when it gets a sample of the code, not its mean."""
     name = f"embed.speech.blind.{method}"
     return N[f"{name}.logistic.mean"] - N[f"{name}.sampled.mean"]
 

@@ -52,7 +52,7 @@ def show(page: Page, theme: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("name", publish.toc())
-def test_every_page_loads_light_from_files_and_fits_a_phone(name: str, published, visit, loaded):
+def test_every_page_loads_from_files_and_fits_a_phone(name: str, published, visit, loaded):
     """The fixture `visit` fails at any request to a network and at any error of a script."""
     page = visit(published / f"{name}.html")
     paths = loaded(page) | {published / f"{name}.html"}

@@ -1,4 +1,6 @@
-"""Every command of the README, as typed. `make book` comes first: the others and nbval find what it computes."""
+"""Every command of the README, as typed. `make book` comes first: the others and nbval find what it
+computes.
+"""
 
 import csv
 import json

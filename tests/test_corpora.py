@@ -294,7 +294,10 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     (inside / "a" / "same.wav").symlink_to(inside / "a" / "x.wav")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [r.name for r in corpora.load_corpus(f"folder:{inside}")] == ["a/same.wav", "a/x.wav"]
+        assert [r.name for r in corpora.load_corpus(f"folder:{inside}")] == [
+            "a/same.wav",
+            "a/x.wav",
+        ]
     (inside / "a" / "out.wav").symlink_to(outside / "secret.wav")
     with pytest.warns(
         UserWarning, match=r"skipped 1 of 3 files: a/out.wav \(a link that leaves the folder\)"

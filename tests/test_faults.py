@@ -23,7 +23,6 @@ import pytest
 import soundfile
 import sync
 import yaml
-from lib.vae.config import TrainingConfig
 
 from lib import ROOT
 from lib.audio.spectrograms import SpectrogramConfig
@@ -33,6 +32,7 @@ from lib.data.examples import Splits
 from lib.data.rendering import RenderConfig, render
 from lib.runtime import stages
 from lib.vae import training
+from lib.vae.config import TrainingConfig
 
 SEED = 20  # of the moments of the kills, and of the bits that flip
 RATE_HZ = 8000
@@ -59,7 +59,9 @@ def blobs(count: int, seed: int) -> np.ndarray:
 
 
 def observed(steps, total=None, label=""):
-    """Stand in for lib's progress: note the number of steps; wait in the third epoch if WAIT is set."""
+    """Stand in for lib's progress: note the number of steps; wait in the third epoch if WAIT is
+    set.
+    """
     steps = list(steps)
     with open(stages.root() / "steps", "a") as file:
         file.write(f"{len(steps)}\n")
@@ -479,7 +481,7 @@ def test_after_a_clock_that_was_a_day_ahead_an_edited_story_is_made_again(
 def test_of_two_runs_one_computes_and_a_killed_kernel_is_told(
     running: Callable, checkout: Path, folder: Path, tmp_path: Path
 ) -> None:
-    """The second run of a checkout is refused, and that of another checkout with these artifacts."""
+    """The second run of a checkout is refused, and one of another checkout on these artifacts."""
     other, wait = tmp_path / "other", tmp_path / "wait"
     shutil.copytree(checkout, other)
     first = running("one", "results", WAIT=str(wait))

@@ -1,4 +1,6 @@
-"""What git tracks names no credential; what people read names no machine, no person's address, no unknown host."""
+"""What git tracks names no credential; what people read names no machine, no person's address, no
+unknown host.
+"""
 
 import re
 from urllib.parse import urlsplit
