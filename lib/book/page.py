@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from IPython import get_ipython
 from IPython.display import Markdown, display
+from matplotlib.figure import Figure
 from myst_nb import glue
 from pandas.io.formats.style import Styler
 
@@ -55,7 +56,22 @@ def begin(name: str, namespace: dict[str, Any]) -> Parameters:
     if shell is not None:
         _page.cell = len(shell.user_ns["In"])
         shell.events.register("post_run_cell", _mark_stale)
+        _show_parameters()
     return parameters
+
+
+def _show_parameters() -> None:
+    """Show name, meaning, default and present value of each parameter, folded."""
+    text = (ROOT / "notebooks" / f"{_page.name}.py").read_text(encoding="utf-8")
+    cell = text.partition('# %% tags=["parameters"]\n')[2].partition("\n# %%")[0]
+    values = _page.parameters.model_dump(mode="json")
+    rows = "<tr><th>name</th><th>meaning</th><th>default</th><th>this run</th></tr>"
+    for name, default, meaning in re.findall(r"^(\w+): \w+ = (.*?)  # (.*)$", cell, re.M):
+        default = json.dumps(ast.literal_eval(default))
+        row = [html.escape(text) for text in (meaning, default, json.dumps(values[name]))]
+        rows += f"<tr><th>{name}</th><td>" + "</td><td>".join(row) + "</td></tr>"
+    table = f"<details><summary>Parameters of this run</summary><table>{rows}</table></details>"
+    display({"text/html": table, "text/plain": "parameters"}, raw=True)
 
 
 def _mark_stale(result: Any) -> None:
@@ -102,6 +118,11 @@ def record(name: str, value: float) -> None:
     if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
         raise BadInput(f"record {name!r} = {value!r}: only a number can be recorded")
     glue(name, number, display=False)
+
+
+def key_figure(figure: Figure) -> None:
+    """Keep a figure as "key-NN", NN being the chapter, for the first screen of the page."""
+    glue(f"key-{_page.name[:2]}", figure, display=False)
 
 
 def record_all(prefix: str, values: Mapping[str, float]) -> None:
