@@ -76,7 +76,7 @@ def test_no_barrier_for_anybody_in_both_themes(name: str, theme: str, published,
 
 
 def test_axe_finds_barriers(visit, tmp_path: Path) -> None:
-    """Grey on grey, a picture without words, a control without a name: the test above would fail."""
+    """Grey on grey, a picture without words, a control without a name."""
     (tmp_path / "page.html").write_text(
         '<!doctype html><html lang="en"><title>Barriers</title><link rel="icon" href="data:,">'
         '<article class="bd-article"><p style="color:#aaa;background:#bbb">grey</p>'

@@ -284,7 +284,7 @@ def test_killed_at_random_moments_it_ends_as_one_that_was_not(
     begun = time.monotonic()
     ended(process(tmp_path / "whole"))
     seconds, expected = time.monotonic() - begun, contents(tmp_path / "whole")
-    for number, moment in enumerate(np.random.default_rng(SEED).uniform(0, 0.8, 3)):
+    for number, moment in enumerate(np.random.default_rng(SEED).uniform(0, 0.8, 2)):
         root = tmp_path / f"killed{number}"
         run = process(root)
         time.sleep(moment * seconds)

@@ -196,8 +196,8 @@ STATUS = """\
 
 Written by `tools/publish.py` when the pages were laid out. A page is **fresh** when its story, the
 code that it imports and its parameters are those of the checkout. It is **confirmed** when code has
-changed since, but the story's small run, of `make book`, still gives every number that it gave then.
-Else it is **stale**: its numbers are of other code.
+changed since, but the story's small run, of `make book`, still gives every number that it gave
+then. Else it is **stale**: its numbers are of other code.
 {behind}
 | page | state | time | peak memory | commit |
 |---|---|---|---|---|
@@ -218,8 +218,8 @@ full.
 {numbers}
 """
 BEHIND = """
-**{stale} of {count} pages are stale**: lib or the stories have moved on since they were computed, at
-the commit in the last column. `make report publish` computes them again.
+**{stale} of {count} pages are stale**: lib or the stories have moved on since they were computed,
+at the commit in the last column. `make report publish` computes them again.
 """
 FOLDED = """
 ```{{admonition}} {title}
