@@ -26,9 +26,8 @@ import yaml
 
 from lib import ROOT
 from lib.audio.spectrograms import SpectrogramConfig
-from lib.data.batches import ArrayDataset
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.clips import ClipConfig
-from lib.data.examples import Splits
 from lib.data.rendering import RenderConfig, render
 from lib.runtime import stages
 from lib.vae import training

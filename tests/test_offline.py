@@ -34,7 +34,7 @@ for path in pathlib.Path(sys.argv[1], "lib").rglob("*.py"):
 import umap
 from lib import predict
 from lib.data.batches import ArrayDataset
-from lib.data.examples import Splits
+from lib.data.batches import Splits
 from lib.vae import config, training
 x = np.random.default_rng(0).integers(0, 256, (256, 28, 28), np.uint8)
 assert umap.UMAP(n_epochs=20, random_state=0).fit_transform(x[:60].reshape(60, -1)).shape == (60, 2)
