@@ -212,26 +212,6 @@ def test_groups_are_sub_folders_and_links_out_of_the_folder_are_not_followed(tmp
         assert len(load_corpus(f"folder:{top}")) == 5
 
 
-<<<<<<< HEAD
-def test_links_out_of_the_folder_are_not_followed(tmp_path):
-    inside, outside = tmp_path / "inside", tmp_path / "outside"
-    for path in (inside / "a" / "x.wav", outside / "secret.wav"):
-        _file(path, np.ones(2400), 24000)
-    (inside / "linked").symlink_to(outside)
-    (inside / "loop").symlink_to(inside)
-    (inside / "a" / "same.wav").symlink_to(inside / "a" / "x.wav")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert [r.name for r in corpora.load_corpus(f"folder:{inside}")] == [
-            "a/same.wav",
-            "a/x.wav",
-        ]
-    (inside / "a" / "out.wav").symlink_to(outside / "secret.wav")
-    with pytest.warns(
-        UserWarning, match=r"skipped 1 of 3 files: a/out.wav \(a link that leaves the folder\)"
-    ):
-        assert len(corpora.load_corpus(f"folder:{inside}")) == 2
-=======
 def test_a_fingerprint_changes_with_a_file_and_takes_a_loaded_corpus(tmp_path) -> None:
     written(tmp_path / "p/x.wav", np.ones(2400), RATE)
     corpus = f"folder:{tmp_path}"
@@ -239,7 +219,6 @@ def test_a_fingerprint_changes_with_a_file_and_takes_a_loaded_corpus(tmp_path) -
     assert first == corpora.fingerprint(corpus, load_corpus(corpus))
     written(tmp_path / "p/x.wav", np.zeros(2400), RATE)
     assert corpora.fingerprint(corpus) != first
->>>>>>> house
 
 
 def test_an_ogg_file_is_built_with_the_same_bytes_each_time(build_data, tmp_path) -> None:
