@@ -1,7 +1,7 @@
 """Hostile and broken inputs at scale: each of tests/hostile.py in a fork with limits, each parser under made-up input.
 
 Hostile inputs of one kind have their tests elsewhere: archives in test_download.py, broken and odd sound in
-test_bad_audio.py, files of data in test_predict.py, parameters in test_parameters.py, cards in test_artifacts.py,
+test_bad_audio.py, files of data in test_predict.py, parameters in test_parameters.py, cards in test_runtime.py,
 checkpoints in test_vae_training.py, layouts of corpora in test_known_corpora.py.
 """
 
