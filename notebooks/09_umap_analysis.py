@@ -154,7 +154,7 @@ def panel(
         "clips_per_effect": count,
     }
     settings = umap or (parameters.n_neighbors, parameters.min_dist)
-    return embeddings.umap_panel(
+    return embeddings.map_stage(
         lambda: components(corpus, number, count),
         key,
         parameters.seed,

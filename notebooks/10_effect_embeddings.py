@@ -31,8 +31,8 @@ from lib.audio.effects import EFFECTS, REPORT_ORDER
 from lib.book import figures
 from lib.book import page as story
 from lib.data.clipset import Clipset, clipset
+from lib.embeddings import maps, probes
 from lib.embeddings import methods as encoders
-from lib.embeddings import probes
 from lib.embeddings.methods import METHODS
 from lib.vae import conditional as told
 
@@ -113,7 +113,7 @@ OFTEN = (
 jobs = [
     (c, m, s, k)
     for c in parameters.corpora
-    for m in (*METHODS, "supervised_cnn")
+    for m in METHODS
     for s in (parameters.seeds if m in OFTEN else parameters.seeds[:1])
     for k in range(parameters.folds)
 ]
@@ -127,10 +127,10 @@ def scored(found: Clipset, method: str, seed: int, fold: int) -> pd.Series:
         if method == "supervised_cnn"
         else parameters.epochs
     )
-    folder = encoders.embed(
+    embedding = encoders.embed(
         found, method, seen, seen, epochs, 100 * seed + fold
     )
-    return pd.read_parquet(folder / "scores.parquet").iloc[0]
+    return embedding.scores
 
 
 rows = [
@@ -142,12 +142,8 @@ scores = pd.DataFrame(rows)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 KINDS = {"pair_pca": "paired.pair_pca", "told_paired": "paired.told"}
-LABELS = {method: found.label for method, found in METHODS.items()} | {
-    "supervised_cnn": "supervised CNN of log-mel"
-}
-KNOWS = {method: found.knows for method, found in METHODS.items()} | {
-    "supervised_cnn": "effects' names"
-}
+LABELS = {method: found.label for method, found in METHODS.items()}
+KNOWS = {method: found.knows for method, found in METHODS.items()}
 shown = ["logistic", "forest", "lda", "knn5", "sampled"]
 answered, measured = (
     [*shown, "cnn"],
@@ -282,7 +278,7 @@ for ax, corpus in zip(axes[0], parameters.corpora, strict=True):
         folder = encoders.embed(
             data[corpus], "told", seen, seen, parameters.epochs, seed_
         )
-        points, vote = encoders.latent_map(folder, data[corpus], seen, seed_)
+        points, vote = maps.latent_map(folder, data[corpus], seen, seed_)
         votes.append(vote)
     story.record(f"embed.{names[corpus]}.latent_umap.knn5", np.mean(votes))
     held = points[~points["seen"]]
@@ -324,12 +320,8 @@ for corpus, method in (
             parameters.epochs,
             100 * parameters.seeds[0] + fold,
         )
-        mu, units = np.load(folder / "mu.npy"), data[corpus].units
-        parts.append(
-            probes.parameters_r2(
-                mu[seen], units[seen], mu[~seen], units[~seen]
-            )
-        )
+        mu, units = folder.mu, data[corpus].units
+        parts.append(probes.parameters_r2(mu, units, seen))
     r2[names[corpus], METHODS[method].label] = found = pd.DataFrame(
         parts
     ).mean()

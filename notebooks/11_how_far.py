@@ -93,7 +93,7 @@ def accuracy(one: Clipset, method: str, fold: int) -> float:
     folder = encoders.embed(
         one, method, seen, seen, parameters.epochs, seed, ASKED
     )
-    return pd.read_parquet(folder / "scores.parquet")["logistic"].iloc[0]
+    return folder.scores["logistic"]
 
 
 def latent(row: pd.Series) -> str:
@@ -198,7 +198,7 @@ for source, target in [
             ASKED,
         )
         row, way = (
-            pd.read_parquet(folder / "scores.parquet").iloc[0],
+            folder.scores,
             f"{names[source]} to {names[target]}",
         )
         transfer[METHODS[method].label, way] = row["logistic"]
@@ -241,14 +241,14 @@ for corpus, one in data.items():
                 ASKED,
             )
             mu, asked = (
-                np.load(folder / "mu.npy"),
+                folder.mu,
                 ~seen & (one.effects == effect),
             )
             answers = probes.probe(
                 "logistic", mu[seen], one.effects[seen], parameters.net_seed
             ).predict(mu[asked])
             row, way = (
-                pd.read_parquet(folder / "scores.parquet").iloc[0],
+                folder.scores,
                 f"{names[corpus]}, {kind}",
             )
             shown[EFFECTS[effect].label, way] = (
@@ -297,7 +297,7 @@ print(
 # :class: dropdown
 # ```python
 # fit = seen & ~np.isin(one.effects, ["delay", "ambience"])
-# mu = np.load(encoders.embed(one, "told", fit, seen, parameters.epochs, 1) / "mu.npy")
+# mu = encoders.embed(one, "told", fit, seen, parameters.epochs, 1).mu
 # answers = probes.probe("logistic", mu[seen], one.effects[seen], 1).predict(mu[~seen])
 # pd.crosstab(one.effects[~seen], answers, normalize="index")
 # ```

@@ -173,7 +173,7 @@ here, there = np.split(
 mu_train, separate = measures.embed(model, train.data)[0], {}
 for key, space in {
     "map": mu,
-    "raw": embeddings.pca(wet.numpy(), 50, parameters.seed),
+    "raw": embeddings.reduce(wet.numpy(), parameters.seed),
 }.items():
     votes = {"knn5": None, "knn5_grouped": groups}
     separate[key] = {

@@ -180,8 +180,8 @@ ROWS = [
         lambda: (
             guarded(
                 "lib.embeddings.maps.umap_2d",
-                "test_embeddings::test_umap_is_bit_identical_and_keeps_blobs_apart",
-                "test_embeddings::test_umap_gets_exact_neighbours_and_each_point_is_its_own_at_distance_0",
+                "test_maps::test_umap_is_bit_identical_and_keeps_blobs_apart",
+                "test_maps::test_umap_gets_exact_neighbours_and_each_point_is_its_own_at_distance_0",
             )
             and asks_for(ROOT / "lib/embeddings/maps.py", "umap_2d", "seed")
         ),

@@ -34,7 +34,7 @@ def fixed(net) -> str:
         ("told VAE, blind", [size(vae.build("told", PRINT)), f"{PRINT[1]:,} values"]),
         ("told VAE, paired", [size(vae.build("told_paired", PRINT, 128)), "128"]),
         ("told picture VAE, paired", [size(vae.build("told_picture_paired", (96, 48)))]),
-        ("supervised CNN, for reference", [size(classifier._net(5))]),
+        ("supervised CNN, for reference", [size(classifier.convolutional_net(5))]),
     ],
 )
 def test_the_model_card_gives_sizes_as_built(words: str, numbers: list[str]) -> None:

@@ -126,7 +126,7 @@ def numbers(out: Path, sounds: str) -> None:
         measured += [metrics["mse_mu"], metrics["mse_sampled"], metrics["kl"]]
     values["error and KL of a short training, relative"] = np.array(measured)
     labels, groups = done.table["effect"].to_numpy(), done.table["group"].to_numpy()
-    _, of_map = embeddings.umap_panel(
+    _, of_map = embeddings.map_stage(
         lambda: (done.spectrograms, labels, groups), {"data": "sound"}, 42
     )
     values["5-NN on a map of 90 clips by UMAP"] = np.array([of_map["knn5"], of_map["knn5_grouped"]])
@@ -352,9 +352,10 @@ def scores(data: Clipset, method: str = "moments", seed: int = 0) -> dict[str, f
     fold, rows = probes.folds(data.groups, 3, 0), []
     for held_out in range(3):
         seen = fold != held_out
-        folder = encoders.embed(data, method, seen, seen, EPOCHS, seed, ("logistic", "lda", "knn5"))
-        rows.append(pd.read_parquet(folder / "scores.parquet").drop(columns="cpu_s"))
-    return pd.concat(rows).mean().to_dict()
+        names = ("logistic", "lda", "knn5")
+        embedding = encoders.embed(data, method, seen, seen, EPOCHS, seed, names)
+        rows.append(embedding.scores.drop("cpu_s"))
+    return pd.DataFrame(rows).mean().to_dict()
 
 
 def within(found: dict[str, float], before: dict[str, float], accuracy: float, kl: float) -> bool:
@@ -559,10 +560,10 @@ def test_codes_know_no_order_of_the_clips(
     )
     seen = probes.folds(wide.groups, 3, 0) != 0
     assert np.array_equal(probes.folds(other.groups, 3, 0) != 0, seen[order])
-    one = encoders.METHODS[method].codes(wide, seen, 1, 0)[0][order, :values]
-    np.testing.assert_allclose(
-        encoders.METHODS[method].codes(other, seen[order], 1, 0)[0][:, :values], one, 0, atol
-    )
+    codes = encoders.METHODS[method].codes
+    one = codes(encoders.Task(wide, seen, 1, 0)).mu[order, :values]
+    again = codes(encoders.Task(other, seen[order], 1, 0)).mu[:, :values]
+    np.testing.assert_allclose(again, one, 0, atol)
     assert one.std(0).max() > 1 and not np.allclose(one[np.argsort(order)], one, atol=0.5)
 
 

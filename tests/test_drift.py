@@ -296,9 +296,7 @@ def test_accuracies_of_embeddings_have_a_deviation(where: str) -> None:
     ]
     named = [name for name in named if name]
     for corpus in ("speech", "music"):
-        assert {name[3] for name in named if name[1] == corpus} == {*METHODS, "supervised_cnn"} - {
-            "told_paired"
-        }
+        assert {name[3] for name in named if name[1] == corpus} == {*METHODS} - {"told_paired"}
     missing = [
         name[0]
         for name in named

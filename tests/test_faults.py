@@ -133,7 +133,7 @@ def mapped(_: Path) -> tuple:
         x = np.random.default_rng(0).normal(size=(60, 20)) + 3 * (np.arange(60) % 3)[:, None]
         return x, np.arange(60) % 3, np.arange(60) // 20
 
-    return embeddings.umap_panel(load, {"data": "normal"}, 0, n_neighbors=5)
+    return embeddings.map_stage(load, {"data": "normal"}, 0, n_neighbors=5)
 
 
 KINDS: dict[str, Callable] = {

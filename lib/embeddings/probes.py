@@ -1,7 +1,8 @@
-"""What an embedding knows: probes trained on some groups, asked about others. Introduced by story 08.
+"""Probes say what an embedding knows: models, trained on codes of some clips, answer for others.
 
-Every score is of persons or songs that neither encoder nor probe has met: folds are by group, and a probe is trained on
-codes of the encoder's own training clips.
+Chapter 10 introduces them. All scores are of persons or songs that neither encoder nor probe has
+met: folds keep groups whole, and a probe is trained on codes of the clips that the encoder was
+trained on.
 """
 
 import warnings
@@ -26,56 +27,64 @@ PROBES: dict[str, Callable[[int], ClassifierMixin]] = {
     "lda": lambda seed: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
     "knn5": lambda seed: KNeighborsClassifier(5),
 }
-LEAST = 30  # clips on either side, below which no parameter is regressed
+LEAST = 30  # fewer clips in training or test are too few to regress a parameter
 
 
 def folds(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The fold of each clip, 0 to count - 1, whole groups shuffled by seed. BadInput: fewer groups than folds."""
-    if len(np.unique(groups)) < count:
-        raise BadInput(
-            f"folds = {count}: the clips come from {len(np.unique(groups))} groups; use fewer folds"
-        )
-    found = np.empty(len(groups), int)
-    parts = GroupKFold(count, shuffle=True, random_state=seed).split(groups, groups=groups)
-    for number, (_, held_out) in enumerate(parts):
-        found[held_out] = number
-    return found
+    """Number of the fold of each clip, 0 to count - 1; groups (clip,) stay whole and are shuffled.
+
+    Raises BadInput when there are fewer groups than folds.
+    """
+    n_groups = len(np.unique(groups))
+    if n_groups < count:
+        raise BadInput(f"folds = {count}: the clips come from {n_groups} groups; use fewer folds")
+    fold = np.empty(len(groups), int)
+    splits = GroupKFold(count, shuffle=True, random_state=seed).split(groups, groups=groups)
+    for number, (_, held_out) in enumerate(splits):
+        fold[held_out] = number
+    return fold
 
 
 def probe(name: str, codes: np.ndarray, labels: np.ndarray, seed: int) -> ClassifierMixin:
-    """A probe of PROBES on standardised codes (clip, value), trained on labels (clip,)."""
+    """The probe `name` of PROBES, trained on standardised codes (clip, value) and labels (clip,)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of iterations that ran out: the probe is what it is
+        # scikit-learn warns when iterations run out. That is fine: 300 steps define this probe.
+        warnings.simplefilter("ignore")
         return make_pipeline(StandardScaler(), PROBES[name](seed)).fit(codes, labels)
 
 
 def accuracies(
-    train: np.ndarray,
+    codes: np.ndarray,
     labels: np.ndarray,
-    test: np.ndarray,
-    truth: np.ndarray,
+    seen: np.ndarray,
     seed: int,
     names: tuple[str, ...] = tuple(PROBES),
 ) -> dict[str, float]:
-    """Accuracy on the test codes of each probe: name -> share of clips named rightly."""
-    return {
-        name: float((probe(name, train, labels, seed).predict(test) == truth).mean())
-        for name in names
-    }
+    """Accuracy of each probe on the clips outside `seen`, after training on those inside.
 
-
-def parameters_r2(
-    train: np.ndarray, train_units: pd.DataFrame, test: np.ndarray, test_units: pd.DataFrame
-) -> dict[str, float]:
-    """R^2 on the test codes of a ridge regression of every effect parameter, from 0 to 1, on the training codes.
-
-    units: `effect.parameter` in [0, 1] for each parameter, NaN in the rows of other effects, which are left out.
+    codes: (clip, value); labels: (clip,); seen: bool (clip,).
     """
-    found = {}
-    for name in train_units:
-        here, there = train_units[name].notna().to_numpy(), test_units[name].notna().to_numpy()
-        if min(here.sum(), there.sum()) >= LEAST:
-            model = make_pipeline(StandardScaler(), RidgeCV(np.geomspace(1, 1e4, 9)))
-            model.fit(train[here], train_units[name][here])
-            found[name] = float(model.score(test[there], test_units[name][there]))
-    return found
+    accuracy = {}
+    for name in names:
+        model = probe(name, codes[seen], labels[seen], seed)
+        correct = model.predict(codes[~seen]) == labels[~seen]
+        accuracy[name] = float(correct.mean())
+    return accuracy
+
+
+def parameters_r2(codes: np.ndarray, units: pd.DataFrame, seen: np.ndarray) -> dict[str, float]:
+    """R^2 on the clips outside `seen` of a ridge regression from codes to each effect parameter.
+
+    codes: (clip, value); seen: bool (clip,). units: a column `effect.parameter` for each parameter,
+    from 0 to 1, NaN in the rows of other effects, which take no part in the regression.
+    """
+    r2 = {}
+    for name in units:
+        known = units[name].notna().to_numpy()
+        train, test = known & seen, known & ~seen
+        if min(train.sum(), test.sum()) < LEAST:
+            continue
+        model = make_pipeline(StandardScaler(), RidgeCV(np.geomspace(1, 1e4, 9)))
+        model.fit(codes[train], units[name][train])
+        r2[name] = float(model.score(codes[test], units[name][test]))
+    return r2

@@ -1,4 +1,4 @@
-"""What a loss will do to a data set, predicted from eigenvalues before any training. Introduced by chapter 05.
+"""What a loss will do to a data set, predicted from eigenvalues before any training (chapter 05).
 
 Squared error plus weighted KL is the negative ELBO of a decoder with noise variance sigma2. For a
 linear VAE at its optimum this is reverse water-filling of a Gaussian source at water level sigma2
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib import BadInput
-from lib.config import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,8 @@ def sigma2_of(reduction: str, weight: float, n_values: int, latents: int) -> flo
     or whose sigma2 is not finite.
     """
     if reduction not in REDUCTIONS:
+        from lib.config import did_you_mean  # pydantic would double the start of `lib.predict`
+
         hint = did_you_mean(reduction, REDUCTIONS)
         raise BadInput(f"reduction {reduction!r} is not known; {hint}")
     if min(n_values, latents) < 1:
@@ -111,16 +112,11 @@ def predict(
         raise BadInput(f"sigma2 = {sigma2}: the prediction needs a finite sigma2 above 0")
     usable = _usable(eigenvalues, n_values, latents)
     active = usable[usable > sigma2]
-    discarded = max(total_variance - usable.sum(), 0.0)
-    sampled = np.minimum(usable, sigma2).sum() + discarded
-    shrunk = (sigma2 * (sigma2 / active)).sum() + total_variance - active.sum()
-    return Prediction(
-        sigma2=sigma2,
-        active=len(active),
-        kl_nats=float(0.5 * (np.log(active) - np.log(sigma2)).sum()),
-        mse_sampled=float(sampled / n_values),
-        mse_mu=float(shrunk / n_values),
-    )
+    kl_nats = 0.5 * (np.log(active) - np.log(sigma2)).sum()
+    error_sampled = np.minimum(usable, sigma2).sum() + max(total_variance - usable.sum(), 0.0)
+    error_mu = (sigma2 * (sigma2 / active)).sum() + total_variance - active.sum()
+    errors = float(error_sampled / n_values), float(error_mu / n_values)
+    return Prediction(sigma2, len(active), float(kl_nats), *errors)
 
 
 def calibrated_sigma2(
@@ -138,7 +134,7 @@ def calibrated_sigma2(
     return float(total_variance - usable.sum()) / (n_values - latents)
 
 
-def _usable(eigenvalues: np.ndarray, n_values: int, latents: int) -> np.ndarray:
+def _usable(eigenvalues, n_values, latents):
     """The eigenvalues that so many latents can use; BadInput when fewer are known."""
     needed = min(latents, n_values)
     if len(eigenvalues) < needed:

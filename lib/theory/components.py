@@ -1,4 +1,4 @@
-"""Principal components of a data set: the eigenvalues from which `lib.theory.collapse` predicts. Introduced by chapter 05.
+"""Principal components of a data set, whose eigenvalues predict collapse. See chapter 05.
 
 Examples are read in chunks, so memory does not grow with the data set and a memory map will do.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.sparse.linalg import LinearOperator, lobpcg
+from scipy.sparse.linalg import lobpcg
 
 from lib import BadInput
 
@@ -42,10 +42,10 @@ class Pca:
         if not 0 <= components <= len(self.eigenvalues):
             raise BadInput(f"components = {components}: this PCA has 0 to {len(self.eigenvalues)}")
         basis = self.components[:components].T
-        squared = 0.0
-        for _, chunk in _chunks(x, self.prepare, self.mean):
-            squared += np.square(chunk).sum() - np.square(chunk @ basis).sum()
-        return float(squared / (len(x) * len(self.mean)))
+        squared_error = 0.0
+        for chunk in _Examples(x, self.prepare, self.mean):
+            squared_error += np.square(chunk).sum() - np.square(chunk @ basis).sum()
+        return float(squared_error / (len(x) * len(self.mean)))
 
 
 def pca(x: np.ndarray, count: int, prepare: Prepare | None = None) -> Pca:
@@ -60,15 +60,15 @@ def pca(x: np.ndarray, count: int, prepare: Prepare | None = None) -> Pca:
     n, n_values = len(x), math.prod(x.shape[1:])
     _check(x, count, min(n - 1, n_values))
     with np.errstate(over="ignore", invalid="ignore"):  # The check below reports these.
-        mean = _mean(x, prepare)
+        # We sum from the first example on: equal examples then have no variance at all.
+        first = _Examples(x, prepare)[:1][0]
+        mean = first + sum(chunk.sum(0) for chunk in _Examples(x, prepare, first)) / n
+        examples = _Examples(x, prepare, mean)
         if n_values <= EXACT:
-            scatter = np.zeros((n_values, n_values))
-            for _, chunk in _chunks(x, prepare, mean):
-                scatter += chunk.T @ chunk
+            scatter = sum(chunk.T @ chunk for chunk in examples)
             total_variance = float(np.trace(scatter)) / n
         else:
-            squares = (np.square(chunk).sum() for _, chunk in _chunks(x, prepare, mean))
-            total_variance = float(sum(squares) / n)
+            total_variance = float(sum(np.square(chunk).sum() for chunk in examples) / n)
     if not np.isfinite(total_variance):
         raise BadInput(
             "the examples hold NaN or infinite values, or too large ones; "
@@ -78,9 +78,9 @@ def pca(x: np.ndarray, count: int, prepare: Prepare | None = None) -> Pca:
         eigenvalues, vectors = _largest(scatter / n, count)
         components = vectors.T
     elif n <= EXACT:
-        eigenvalues, components = _from_examples(x, count, prepare, mean)
+        eigenvalues, components = _from_examples(examples, count)
     else:
-        eigenvalues, components = _iterative(x, count, prepare, mean, total_variance)
+        eigenvalues, components = _iterative(examples, count, total_variance)
     return Pca(mean, components, eigenvalues, total_variance, prepare)
 
 
@@ -91,17 +91,17 @@ def separable_pca(x: np.ndarray, count: int) -> Pca:
     their products we take the `count` with most variance. That is (bin^2 + frame^2) / 2 numbers to
     learn instead of count * N, so it fits unheard examples better where n is small. x is sliced.
     """
-    _check(x, count, math.prod(x.shape[1:]))
     n, *shape = x.shape
-    mean = sum(chunk.sum(0) for _, chunk in _chunks(x, None)) / n
-    bins, frames = np.zeros((shape[0], shape[0])), np.zeros((shape[1], shape[1]))
-    for _, chunk in _chunks(x, None, mean):
+    _check(x, count, math.prod(shape))
+    mean = sum(chunk.sum(0) for chunk in _Examples(x)) / n
+    examples = _Examples(x, None, mean)
+    bins = frames = variance = 0.0
+    for chunk in examples:
         pictures = chunk.reshape(-1, *shape)
         bins += np.einsum("nbt,nct->bc", pictures, pictures, optimize=True)
         frames += np.einsum("nbt,nbs->ts", pictures, pictures, optimize=True)
     spectra, courses = np.linalg.eigh(bins)[1].T, np.linalg.eigh(frames)[1].T
-    variance = np.zeros(shape)
-    for _, chunk in _chunks(x, None, mean):
+    for chunk in examples:
         variance += np.square(spectra @ chunk.reshape(-1, *shape) @ courses.T).sum(0)
     variance = variance.ravel() / n
     best = np.argsort(variance)[::-1][:count]
@@ -110,82 +110,78 @@ def separable_pca(x: np.ndarray, count: int) -> Pca:
     return Pca(mean, components.reshape(count, -1), variance[best], float(variance.sum()))
 
 
-def _chunks(
-    x: np.ndarray, prepare: Prepare | None, mean: np.ndarray | float = 0.0, rows: int = 0
-) -> Iterator[tuple[int, np.ndarray]]:
-    """The examples of x minus their mean (N,), chunk by chunk: first index and float64 (rows, N).
+@dataclass(frozen=True)
+class _Examples:
+    """The examples x (n, ...) minus their mean (N,), read by slices as float64 rows."""
 
-    A chunk holds a sixteenth of CHUNK bytes, or 64 long examples if they fit into CHUNK; at least
-    one example, at least `rows`.
-    """
-    room = CHUNK // (8 * max(1, math.prod(x.shape[1:])))
-    rows = max(1, rows, room // 16, min(64, room))
-    for start in range(0, len(x), rows):
-        chunk = np.asarray(x[start : start + rows])
-        if prepare is not None:
-            chunk = prepare(chunk)
-        yield start, np.asarray(chunk, dtype=np.float64).reshape(len(chunk), -1) - mean
+    x: np.ndarray
+    prepare: Prepare | None = None
+    mean: np.ndarray | float = 0.0
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        chunk = np.asarray(self.x[part])
+        if self.prepare is not None:
+            chunk = self.prepare(chunk)
+        return np.asarray(chunk, dtype=np.float64).reshape(len(chunk), -1) - self.mean
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[part] for part in self.parts(len(self.x)))
+
+    def parts(self, stop: int) -> list[slice]:
+        """Chunks up to `stop`: a sixteenth of CHUNK bytes each, or 64 long examples if they fit."""
+        room = CHUNK // (8 * max(1, math.prod(self.x.shape[1:])))
+        return _slices(stop, max(1, room // 16, min(64, room)))
 
 
-def _mean(x: np.ndarray, prepare: Prepare | None) -> np.ndarray:
-    """The mean example (N,), summed from the first one: equal examples then have no variance."""
-    _, first = next(_chunks(x[:1], prepare))
-    return first[0] + sum(chunk.sum(0) for _, chunk in _chunks(x, prepare, first[0])) / len(x)
+def _slices(stop, rows):
+    return [slice(start, min(start + rows, stop)) for start in range(0, stop, rows)]
 
 
-def _check(x: np.ndarray, count: int, most: int) -> None:
+def _check(x, count, most):
     """BadInput for fewer than two examples, and for a count of components that is not 1 to most."""
-    if len(x) < 2:
-        raise BadInput(
-            f"training set of {len(x)}: components and a spectrum need 2 or more examples"
-        )
+    n, n_values = len(x), math.prod(x.shape[1:])
+    if n < 2:
+        raise BadInput(f"training set of {n}: components and a spectrum need 2 or more examples")
     if not 1 <= count <= most:
-        n_values = math.prod(x.shape[1:])
-        raise BadInput(f"count = {count}: {len(x)} examples of {n_values} values allow 1 to {most}")
+        raise BadInput(f"count = {count}: {n} examples of {n_values} values allow 1 to {most}")
 
 
-def _largest(symmetric: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest eigenvalues, descending and not below 0, and their vectors as columns."""
+def _largest(symmetric, count):
+    """The largest eigenvalues (count,), descending and not below 0, and their vectors as columns.
+
+    Only the lower triangle of the symmetric matrix is read.
+    """
     size = len(symmetric)
     values, vectors = eigh(symmetric, subset_by_index=[size - count, size - 1], overwrite_a=True)
     return np.maximum(values[::-1], 0), vectors[:, ::-1]
 
 
-def _from_examples(
-    x: np.ndarray, count: int, prepare: Prepare | None, mean: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _from_examples(examples, count):
     """Eigenvalues and components from the n x n products of examples, of which there are few."""
-    n = len(x)
+    n, n_values = len(examples.x), len(examples.mean)
     gram = np.zeros((n, n))
-    rows = 4 * CHUNK // (8 * len(mean))  # We hold four chunks against one: fewer passes over x.
-    for i, left in _chunks(x, prepare, mean, rows):
-        for j, right in _chunks(x[: i + len(left)], prepare, mean):
-            block = left @ right.T
-            gram[i : i + len(left), j : j + len(right)] = block
-            gram[j : j + len(right), i : i + len(left)] = block.T
+    # We hold four chunks against one, which reads x in fewer passes.
+    for left in _slices(n, max(1, 4 * CHUNK // (8 * n_values))):
+        rows = examples[left]
+        for right in examples.parts(left.stop):
+            gram[left, right] = rows @ examples[right].T
     eigenvalues, vectors = _largest(gram / n, count)
-    components = np.zeros((count, len(mean)))
-    for i, chunk in _chunks(x, prepare, mean):
-        components += vectors[i : i + len(chunk)].T @ chunk
+    components = sum(vectors[part].T @ examples[part] for part in examples.parts(n))
     lengths = np.linalg.norm(components, axis=1, keepdims=True)
     return eigenvalues, components / np.maximum(lengths, 1e-300)
 
 
-def _iterative(
-    x: np.ndarray, count: int, prepare: Prepare | None, mean: np.ndarray, total_variance: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _iterative(examples, count, total_variance):
     """Eigenvalues and components by LOBPCG (Knyazev 2001), in nine passes over the examples."""
-    size, scale = len(mean), len(x) * total_variance
+    size, scale = len(examples.mean), len(examples.x) * total_variance
 
-    def covariance(vectors: np.ndarray) -> np.ndarray:
-        products = (chunk.T @ (chunk @ vectors) for _, chunk in _chunks(x, prepare, mean))
-        return sum(products) / scale
+    def covariance(vectors):
+        return sum(chunk.T @ (chunk @ vectors) for chunk in examples) / scale
 
     start = np.random.default_rng(0).normal(size=(size, min(count + SPARE, size)))
-    operator = LinearOperator((size, size), covariance, matmat=covariance, dtype=np.float64)
     with warnings.catch_warnings():
         # LOBPCG warns when it stops early and when the problem is small. Both are fine here.
         warnings.simplefilter("ignore")
-        values, vectors = lobpcg(operator, start, tol=1e-8, maxiter=6)
+        values, vectors = lobpcg(covariance, start, tol=1e-8, maxiter=6)
     order = np.argsort(-values)[:count]
     return np.maximum(values[order], 0) * total_variance, vectors[:, order].T

@@ -1,0 +1,184 @@
+"""Maps and their numbers: against scikit-learn, by properties, and twice for the same bits."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
+from sklearn.model_selection import LeaveOneGroupOut, LeaveOneOut, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+
+from lib import BadInput
+from lib.embeddings import maps
+from lib.embeddings.methods import Embedding
+
+
+def blobs(
+    n: int = 90, classes: int = 2, distance: float = 2.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(classes, size=n)
+    points = rng.normal(size=(n, 2)) + distance * np.stack((codes, codes % 2), 1)
+    return points, np.array(["delay", "overdrive", "flanger"])[codes], rng.integers(4, size=n)
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), distance=st.floats(0, 3))
+def test_knn_is_that_of_scikit_learn(seed: int, distance: float) -> None:
+    points, labels, groups = blobs(distance=distance, seed=seed)  # two classes, k odd: no ties
+    oracle = KNeighborsClassifier(5)
+    alone = cross_val_predict(oracle, points, labels, cv=LeaveOneOut())
+    assert maps.knn_accuracy(points, labels) == np.mean(alone == labels)
+    grouped = cross_val_predict(oracle, points, labels, groups=groups, cv=LeaveOneGroupOut())
+    assert maps.knn_accuracy(points, labels, groups=groups) == np.mean(grouped == labels)
+
+
+def test_a_tie_goes_to_the_nearest() -> None:
+    points = np.array([[0.0], [1.0], [-1.1], [50.0], [51.0], [52.0]])
+    labels = np.array(["a", "a", "b", "c", "c", "c"])
+    # Only "b" is wrong: both of its neighbours are "a".
+    assert maps.knn_accuracy(points, labels, k=2) == pytest.approx(5 / 6)
+
+
+def test_knn_leaves_a_points_own_group_out() -> None:
+    """Eight tight piles on a line, each of one group, have their neighbours in the other class."""
+    groups = np.repeat(np.arange(8), 10)
+    points = np.stack([100 * groups + np.tile(np.arange(10), 8) / 100, 0 * groups], 1)
+    labels = np.where(groups % 2 == 0, "delay", "overdrive")
+    assert maps.knn_accuracy(points, labels) == 1.0
+    assert maps.knn_accuracy(points, labels, groups=groups) <= 0.2
+
+
+def test_samples_are_fixed_and_close_to_the_whole(monkeypatch) -> None:
+    points, labels, _ = blobs(600, 3, 4.0)
+    x = np.random.default_rng(9).normal(size=(600, 8))
+    measures = [
+        lambda: maps.silhouette(points, labels, seed=1),
+        lambda: maps.trustworthiness(x, x[:, :2], seed=1),
+    ]
+    for measure in measures:
+        whole = measure()
+        with monkeypatch.context() as patch:
+            patch.setattr(maps, "SAMPLE", 300)
+            part = measure()
+            assert part == measure() != whole
+        assert part == pytest.approx(whole, abs=0.05)
+
+
+def test_trustworthiness_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(9)
+    x, noise = rng.normal(size=(400, 8)), rng.normal(size=(400, 2))
+    oracle = trustworthiness(x, x[:, :2], n_neighbors=5)
+    assert maps.trustworthiness(x, x[:, :2], seed=1) == pytest.approx(oracle)
+    assert maps.trustworthiness(x, x, seed=1) == 1.0
+    assert maps.trustworthiness(x, noise, seed=1) == pytest.approx(0.5, abs=0.05)
+
+
+def test_reduce_is_the_pca_of_scikit_learn_on_a_memory_map(tmp_path) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(300, 50)) @ rng.normal(size=(50, 60)) * 5 + rng.normal(size=(300, 60)) / 10
+    np.save(tmp_path / "x.npy", x.astype(np.float16).reshape(300, 6, 10))
+    reduced = maps.reduce(np.load(tmp_path / "x.npy", mmap_mode="r"), seed=0)
+    assert reduced.shape == (300, 50) and reduced.dtype == np.float32
+    oracle = PCA(50, svd_solver="full").fit_transform(x.astype(np.float16).astype(float))
+    np.testing.assert_allclose(np.abs(reduced[:, :10]), np.abs(oracle[:, :10]), rtol=0.01, atol=0.3)
+    assert np.array_equal(maps.reduce(reduced, seed=0), reduced)
+    assert maps.reduce(x[:20], seed=2).shape == (20, 20)
+
+
+def test_umap_is_bit_identical_and_keeps_blobs_apart() -> None:
+    rng = np.random.default_rng(4)
+    codes = np.repeat([0, 1, 2], 40)
+    x = rng.normal(size=(120, 6, 20)).astype(np.float32)
+    x[:, 1::3] += 6 * codes[:, None, None]
+    first, second = maps.umap_2d(x, seed=42), maps.umap_2d(x, seed=42)
+    assert first.shape == (120, 2) and first.tobytes() == second.tobytes()
+    assert maps.knn_accuracy(first, codes) > 0.95
+    assert maps.umap_2d(x, seed=43).tobytes() != first.tobytes()
+
+
+def test_umap_gets_exact_neighbours_and_each_point_is_its_own_at_distance_0(monkeypatch) -> None:
+    options = {}
+
+    class Umap:
+        def __init__(self, **given) -> None:
+            options.update(given)
+
+        def fit_transform(self, x: np.ndarray) -> np.ndarray:
+            return x[:, :2]
+
+    monkeypatch.setattr("umap.UMAP", Umap)
+    x = np.random.default_rng(6).normal(size=(300, 10)).astype(np.float32) * 1000  # rounding shows
+    maps.umap_2d(x, seed=42, n_neighbors=15)
+    neighbours, distances = options["precomputed_knn"]
+    exact = np.linalg.norm(x.astype(np.float64)[:, None] - x, axis=-1)
+    assert np.array_equal(neighbours, np.argsort(exact, 1)[:, :15]) and not distances[:, 0].any()
+    np.testing.assert_allclose(distances, np.sort(exact, 1)[:, :15], rtol=1e-4)
+    assert (options["random_state"], options["n_jobs"]) == (42, 1)
+
+
+@pytest.mark.slow
+def test_umap_does_not_compile_its_approximate_search(monkeypatch) -> None:
+    import umap.umap_
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("approximate neighbours")
+
+    monkeypatch.setattr(umap.umap_, "nearest_neighbors", refuse)
+    x = np.random.default_rng(7).normal(size=(4200, 4)).astype(np.float32)
+    assert maps.umap_2d(x, seed=1, n_neighbors=5).shape == (4200, 2)
+
+
+def test_a_map_is_computed_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
+    x, (_, labels, groups) = np.random.default_rng(5).normal(size=(60, 4, 5)), blobs(60)
+    calls = []
+
+    def load() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        calls.append(1)
+        return x, labels, groups
+
+    points, numbers = maps.map_stage(load, {"data": 1}, seed=3)
+    again, same = maps.map_stage(load, {"data": 1}, seed=3)
+    assert len(calls) == 1 and points.equals(again) and numbers == same
+    plane = points[["x", "y"]].to_numpy()
+    assert np.array_equal(plane, maps.umap_2d(x, seed=3)) and list(points["label"]) == list(labels)
+    assert numbers == maps.separation(plane, labels, groups, 3, maps.reduce(x, 3))
+    assert list(numbers) == ["knn5", "knn5_grouped", "silhouette", "trustworthiness"]
+    maps.map_stage(load, {"data": 2}, seed=3)
+    assert len(calls) == 2  # other data, another map
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1500, maps.EXACT])
+def test_the_latent_map_is_that_of_umap_below_and_above_its_own_search(
+    tmp_path, monkeypatch, count: int
+) -> None:
+    """Three islands of effects; unseen clips land on their own."""
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
+    rng = np.random.default_rng(0)
+    effect = rng.integers(3, size=count + 60)
+    mu = 9 * np.eye(3, 8)[effect] + rng.standard_normal((count + 60, 8))
+    np.save(tmp_path / "mu.npy", mu.astype(np.float32))
+    clips = SimpleNamespace(effects=np.array(["a", "b", "c"])[effect], groups=effect * 0)
+    seen = np.arange(len(effect)) < count
+    points, accuracy = maps.latent_map(Embedding(tmp_path), clips, seen, 0)
+    assert accuracy > 0.95 and np.isfinite(points[["x", "y"]].to_numpy()).all()
+    assert list(points["label"]) == list(clips.effects) and np.array_equal(points["seen"], seen)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p, y: maps.umap_2d(p, 0, n_neighbors=90), "n_neighbors: 90.* 2 to 89"),
+        (lambda p, y: maps.knn_accuracy(p, y, k=90), "k: 90 .* 89 other points"),
+        (lambda p, y: maps.knn_accuracy(p, y, groups=np.zeros(90)), "k: 5 .* 0 other points"),
+    ],
+)
+def test_mistakes_are_named(call, message: str) -> None:
+    points, labels, _ = blobs()
+    with pytest.raises(BadInput, match=message):
+        call(points, labels)
