@@ -30,7 +30,7 @@ from lib.audio import cepstra
 from lib.audio.effects import EFFECTS, REPORT_ORDER
 from lib.book import figures
 from lib.book import page as story
-from lib.data.clipset import Clipset, clipset
+from lib.data.rendering import ClipSet, render_set
 from lib.embeddings import maps, probes
 from lib.embeddings import methods as encoders
 from lib.embeddings.methods import METHODS
@@ -48,18 +48,17 @@ names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
 
 # %%
 data = {
-    corpus: clipset(
+    corpus: render_set(
         corpus,
         REPORT_ORDER,
         parameters.clips_per_effect,
         parameters.seed,
-        progress=story.progress,
     )
     for corpus in parameters.corpora
 }
 for corpus, found in data.items():
     print(
-        f"{corpus}: {len(found.table)} clips of {len(set(found.groups))} persons or songs, {found.prints.shape[2]} values a print"
+        f"{corpus}: {len(found.table)} clips of {len(set(found.groups))} persons or songs, {found.features.shape[2]} values a print"
     )
 
 # %% mystnb={"figure": {"name": "fig-cepstra", "caption": "Cepstrum of whole clips, one for each of four effects: the wet clip's less the dry clip's. A delay is a peak at its time, a room a crowd of small ones. A flanger's delay moves: over a whole clip its peak is smeared, which is why short frames are looked at as well. Overdrive changes the first few ms, the shape of the spectrum."}, "image": {"alt": "Four line plots over quefrency in milliseconds. Delay: one tall peak at a few hundred milliseconds. Ambience: a swell of small peaks from 20 milliseconds on. Flanger: nearly flat. Overdrive: irregular below ten milliseconds."}}
@@ -119,7 +118,7 @@ jobs = [
 ]
 
 
-def scored(found: Clipset, method: str, seed: int, fold: int) -> pd.Series:
+def scored(found: ClipSet, method: str, seed: int, fold: int) -> pd.Series:
     """Scores of a method on a fold of persons or songs; computed once."""
     seen = probes.folds(found.groups, parameters.folds, seed) != fold
     epochs = (
@@ -174,7 +173,7 @@ for corpus in names.values():  # those that the supervised net had
     story.record(
         f"embed.{corpus}.first_folds.told", first_folds[corpus, "told"]
     )
-story.record("embed.print_values", first.prints.shape[2])
+story.record("embed.print_values", first.features.shape[2])
 story.record("embed.cnn_passes", parameters.cnn_epochs)
 
 
@@ -320,7 +319,7 @@ for corpus, method in (
             parameters.epochs,
             100 * parameters.seeds[0] + fold,
         )
-        mu, units = folder.mu, data[corpus].units
+        mu, units = folder.mu, data[corpus].table.filter(like=".")
         parts.append(probes.parameters_r2(mu, units, seen))
     r2[names[corpus], METHODS[method].label] = found = pd.DataFrame(
         parts
@@ -379,7 +378,7 @@ print(
 # ````{admonition} A solution
 # :class: dropdown
 # ```python
-# shuffled = data["speech"].prints.copy()
+# shuffled = data["speech"].features.copy()
 # rng = np.random.default_rng(0)
 # for group in set(data["speech"].groups):
 #     rows = np.flatnonzero(data["speech"].groups == group)

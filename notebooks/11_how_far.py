@@ -36,7 +36,7 @@ import seaborn as sns
 from IPython.display import display
 from lib.audio.effects import EFFECTS, REPORT_ORDER
 from lib.book import page as story
-from lib.data.clipset import Clipset, clipset
+from lib.data.rendering import ClipSet, render_set
 from lib.embeddings import methods as encoders
 from lib.embeddings import probes
 from lib.embeddings.methods import METHODS
@@ -49,10 +49,10 @@ ASKED = ("logistic",)  # the one probe of this page
 
 def clips(
     corpus: str, effects: tuple[str, ...], settings: str = "random"
-) -> Clipset:
+) -> ClipSet:
     """Clips of a corpus, those of the page before where effects and settings are."""
     count, seed = parameters.clips_per_effect, parameters.seed
-    return clipset(corpus, effects, count, seed, settings, story.progress)
+    return render_set(corpus, effects, count, seed, settings)
 
 
 data = {corpus: clips(corpus, REPORT_ORDER) for corpus in parameters.corpora}
@@ -79,12 +79,12 @@ found |= {
     for kind in parameters.sets
 }
 if parameters.joint:
-    found["joint", "random"] = Clipset(
+    found["joint", "random"] = ClipSet(
         sum((one.parts for one in data.values()), ())
     )
 
 
-def accuracy(one: Clipset, method: str, fold: int) -> float:
+def accuracy(one: ClipSet, method: str, fold: int) -> float:
     """Of the logistic probe on the persons or songs of a fold."""
     seen = (
         probes.folds(one.groups, parameters.folds, parameters.net_seed) != fold
@@ -185,7 +185,7 @@ for source, target in [
     for pair in (parameters.corpora[:2], parameters.corpora[1::-1])
     if len(pair) == 2
 ]:
-    both = Clipset(data[source].parts + data[target].parts)
+    both = ClipSet(data[source].parts + data[target].parts)
     seen = np.arange(len(both.table)) < len(data[source].table)
     for method in ("moments", "print", "told"):
         folder = encoders.embed(

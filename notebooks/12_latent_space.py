@@ -46,10 +46,12 @@ from lib.audio import effects
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures
 from lib.book import page as story
-from lib.data import examples, pairs
+from lib.data import examples
 from lib.embeddings import maps as embeddings
 from lib.vae import conditional as told
 from lib.vae import evaluate as measures
+from lib.vae import train as training
+from lib.vae.module import TrainingConfig
 from matplotlib.colors import LinearSegmentedColormap
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -65,20 +67,35 @@ parameters = story.begin("12_latent_space", globals())
 # it can tell *what* is done and hardly *when*. The last layer, of $f_\theta$ in {eq}`eq-told-picture`, starts at zero, so the untrained net returns the dry clip.
 
 # %%
-found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
-train, validation, test = found.values()
-others = (
-    parameters.seed + 1,
+found, data = examples.paired_splits(
+    parameters.corpora,
+    REPORT_ORDER,
+    parameters.train_clips,
+    parameters.test_clips,
+    parameters.seed,
     parameters.floor_db,
-    train.data.standardiser,
-    story.progress,
 )
-unseen = pairs.pairs(
+config = TrainingConfig(
+    preset="told_picture_paired" if parameters.paired else "told_picture",
+    latent=parameters.latent,
+    epochs=parameters.epochs,
+    objective="calibrated",
+    learning_rate=6e-3,
+    batch_size=16,
+    seed=parameters.seed,
+)
+run = training.run(
+    config, data.train, data.validation, data.test, data.key, story.progress
+)
+train, validation, test = found.values()
+unseen = examples.render_pairs(
     parameters.corpora,
     "test",
     parameters.unseen,
     parameters.test_clips,
-    *others,
+    parameters.seed + 1,
+    parameters.floor_db,
+    data.train.standardiser,
 )
 for split, of in (found | {"test, unseen effects": unseen}).items():
     effects_, people = (

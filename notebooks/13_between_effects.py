@@ -34,14 +34,35 @@ from lib.audio import effects, levels
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures, players
 from lib.book import page as story
-from lib.data import examples, pairs
+from lib.data import examples
 from lib.vae import evaluate as measures
+from lib.vae import train as training
+from lib.vae.module import TrainingConfig
 
 parameters = story.begin("13_between_effects", globals())
 layout, rate = examples.SMALL, examples.SMALL.sample_rate_hz
 
 # %% tags=["nbval-ignore-output"]
-found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
+found, data = examples.paired_splits(
+    parameters.corpora,
+    REPORT_ORDER,
+    parameters.train_clips,
+    parameters.test_clips,
+    parameters.seed,
+    parameters.floor_db,
+)
+config = TrainingConfig(
+    preset="told_picture_paired" if parameters.paired else "told_picture",
+    latent=parameters.latent,
+    epochs=parameters.epochs,
+    objective="calibrated",
+    learning_rate=6e-3,
+    batch_size=16,
+    seed=parameters.seed,
+)
+run = training.run(
+    config, data.train, data.validation, data.test, data.key, story.progress
+)
 model, test = run.fitted.model(), found["test"]
 (wet, dry), mu = test.x, torch.from_numpy(measures.embed(model, test.data)[0])
 
@@ -260,7 +281,7 @@ WAY = {
     "Delay: the second clip": "The second voice alone, with a blurred tail.",
 }
 way = [
-    test.heard(picture, mix)
+    test.to_audio(picture, mix)
     for picture, mix in zip(across, mixes, strict=True)
 ]
 players.players(
@@ -290,7 +311,7 @@ sounds = {
         "A voice that was never heard in training speaks a short phrase.",
     ),
     "Dry, through its picture": (
-        test.heard(x_clip[0], clip),
+        test.to_audio(x_clip[0], clip),
         "The same words, a little rough: the cost of 48 bands.",
     ),
     "Delay itself": (
@@ -298,15 +319,15 @@ sounds = {
         "The words return again and again and run into one another.",
     ),
     "Delay, drawn by the decoder": (
-        test.heard(between[0], clip),
+        test.to_audio(between[0], clip),
         "The words with a blurred tail where the echoes were.",
     ),
     "Midway to overdrive": (
-        test.heard(between[2], clip),
+        test.to_audio(between[2], clip),
         "A shorter tail, a sharper voice.",
     ),
     "Overdrive, drawn by the decoder": (
-        test.heard(between[4], clip),
+        test.to_audio(between[4], clip),
         "A sharp and dense voice, hardly a tail.",
     ),
     "Another clip, dry": (
@@ -314,7 +335,7 @@ sounds = {
         "Another person, also never heard in training, begins after a pause.",
     ),
     "Another clip, with the giver's delay": (
-        test.heard(moved[chosen[0]], taker),
+        test.to_audio(moved[chosen[0]], taker),
         "The same clip with a blurred tail.",
     ),
 }

@@ -33,13 +33,34 @@ import pandas as pd
 from lib.audio.effects import REPORT_ORDER
 from lib.book import explorer
 from lib.book import page as story
-from lib.data import pairs
+from lib.data import examples
 from lib.embeddings import maps as embeddings
+from lib.vae import train as training
+from lib.vae.module import TrainingConfig
 
 parameters = story.begin("14_explorer", globals())
 
 # %%
-found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
+found, data = examples.paired_splits(
+    parameters.corpora,
+    REPORT_ORDER,
+    parameters.train_clips,
+    parameters.test_clips,
+    parameters.seed,
+    parameters.floor_db,
+)
+config = TrainingConfig(
+    preset="told_picture_paired" if parameters.paired else "told_picture",
+    latent=parameters.latent,
+    epochs=parameters.epochs,
+    objective="calibrated",
+    learning_rate=6e-3,
+    batch_size=16,
+    seed=parameters.seed,
+)
+run = training.run(
+    config, data.train, data.validation, data.test, data.key, story.progress
+)
 
 # %% [markdown]
 # ## The map

@@ -65,7 +65,7 @@ def listen(top: str) -> list[str]:
     for recording in recordings:
         config = ClipConfig(corpus=top, split="all", clip_s=0.5)
         with BadInputs(told):
-            audio, about = Clips(config, [recording]).clip(0)
+            audio, about = Clips(config, [recording])[0]
             assert np.isfinite(audio).all() and about["recording"] == recording.name
             told.append(f"taken {recording.name}")
     return told

@@ -190,9 +190,9 @@ ROWS = [
         "validation drawn from training",
         "avoided",
         lambda: guarded(
-            "lib.data.clips.split_groups",
-            "test_clips::test_splits_are_disjoint_and_complete",
-            "test_clips::test_embedded_corpora_share_no_person_and_no_song",
+            "lib.data.splits.split_groups",
+            "test_splits::test_splits_are_disjoint_and_complete",
+            "test_splits::test_embedded_corpora_share_no_person_and_no_song",
         ),
     ),
     (

@@ -100,7 +100,7 @@ def trained(_: Path | None = None, **change: object) -> training.Fitted:
     )
 
 
-def rendered(sounds: Path) -> render.Rendered:
+def rendered(sounds: Path) -> render.Rendering:
     clips = ClipConfig(
         corpus=f"folder:{sounds}", split="train", clip_s=0.5, sample_rate_hz=RATE_HZ, seed=0
     )

@@ -13,7 +13,8 @@ import soundfile
 from lib import BadInput
 from lib.book.parameters import resolve
 from lib.data import corpora, layouts, recordings
-from lib.data.clips import ClipConfig, Clips, split_groups
+from lib.data.clips import ClipConfig, Clips
+from lib.data.splits import split_groups
 
 RATE = 44100
 STEMS = {
@@ -521,7 +522,7 @@ def test_clips_and_renderings_take_them(tmp_path, stems_mp4, monkeypatch) -> Non
         folders.add(made.folder)
     assert len(folders) == 2
     found = quiet(f"musdb18:{stems_mp4}")
-    audio, about = Clips(ClipConfig(corpus="musdb18:x", split="train", clip_s=0.5), found).clip(5)
+    audio, about = Clips(ClipConfig(corpus="musdb18:x", split="train", clip_s=0.5), found)[5]
     assert about["group"] in SONGS["train"] and np.isfinite(audio).all()
 
 

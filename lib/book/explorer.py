@@ -17,8 +17,7 @@ from PIL import Image
 from lib.audio import effects, levels
 from lib.book import figures, players, widgets
 from lib.data.clips import ClipConfig, Clips
-from lib.data.examples import SMALL
-from lib.data.pairs import Pairs
+from lib.data.examples import SMALL, PairSet
 from lib.embeddings import maps as embeddings
 from lib.runtime import stages as artifacts
 from lib.vae.train import Fitted
@@ -31,7 +30,7 @@ LOUDNESS_LUFS = -23.0
 
 def explore(
     fitted: Fitted,
-    like: Pairs,
+    like: PairSet,
     corpora: tuple[str, ...],
     names: tuple[str, ...],
     shown: int,
@@ -57,7 +56,7 @@ def explore(
         for clip, side in enumerate(
             progress(sources, len(sources), "sounds") if progress else sources
         ):
-            dry, info = side.clip(clip)
+            dry, info = side[clip]
             (folder / SOUNDS["dry"].format(clip=clip)).write_bytes(_small(dry))
             rng = np.random.default_rng([seed, clip])
             versions = [effects.draw_wet(effect, dry, rate_hz, "random", rng) for effect in names]
@@ -68,7 +67,7 @@ def explore(
             for effect, (wet, unit), picture in zip(names, versions, x_hat, strict=True):
                 (folder / SOUNDS["wet"].format(i=len(rows))).write_bytes(_small(wet))
                 (folder / SOUNDS["reconstruction"].format(i=len(rows))).write_bytes(
-                    _small(like.heard(picture, dry))
+                    _small(like.to_audio(picture, dry))
                 )
                 values = {
                     f"{effect}.{name}": value
