@@ -114,7 +114,7 @@ def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     values = _grid(betas, seeds, images)
-    train, test = trainings.torchvision_digits(images), trainings.corpora.digits("test")[0]
+    train, test = trainings.torchvision_digits(images), trainings.load_digits("test")[0]
 
     class Task(pl.LightningModule):
         def __init__(self, beta: float) -> None:

@@ -55,7 +55,7 @@ def _stretches(corpora_: list[str], clips: int) -> list[tuple]:
     found = []
     for corpus in corpora_:
         table = render(_config(corpus, clips)).table
-        by_name = {recording.name: recording for recording in corpora.load(corpus)}
+        by_name = {recording.name: recording for recording in corpora.load_corpus(corpus)}
         for row in table.to_dict("records"):
             names = [p.name for p in effects.find_effect(row["effect"]).parameters]
             values = effects.denormalise(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.data import corpora
+from lib.data.digits import load_digits
 from lib.predict import predict_data
 from lib.runtime import stages as artifacts
 
@@ -26,7 +26,7 @@ def ours(images: int) -> Work:
     if images < 60_000:
         name = str(artifacts.root() / "bench" / f"digits-{images}.npy")
         (artifacts.root() / "bench").mkdir(parents=True, exist_ok=True)
-        np.save(name, corpora.digits("train")[0][:images])
+        np.save(name, load_digits("train")[0][:images])
 
     def work() -> tuple[float, dict[str, float]]:
         found = predict_data(name, LATENTS, 0.01)
@@ -41,7 +41,7 @@ def numpy_svd(images: int) -> Work:
     """numpy.linalg.svd of the centred images, all components."""
 
     def work() -> tuple[float, dict[str, float]]:
-        x = corpora.digits("train")[0][:images].reshape(images, -1) / 255
+        x = load_digits("train")[0][:images].reshape(images, -1) / 255
         _, deviations, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
         return images, {
             f"lambda_{k}": float(s**2 / images) for k, s in enumerate(deviations[:LATENTS], 1)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.data import corpora
+from lib.data.digits import FOLDER, load_digits
 from lib.runtime import stages as artifacts
 from lib.vae import losses as objective
 from lib.vae.networks import VAE, build
@@ -46,7 +46,7 @@ def ours(preset: str, images: int) -> Work:
     from lib.vae import train as training
     from lib.vae.module import TrainingConfig
 
-    x, seeds = corpora.digits("train")[0], itertools.count()
+    x, seeds = load_digits("train")[0], itertools.count()
     train, validation = (
         ArrayDataset(x[:images], scale=1 / 255),
         ArrayDataset(x[-512:], scale=1 / 255),
@@ -72,7 +72,7 @@ def ours(preset: str, images: int) -> Work:
 
 
 def bare(preset: str, images: int) -> Work:
-    x = corpora.digits("train")[0][:images]
+    x = load_digits("train")[0][:images]
     tensor = torch.from_numpy(x / np.float32(255)).unsqueeze(1)
 
     def work() -> tuple[int, dict[str, float]]:
@@ -94,7 +94,7 @@ def torchvision_digits(images: int) -> torch.utils.data.Dataset:
 
     raw = artifacts.root() / "bench" / "MNIST" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
-    for path in (corpora.DATA / "digits").glob("*.gz"):
+    for path in FOLDER.glob("*.gz"):
         if not (raw / path.stem).exists():
             beside = raw / f"{path.stem}.{os.getpid()}"
             beside.write_bytes(gzip.decompress(path.read_bytes()))
@@ -130,7 +130,7 @@ def lightning(preset: str, images: int) -> Work:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    x = corpora.digits("train")[0][:images]
+    x = load_digits("train")[0][:images]
     tensor = torch.utils.data.TensorDataset(torch.from_numpy(x / np.float32(255)).unsqueeze(1))
     folder = artifacts.root() / "bench" / "lightning"
 
@@ -168,7 +168,7 @@ def pythae(preset: str, images: int) -> Work:
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
     logging.disable(logging.INFO)
-    x = corpora.digits("train")[0][:images]
+    x = load_digits("train")[0][:images]
     tensor = torch.from_numpy(x / np.float32(255)).unsqueeze(1)
 
     class Encoder(BaseEncoder):

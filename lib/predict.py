@@ -22,6 +22,7 @@ import numpy as np
 
 from lib import BadInput
 from lib.data import corpora
+from lib.data.digits import load_digits
 from lib.theory import collapse as theory
 from lib.theory import components
 
@@ -121,7 +122,7 @@ def _read(data: str, latents: int, clips: int) -> tuple[np.ndarray, components.P
     if corpus.partition(":")[0] in corpora.LOADERS:
         return _sound(corpus, latents, clips)
     try:
-        x = corpora.digits("train")[0] if data == "digits" else _array(path)
+        x = load_digits("train")[0] if data == "digits" else _array(path)
     except (
         Exception
     ) as error:  # of files, gzip, our reading and numpy's, which parses a header as Python

@@ -30,7 +30,7 @@ import pandas as pd
 from lib import theory
 from lib.book import figures
 from lib.book import page as story
-from lib.data import corpora
+from lib.data.digits import load_digits
 from lib.vae import evaluate as measures
 from lib.vae import losses as objective
 from lib.vae import train as training
@@ -81,8 +81,8 @@ story.source(objective.report_loss)
 # error per nat, so for our net the edge is a prediction, and [](06_beta_ablation) tests it. It needs only {term}`PCA`:
 
 # %%
-x_train, _ = corpora.digits("train")
-x_test, _ = corpora.digits("test")
+x_train, _ = load_digits("train")
+x_test, _ = load_digits("test")
 train = training.ArrayDataset(
     x_train[: parameters.train_images], scale=1 / 255
 )

@@ -224,7 +224,7 @@ ROWS = [
         'silently meant "speech only"',
         "avoided",
         lambda: guarded(
-            "lib.data.corpora.load",
+            "lib.data.corpora.load_corpus",
             "test_corpora::test_files_that_the_manifest_names_and_data_lacks_are_an_error",
             "test_corpora::test_an_unknown_corpus_is_an_error_that_says_what_would_be_right",
         ),

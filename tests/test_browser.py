@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Locator, Page
 
 from lib import ROOT, predict, theory
-from lib.data import corpora
+from lib.data.digits import load_digits
 
 pytestmark = pytest.mark.usefixtures(
     "browser"
@@ -85,7 +85,7 @@ def synthetic(seed: int, rows: int, columns: int, largest: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def payload() -> dict:
-    digits = corpora.digits("train")[0][:2000] / 255
+    digits = load_digits("train")[0][:2000] / 255
     return {
         "datasets": [
             data_set("digits", "MNIST digits", digits),
@@ -278,7 +278,7 @@ def check_lib_predict(calculator: Locator, told: dict) -> None:
 
 def digits_of(data: dict, folder: Path) -> str:
     """The digits that a calculator is about, as a user would keep them for `lib.predict`: a .npy file of uint8."""
-    np.save(folder / "digits.npy", corpora.digits("train")[0][: data["examples"]])
+    np.save(folder / "digits.npy", load_digits("train")[0][: data["examples"]])
     return str(folder / "digits.npy")
 
 

@@ -47,7 +47,7 @@ def test_the_model_card_gives_sizes_as_built(words: str, numbers: list[str]) -> 
 
 @pytest.mark.parametrize("corpus", ["speech", "music"])
 def test_the_data_card_gives_the_splits_as_drawn(corpus: str) -> None:
-    for split, recordings in split_groups(corpora.load(corpus), 0).items():
+    for split, recordings in split_groups(corpora.load_corpus(corpus), 0).items():
         groups, seconds = (
             sorted({r.group for r in recordings}),
             math.fsum(r.seconds for r in recordings),

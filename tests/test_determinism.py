@@ -30,6 +30,8 @@ from lib.book import page as story
 from lib.data import corpora
 from lib.data.batches import ArrayDataset
 from lib.data.clips import ClipConfig
+from lib.data.digits import load_digits
+from lib.data.recordings import read_stretch
 from lib.data.rendering import ClipSet, RenderConfig, Rendering, render
 from lib.data.standardiser import Standardiser
 from lib.embeddings import maps as embeddings
@@ -104,7 +106,7 @@ def rendered(folder: Path | str, seed: int = 0, count: int = 20, prints: bool = 
 def numbers(out: Path, sounds: str) -> None:
     """A rendering, eigenvalues, two trainings, a map and a story: hashes of what is on disk, and some of the values."""
     pools = threadpoolctl.threadpool_info()
-    done, images = rendered(sounds, count=30), corpora.digits("train")[0]
+    done, images = rendered(sounds, count=30), load_digits("train")[0]
     train, test = ArrayDataset(images[:1000], 1 / 255), ArrayDataset(images[1000:2000], 1 / 255)
     pictures = ArrayDataset(
         done.spectrograms, standardiser=Standardiser("constants").fit(done.spectrograms)
@@ -211,9 +213,9 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for group in GROUPS:
         (folder / group).mkdir()
         for recording in [
-            r for r in corpora.load("speech") if r.group == group and 4 < r.seconds < 9
+            r for r in corpora.load_corpus("speech") if r.group == group and 4 < r.seconds < 9
         ][:3]:
-            audio = corpora.read(recording, 0, recording.seconds, recording.rate_hz)
+            audio = read_stretch(recording, 0, recording.seconds, recording.rate_hz)
             path = folder / group / f"{Path(recording.name).stem}.wav"
             soundfile.write(path, audio, recording.rate_hz, subtype="FLOAT")
     return folder

@@ -13,8 +13,8 @@ from test_training import Killed, artifact_folder, blobs
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from lib.data import corpora
 from lib.data.batches import ArrayDataset, Batches
+from lib.data.digits import load_digits
 from lib.vae import evaluate as measures
 from lib.vae import train as training
 from lib.vae.alarm import PATIENCE, CollapseAlarm
@@ -231,7 +231,7 @@ def fitted(accelerator: str, key: int = 0, **chosen: Any) -> training.Fitted:
         "seed": 3,
     }
     config = TrainingConfig(**(fields | {"accelerator": accelerator} | chosen))
-    pictures = corpora.digits("train")[0]
+    pictures = load_digits("train")[0]
     parts = [ArrayDataset(part, scale=1 / 255) for part in (pictures[:4000], pictures[-1000:])]
     return training.fit(config, *parts, {"digits": key})
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.data import corpora
 from lib.data.batches import ArrayDataset
+from lib.data.digits import load_digits
 from lib.data.examples import load_examples
 from lib.runtime import stages
 
@@ -25,7 +25,7 @@ def test_digits_are_scaled_and_split_in_order() -> None:
     data = load_examples("digits", 1000, held_out=7)
     assert (len(data.train), len(data.validation), len(data.test)) == (1000, 2000, 10000)
     assert data.key == {"digits": 1000} and data.train.shape == (28, 28)
-    x_train = corpora.digits("train")[0]
+    x_train = load_digits("train")[0]
     for dataset, array in [(data.train, x_train[:1000]), (data.validation, x_train[58000:])]:
         x = all_of(dataset)
         assert x.shape == (len(array), 1, 28, 28) and x.min() == 0 and x.max() == 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from lib import BadInput, theory
-from lib.data import corpora
+from lib.data.digits import load_digits
 from lib.theory import components
 
 SPECTRUM = np.array([5.0, 3.0, 1.5, 0.8, 0.2, 0.05])
@@ -189,7 +189,7 @@ def test_digits_table(beta: float, active: int, kl: float, mse: float) -> None:
 
 
 def test_digits_spectrum_and_edge() -> None:
-    (images, _), (test, _) = corpora.digits("train"), corpora.digits("test")
+    (images, _), (test, _) = load_digits("train"), load_digits("test")
     pca = theory.pca(images, 16, lambda chunk: chunk / 255)
     assert np.allclose(pca.eigenvalues, DIGITS, atol=1e-4)
     assert pca.total_variance == pytest.approx(52.725, abs=1e-3)

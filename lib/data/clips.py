@@ -5,7 +5,6 @@ songs are balanced: each is drawn equally often, whatever the length of its reco
 """
 
 import copy
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,8 +16,8 @@ from pydantic import Field
 from lib import BadInput
 from lib.audio.levels import block_energies, gated, level
 from lib.config import Config
-from lib.data.corpora import load
-from lib.data.recordings import Recording, read
+from lib.data.corpora import load_corpus
+from lib.data.recordings import Recording, listed, read_stretch, warn_skipped
 from lib.data.splits import split_groups
 
 SILENT = 1e-5  # mean square of a half of a clip at -23 LUFS: the report's bound
@@ -60,7 +59,7 @@ class Clips:
 
     def __init__(self, config: ClipConfig, recordings: Sequence[Recording] | None = None) -> None:
         if recordings is None:
-            recordings = load(config.corpus)
+            recordings = load_corpus(config.corpus)
         if config.split != "all":
             recordings = split_groups(recordings, config.split_seed)[config.split]
         self.config = config
@@ -172,7 +171,7 @@ class Clips:
         rate_hz = self.config.sample_rate_hz
         changed = pitch != 0 or tempo != 1
         seconds = self.config.clip_s * tempo + SPARE_S * changed
-        audio = read(recording, start_s, seconds, rate_hz)
+        audio = read_stretch(recording, start_s, seconds, rate_hz)
         energies = block_energies(audio, rate_hz)
         if not gated(energies) >= SILENT_LUFS:
             return None
@@ -198,19 +197,15 @@ class Clips:
 
     def leave_out(self, reasons: dict[str, str], none_left: bool = False) -> None:
         """Note why recordings are left out, and warn of new ones. BadInput: none is left."""
-        new = reasons.keys() - self.skipped.keys()
-        self.skipped.update(reasons)
-        last = list(self.skipped.items())[-5:]
-        named = "; ".join(f"{name}: {reason}" for name, reason in last)
-        if len(self.skipped) > 5:
-            named += f"; and {len(self.skipped) - 5} more"
-        count = f"{len(self.skipped)} of {len(self.recordings)} recordings"
+        new = {name: why for name, why in reasons.items() if name not in self.skipped}
+        self.skipped.update(new)
+        total = len(self.recordings)
         if none_left:
             raise BadInput(
-                f"{self._name}: no recording to cut clips from; {count} are of no use: {named}"
+                f"{self._name}: no recording to cut clips from; {len(self.skipped)} of {total} "
+                f"recordings are of no use: {listed(self.skipped)}"
             )
-        if new:
-            warnings.warn(f"{self._name}: {count} skipped: {named}", stacklevel=3)
+        warn_skipped(self._name, "recordings", new, total)
 
 
 def _has_sound(recording: Recording, rate_hz: int) -> bool:
@@ -219,7 +214,7 @@ def _has_sound(recording: Recording, rate_hz: int) -> bool:
     It is searched in pieces of 30 s, of which at most 120 are read: an hour or more has gaps.
     """
     for start_s in np.arange(0, recording.seconds, max(PIECE_S, recording.seconds / 120)):
-        piece = read(recording, start_s, min(PIECE_S, recording.seconds - start_s), rate_hz)
+        piece = read_stretch(recording, start_s, min(PIECE_S, recording.seconds - start_s), rate_hz)
         for tenth in np.array_split(piece, max(1, piece.size * 10 // rate_hz)):
             if tenth.size and np.square(tenth).mean() >= SILENT:
                 return True

@@ -15,9 +15,9 @@ from torch import Tensor
 from lib.audio import inversion
 from lib.audio.levels import level
 from lib.audio.spectrograms import SpectrogramConfig, spectrogram
-from lib.data import corpora
 from lib.data.batches import ArrayDataset
 from lib.data.clips import ClipConfig
+from lib.data.digits import load_digits
 from lib.data.rendering import ClipSet, RenderConfig, render
 from lib.data.standardiser import Standardiser
 
@@ -44,8 +44,8 @@ def load_examples(
     test images. layout, seed: spectrograms of sound, and the draw of its clips.
     """
     if corpus == "digits":
-        x_train = corpora.digits("train")[0]
-        x_test = corpora.digits("test")[0]
+        x_train = load_digits("train")[0]
+        x_test = load_digits("test")[0]
         return Splits(
             ArrayDataset(x_train[:train], scale=1 / 255),
             ArrayDataset(x_train[-2000:], scale=1 / 255),

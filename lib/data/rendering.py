@@ -26,8 +26,8 @@ from lib.audio.cepstra import cepstral_features, feature_shape, fields
 from lib.audio.effects import EFFECTS, draw_wet, find_effect
 from lib.audio.spectrograms import SpectrogramConfig, spectrogram, spectrogram_shape
 from lib.config import Config
-from lib.data import corpora
 from lib.data.clips import ClipConfig, Clips
+from lib.data.corpora import fingerprint, load_corpus
 from lib.runtime.progress import progress
 from lib.runtime.stages import stage
 
@@ -200,11 +200,11 @@ def render(config: RenderConfig, workers: int = 1) -> Rendering:
     """
     if workers < 1:
         raise BadInput(f"workers = {workers}: give 1 or more")
-    recordings = corpora.load(config.clips.corpus)
+    recordings = load_corpus(config.clips.corpus)
     clips = Clips(config.clips, recordings)
     identity = {
         "render": config.model_dump(mode="json"),
-        "recordings": corpora.fingerprint(config.clips.corpus),
+        "recordings": fingerprint(config.clips.corpus, recordings),
     }
     skipped = {}
 

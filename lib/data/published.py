@@ -1,0 +1,202 @@
+"""Published corpora of chapter 01: `vctk:PATH?mic=2` and `musdb18:PATH?stem=vocals`.
+
+VCTK 0.92 (https://doi.org/10.7488/ds/2645) was recorded by two microphones, 0.80 by one. A
+recording is an utterance, a group is a person. MUSDB18 (https://doi.org/10.5281/zenodo.1117372, HQ:
+3338373) has 150 songs with stems. A recording is a song, a group of its own, and keeps its place in
+the corpus's split. What a folder holds is decided by names.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from lib import BadInput
+from lib.config import OPTIONS, CorpusName
+from lib.data.recordings import SHOWN, Recording, listed, read_header, warn_skipped
+
+PERSONS = {"VCTK 0.92": 110, "VCTK 0.80": 109}
+SOUNDS = {"VCTK 0.92": "wav48_silence_trimmed", "VCTK 0.80": "wav48"}
+SONGS = {"train": 100, "test": 50}
+STEMS = OPTIONS["musdb18"]["stem"]  # in the order of the streams of a .stem.mp4
+SIGNS = {  # of each version, with its kind: one of these stands below its folder
+    "VCTK 0.92": ("vctk", ["wav48_silence_trimmed"]),
+    "VCTK 0.80": ("vctk", ["wav48"]),
+    "MUSDB18-HQ": ("musdb18", [f"{part}/*/{stem}.wav" for part in SONGS for stem in STEMS]),
+    "MUSDB18": ("musdb18", [f"{part}/*.stem.mp4" for part in SONGS]),
+}
+WANTED = {
+    "vctk": "VCTK, a folder wav48_silence_trimmed (version 0.92) or wav48 (0.80) with a folder "
+    "for each person",
+    "musdb18": "MUSDB18, folders train and test with files ARTIST - TITLE.stem.mp4, or folders "
+    "ARTIST - TITLE (HQ)",
+}
+
+
+def load_vctk(corpus: str, name: CorpusName) -> list[Recording]:
+    """The utterances of VCTK by microphone 1, or 2 with ?mic=2.
+
+    Warns of persons and utterances without usable sound that speaker-info.txt, txt/ or the other
+    microphone name: p280 has no second microphone, p362 lacks some files. Raises BadInput for
+    another folder, if nobody has usable sound, and if a microphone is chosen in version 0.80.
+    """
+    top, version = _find(name)
+    if name.options and version == "VCTK 0.80":
+        raise BadInput(f"{corpus}: {version} has one microphone; write vctk:{top}")
+    ending = ".wav"
+    if version == "VCTK 0.92":
+        ending = f"_mic{name.options.get('mic', '1')}.flac"
+    persons = _persons(top, version)
+    recordings, no_sound, problems = [], {}, {}
+    for person in sorted(persons):
+        folder = top / SOUNDS[version] / person
+        files = _names(folder, (".flac", ".wav"))
+        texts = _names(top / "txt" / person, (".txt",))
+        utterances = {re.sub(r"(_mic\d)?\.\w+$", "", file) for file in files | texts}
+        usable, unusable = [], {}
+        for utterance in sorted(utterances):
+            path = folder / f"{utterance}{ending}"
+            try:
+                usable.append(_recording(corpus, person, path, f"{person}/{path.name}"))
+            except BadInput as error:
+                unusable[utterance] = str(error)
+        recordings += usable
+        if usable:
+            problems |= unusable
+        elif files:
+            no_sound[person] = next(iter(unusable.values()))
+        else:
+            no_sound[person] = f"no sound in {SOUNDS[version]}/{person}"
+    where = f"vctk {top}: {version}"
+    if not recordings:
+        named = listed(no_sound) or "no persons"
+        raise BadInput(f"{where}, but nobody has usable sound: {named}; unpack it again")
+    unnamed = max(0, PERSONS[version] - len(persons))
+    warn_skipped(where, "persons", no_sound, len(persons) + unnamed, unnamed)
+    warn_skipped(where, "utterances", problems, len(recordings) + len(problems))
+    return recordings
+
+
+def load_musdb18(corpus: str, name: CorpusName) -> list[Recording]:
+    """The songs of MUSDB18: their mixtures, or a stem with ?stem=drums, bass, other or vocals.
+
+    Warns of songs whose file is missing or broken, and that are not there. Raises BadInput for
+    another folder, and for a split without usable songs: songs of the other split would take their
+    place.
+    """
+    top, version = _find(name)
+    stem = name.options.get("stem", "mixture")
+    hq = version == "MUSDB18-HQ"
+    recordings, problems = [], {}
+    for split in SONGS:
+        usable, unusable = [], {}
+        for path in sorted((top / split).glob("*/" if hq else "*.stem.mp4")):
+            song = path.name.removesuffix(".stem.mp4")
+            file, stream = (path / f"{stem}.wav", 0) if hq else (path, STEMS.index(stem))
+            if song.startswith("."):
+                continue
+            try:
+                usable.append(_recording(corpus, song, file, f"{split}/{song}", split, stream))
+            except BadInput as error:
+                unusable[f"{split}/{song}"] = f"{file.name}: {error}"
+        if not usable:
+            reasons = listed(unusable) or "it has none"
+            what = f"{version}, but of {split} no song can be used: {reasons}"
+            raise BadInput(f"musdb18 {top}: {what}; unpack it again")
+        recordings += usable
+        problems |= unusable
+    there = len(recordings) + len(problems)
+    unnamed = max(0, sum(SONGS.values()) - there)
+    warn_skipped(f"musdb18 {top}: {version}", "songs", problems, there + unnamed, unnamed)
+    return recordings
+
+
+def recognise(folder: Path) -> str:
+    """The version whose layout a folder has, a key of SIGNS, or ""."""
+    for version, (_, signs) in SIGNS.items():
+        for sign in signs:
+            if any(folder.glob(sign)):
+                return version
+    return ""
+
+
+def _recording(
+    corpus: str, group: str, path: Path, name: str, split: str | None = None, stream: int = 0
+) -> Recording:
+    if not path.is_file():
+        raise BadInput(f"no {path.name}")
+    rate_hz, seconds = read_header(path, stream)
+    return Recording(corpus, group, (path,), rate_hz, seconds, name, split, stream)
+
+
+def _persons(top: Path, version: str) -> set[str]:
+    """Names in the folders of sound and texts, and in speaker-info.txt, where 0.80 writes no p."""
+    persons = set()
+    for part in (SOUNDS[version], "txt"):
+        persons |= {person for person in _names(top / part) if (top / part / person).is_dir()}
+    info = top / "speaker-info.txt"
+    if info.is_file():
+        for row in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            number = re.match(r"([ps]?)(\d+)\s", row)
+            if number:
+                persons.add((number[1] or "p") + number[2])
+    return persons
+
+
+def _names(folder: Path, endings: tuple[str, ...] = ("",)) -> set[str]:
+    """Names in a folder, none if it is missing; no hidden files."""
+    if not folder.is_dir():
+        return set()
+    return {
+        name for name in os.listdir(folder) if name.endswith(endings) and not name.startswith(".")
+    }
+
+
+def _find(name: CorpusName) -> tuple[Path, str]:
+    """Folder and version of a corpus. BadInput says what is there instead, and what to do."""
+    kind, top = name.kind, name.path
+    try:
+        entries = sorted(os.listdir(top))
+    except (OSError, ValueError) as error:  # ValueError: half a character
+        reason = getattr(error, "strerror", error)
+        raise BadInput(f"{kind} {top}: {reason}; {_remedy(top, kind)}") from None
+    version = recognise(top)
+    if version:
+        actual = SIGNS[version][0]
+        if actual == kind:
+            return top, version
+        advice = f"write {actual}:{top}, or give the path of {WANTED[kind]}"
+        raise BadInput(f"{kind} {top}: is {version}; {advice}")
+    _raise_if_near(kind, top, entries)
+    holds = ", ".join(entries[:SHOWN]) or "nothing"
+    if len(entries) > SHOWN:
+        holds += ", ..."
+    if "speaker-info.txt" in entries:
+        holds += " (it looks like VCTK, half unpacked)"
+    elif "train" in entries or "test" in entries:
+        holds += " (it looks like MUSDB18, half unpacked)"
+    what = f"holds {holds}, and lacks what makes {WANTED[kind]}"
+    raise BadInput(f"{kind} {top}: {what}; {_remedy(top, kind)}")
+
+
+def _raise_if_near(kind: str, top: Path, entries: list[str]) -> None:
+    """Raise BadInput if a corpus, best of this kind, is in the folder above or in one below."""
+    near = {}
+    for folder in (top.parent, *(top / entry for entry in entries if entry[0] != ".")):
+        version = recognise(folder) if folder.is_dir() else ""
+        if version:
+            near.setdefault(SIGNS[version][0], (folder, version))
+    for actual in sorted(near, key=lambda other: other != kind):
+        folder, version = near[actual]
+        raise BadInput(f"{kind} {top}: {version} is in {folder}; write {actual}:{folder}")
+
+
+def _remedy(top: Path, kind: str) -> str:
+    """What to do about a folder that is missing or incomplete, by what lies in or beside it."""
+    download = {"vctk": "vctk", "musdb18": "musdb18-hq"}[kind]
+    if (top.parent / f".{top.name}.download").is_dir():
+        command = f"`python -m lib.download {download} --to {top.parent}`"
+        return f"its download was not finished: run {command} again"
+    archives = [top] if top.is_file() else sorted(top.glob("*.zip")) + sorted(top.glob("*.tar*"))
+    if archives:
+        return f"unpack {archives[0]} and give the folder that comes of it"
+    return f"give the path of {WANTED[kind]}; `python -m lib.download {download}` fetches it"
