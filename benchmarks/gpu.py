@@ -1,6 +1,6 @@
 """What a step of training takes on a GPU: `python benchmarks/gpu.py book/gpu.json`, on a machine that has one.
 
-The page on cost multiplies it. `lib.vae.train.fit` as the stories call it, in bf16 mixed precision, on made-up pictures:
+The page on cost multiplies it. `lib.vae.train` as the stories call it, in bf16 mixed precision, on made-up pictures:
 what a step takes does not depend on what they show. Steps are counted from WARM on, within one epoch, so that start,
 validation and checkpoints are left out; the device has finished its work at both ends. Each net is measured TURNS
 times, in turn.
@@ -14,15 +14,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 
-from lib.data.batches import ArrayDataset
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.standardiser import Standardiser
-from lib.runtime import stages as artifacts
-from lib.vae import train as training
-from lib.vae.module import TrainingConfig
+from lib.runtime.files import write_json
+from lib.runtime.provenance import commit
+from lib.vae import training
+from lib.vae.config import TrainingConfig
 
 WARM, TURNS, CLIP_S, LONG_S = 10, 3, 2.03, 131_072 / 24_000
 NETS = [  # batches of the stories and of runs/full.yml, and wider ones; steps of the one epoch
@@ -54,20 +56,16 @@ def step_s(net: dict[str, Any], seed: int, accelerator: str = "cuda") -> tuple[f
         torch.cuda.reset_peak_memory_stats()
     config = TrainingConfig(
         preset=net["preset"],
-        objective="calibrated",
+        loss="calibrated",
         learning_rate=1e-4,
         schedule="constant",
         batch_size=batch,
         seed=seed,
         accelerator=accelerator,
     )
-    training.fit(
-        config,
-        data,
-        ArrayDataset(pictures[:16], standardiser=data.standardiser),
-        {"bench": seed},
-        clock,
-    )
+    validation = ArrayDataset(pictures[:16], standardiser=data.standardiser)
+    with mock.patch.object(training, "progress", clock):
+        training.train(config, Splits(data, validation, None, {"bench": seed}))
     peak = torch.cuda.max_memory_allocated() / 1e9 if accelerator == "cuda" else 0.0
     return (times[steps - 1] - times[WARM]) / (steps - 1 - WARM), peak
 
@@ -91,11 +89,11 @@ def main(path: str) -> None:
                 )
     told = {
         "gpu": torch.cuda.get_device_name(),
-        "commit": artifacts.commit(),
+        "commit": commit(),
         "nets": found,
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
     }
-    artifacts.write_json(Path(path), told)
+    write_json(Path(path), told)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
     import trainings
 
     from lib.data.batches import ArrayDataset
-    from lib.vae.evaluate import evaluate
+    from lib.vae.evaluation import measure
 
     torch.set_num_threads(os.cpu_count() or 1)  # which importing trainings set to 1
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -122,7 +122,7 @@ def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
             self.net, self.beta = trainings.build("small", (28, 28), values["latent"]), beta
 
         def training_step(self, batch: list, _: int) -> torch.Tensor:
-            return trainings.objective.report_loss(batch[0], *self.net(batch[0]), self.beta)
+            return trainings.losses.report(batch[0], *self.net(batch[0]), self.beta)
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.Adam(self.parameters(), lr=values["learning_rate"])
@@ -137,7 +137,7 @@ def grid_defaults(betas: int, seeds: int, images: int, share: int) -> Work:
             task = Task(beta)
             batches = torch.utils.data.DataLoader(train, values["batch_size"], shuffle=True)
             pl.Trainer(accelerator="cpu", max_epochs=1, default_root_dir=folder).fit(task, batches)
-            errors.append(evaluate(task.net.eval(), ArrayDataset(test, scale=1 / 255))["mse_mu"])
+            errors.append(measure(task.net.eval(), ArrayDataset(test, scale=1 / 255))["mse_mu"])
         return len(points), {"mse": float(min(errors)), "threads": torch.get_num_threads()}
 
     return work

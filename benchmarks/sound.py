@@ -17,7 +17,7 @@ import torch
 from lib.audio import effects
 from lib.audio.effects import REPORT_ORDER
 from lib.audio.levels import level
-from lib.audio.spectrograms import REPORT_STFT, SpectrogramConfig, transform
+from lib.audio.spectrograms import REPORT_STFT, SpectrogramConfig, mel_bands, stft
 from lib.data import corpora
 from lib.data.clips import ClipConfig
 from lib.data.rendering import RenderConfig, render
@@ -78,8 +78,9 @@ STAGES = ("decode", "resample", "level", "effect", "spectrogram")
 
 def bare(corpora_: list[str], clips: int) -> Work:
     """The limit. Facts: CPU-seconds of each stage in an audio-second."""
-    stretches, mel = _stretches(corpora_, clips), transform(LAYOUT).mel
-    window = torch.hann_window(LAYOUT.n_fft, dtype=torch.float64)
+    stretches = _stretches(corpora_, clips)
+    mel = torch.from_numpy(mel_bands(LAYOUT).toarray())
+    window = torch.hann_window(LAYOUT.n_fft)
 
     def work() -> tuple[float, dict[str, float]]:
         spent, clock, kept = dict.fromkeys(STAGES, 0.0), time.process_time, None
@@ -107,7 +108,7 @@ def bare(corpora_: list[str], clips: int) -> Work:
             wet = level(wet, RATE_HZ, LUFS)
             t3 = clock()
             x = torch.stft(
-                torch.from_numpy(wet).double(),
+                torch.from_numpy(wet),
                 LAYOUT.n_fft,
                 LAYOUT.hop_length,
                 window=window,
@@ -164,7 +165,7 @@ def _report(resampler: str) -> Callable[..., Work]:
 def _stft(kind: str, dtype: torch.dtype = torch.float32) -> Callable[..., Work]:
     """STFT 4096/2048 of clips of 5.46 s, a clip at a time. Facts: the largest error as a share of the largest value.
 
-    dtype: of what the others are given; ours takes float32 and computes in float64.
+    dtype: of what the others are given; ours takes float32.
     """
 
     def contender(clips: int) -> Work:
@@ -191,10 +192,9 @@ def _stft(kind: str, dtype: torch.dtype = torch.float32) -> Callable[..., Work]:
                     torch.from_numpy(x), n_fft, hop, window=window, return_complex=True
                 )
         else:
-            made = transform(REPORT_STFT)
 
-            def one(x: np.ndarray) -> torch.Tensor:
-                return made.stft(torch.from_numpy(x))
+            def one(x: np.ndarray) -> np.ndarray:
+                return stft(x, REPORT_STFT)
 
         padded = np.pad(audio[0].astype(np.float64), n_fft // 2, mode="reflect")
         frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]

@@ -1,7 +1,7 @@
 """Training a VAE on MNIST: the same net, batch size, optimiser and loss, by five loops; and ours on spectrograms.
 
 `bare` is the limit: a loop that does nothing else, on one float tensor in memory. `loader` is the loop of most
-tutorials: an image is decoded by PIL and ToTensor, one by one. Ours is `lib.vae.train.fit` as the stories call it, which
+tutorials: an image is decoded by PIL and ToTensor, one by one. Ours is `lib.vae.train` as the stories call it, which
 also validates, watches for collapse and keeps checkpoints. Its spectrum of the data, a stage that all trainings on the
 same images share, is made before.
 """
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from lib.data.digits import FOLDER, load_digits
 from lib.runtime import stages as artifacts
-from lib.vae import losses as objective
-from lib.vae.networks import VAE, build
+from lib.vae import losses
+from lib.vae.networks import VAE
+from lib.vae.presets import build
 
 BATCH, RATE, BETA, LATENT = 128, 1e-3, 1e-3, 16
 Work = Callable[[], tuple[int, dict[str, float]]]
@@ -31,7 +32,7 @@ def _net(preset: str) -> VAE:
 
 
 def _loss(net: VAE, x: Tensor) -> Tensor:
-    return objective.report_loss(x, *net(x), BETA)
+    return losses.report(x, *net(x), BETA)
 
 
 def _told(net: nn.Module, x: np.ndarray) -> dict[str, float]:
@@ -42,9 +43,9 @@ def _told(net: nn.Module, x: np.ndarray) -> dict[str, float]:
 
 
 def ours(preset: str, images: int) -> Work:
-    from lib.data.batches import ArrayDataset
-    from lib.vae import train as training
-    from lib.vae.module import TrainingConfig
+    from lib.data.batches import ArrayDataset, Splits
+    from lib.vae import training
+    from lib.vae.config import TrainingConfig
 
     x, seeds = load_digits("train")[0], itertools.count()
     train, validation = (
@@ -65,8 +66,8 @@ def ours(preset: str, images: int) -> Work:
             seed=next(seeds),
             accelerator="cpu",
         )
-        fitted = training.fit(config, train, validation, {"digits": images})
-        return images, _told(fitted.model(), x)
+        data = Splits(train, validation, None, {"digits": images})
+        return images, _told(training.train(config, data).model(), x)
 
     return work
 
@@ -213,12 +214,12 @@ def spectrogram_vae(clips: int) -> Work:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    from lib.data.batches import ArrayDataset
+    from lib.data.batches import ArrayDataset, Splits
     from lib.data.clips import ClipConfig
     from lib.data.rendering import RenderConfig, render
     from lib.data.standardiser import Standardiser
-    from lib.vae import train as training
-    from lib.vae.module import TrainingConfig
+    from lib.vae import training
+    from lib.vae.config import TrainingConfig
 
     chosen, seeds = ClipConfig(split="all", seed=0), itertools.count()
     x = np.asarray(render(RenderConfig(clips=chosen, clips_per_effect=clips)).spectrograms)
@@ -232,9 +233,8 @@ def spectrogram_vae(clips: int) -> Work:
         config = TrainingConfig(
             beta=0.01, learning_rate=RATE, batch_size=16, seed=next(seeds), accelerator="cpu"
         )
-        training.fit(
-            config, data, ArrayDataset(x[:16], standardiser=data.standardiser), {"clips": clips}
-        )
+        few = ArrayDataset(x[:16], standardiser=data.standardiser)
+        training.train(config, Splits(data, few, None, {"clips": clips}))
         return clips, {"clip_s": chosen.clip_s, "flop": float(counter.get_total_flops())}
 
     return work

@@ -1,4 +1,4 @@
-"""What every configuration shares: a frozen base with clear errors, hints for misspelt names, and names of corpora.
+"""The base of all configurations, hints for misspelt names, and the grammar of corpus names.
 
 Chapter 03 introduces the configuration of a training, chapter 01 the corpora.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from lib import BadInput
 
@@ -19,14 +20,13 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {  # the corpora with a path, a
     "vctk": {"mic": ("1", "2")},
     "musdb18": {"stem": ("mixture", "drums", "bass", "other", "vocals")},
 }
-EMBEDDED = ("digits", "speech", "music")
-FORMS = (*EMBEDDED, "folder:PATH", "vctk:PATH", "musdb18:PATH")
+FORMS = ("digits", "speech", "music", "folder:PATH", "vctk:PATH", "musdb18:PATH")
 
 
 class Config(BaseModel):
     """Base of a configuration: frozen, and unknown fields are refused.
 
-    Raises BadInput, which names the field, its value and what would be right.
+    Raises BadInput, which says for each wrong field `name = value: what would be right (meaning)`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,17 +35,30 @@ class Config(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            wrong = []
-            for each in error.errors():
-                name = ".".join(map(str, each["loc"]))
-                wrong.append(f"{name} = {each['input']!r}: {each['msg']}")
-            known = ", ".join(type(self).model_fields)
-            message = f"{type(self).__name__}: {'; '.join(wrong)}. Fields: {known}"
-            raise BadInput(message) from None
+            wrong = [_explain(type(self).model_fields, each) for each in error.errors()]
+            raise BadInput("; ".join(wrong)) from None
+
+
+def _explain(fields: dict[str, FieldInfo], error: dict[str, Any]) -> str:
+    """What is wrong with a field, from one of pydantic's errors."""
+    wish = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not error["loc"]:  # an error of several fields together
+        return wish
+    name, *places = error["loc"]
+    value = f"{name}{''.join(f'[{place}]' for place in places)} = {error['input']!r}"
+    if error["type"] == "missing":
+        return f"parameter {name} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"unknown parameter {value}: {did_you_mean(name, fields)}"
+    if error["type"] == "literal_error":
+        wish = did_you_mean(error["input"], re.findall("'(.*?)'", error["ctx"]["expected"]))
+    if fields[name].description:
+        wish += f" ({fields[name].description})"
+    return f"{value}: {wish}"
 
 
 class CorpusName(NamedTuple):
-    """A parsed name of a corpus: "vctk:/sounds/VCTK?mic=2" has kind "vctk" and options {"mic": "2"}."""
+    """A parsed corpus: "vctk:/sounds/VCTK?mic=2" has kind "vctk" and options {"mic": "2"}."""
 
     kind: str
     path: Path | None  # None for an embedded corpus; "~" is expanded
@@ -61,29 +74,24 @@ def did_you_mean(name: object, known: Collection[str]) -> str:
 
 
 def parse_corpus(text: str) -> CorpusName:
-    """Parse "digits", "speech", "music", "folder:PATH", "vctk:PATH?mic=2" or "musdb18:PATH?stem=drums".
+    """Parse "speech", "folder:PATH", "vctk:PATH?mic=2" or "musdb18:PATH?stem=drums".
 
     A path that exists with a "?" in its name has no option. Raises BadInput for any other text.
     """
-    kind, colon, rest = str(text).partition(":")
-    wish = ""
-    if kind not in EMBEDDED and kind not in OPTIONS:
-        wish = did_you_mean(text, FORMS)
-    elif kind in EMBEDDED and colon:
-        wish = f'{kind} takes nothing after a colon; write "{kind}"'
-    elif kind in OPTIONS and (not rest or "\0" in rest):
-        wish = f'names no folder; write "{kind}:PATH", like "{kind}:recordings"'
-    if wish:
-        raise BadInput(f"corpus {text!r}: {wish}")
-    if kind in EMBEDDED:
-        return CorpusName(kind, None, {})
-    option = re.fullmatch(r"(.*)\?(\w*)=([^/?]*)", rest, re.DOTALL)
-    if not option or not OPTIONS[kind] or os.path.exists(os.path.expanduser(rest)):
-        return CorpusName(kind, Path(os.path.expanduser(rest)), {})
-    path, name, value = option.groups()
-    if value not in OPTIONS[kind].get(name, ()):
-        known = "".join(
-            f"?{key}= with one of {', '.join(OPTIONS[kind][key])}" for key in OPTIONS[kind]
-        )
-        raise BadInput(f"corpus {text!r}: option {name}={value} is not known; write {known}")
-    return CorpusName(kind, Path(os.path.expanduser(path)), {name: value})
+    grammar = r"(digits|speech|music)|(folder|vctk|musdb18):([^\0]+)"
+    match = re.fullmatch(grammar, str(text))
+    if not match:
+        raise BadInput(f"corpus {text!r}: {did_you_mean(text, FORMS)}")
+    embedded, kind, path = match.groups()
+    if embedded:
+        return CorpusName(embedded, None, {})
+    options = {}
+    option = re.fullmatch(r"(.+)\?(\w*)=([^/?]*)", path, re.DOTALL)
+    if option and OPTIONS[kind] and not os.path.exists(os.path.expanduser(path)):
+        path, name, value = option.groups()
+        options[name] = value
+        if value not in OPTIONS[kind].get(name, ()):
+            ((known, values),) = OPTIONS[kind].items()
+            wish = f"write ?{known}= with one of {', '.join(values)}"
+            raise BadInput(f"corpus {text!r}: setting '{name}={value}' is not known; {wish}")
+    return CorpusName(kind, Path(os.path.expanduser(path)), options)

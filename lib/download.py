@@ -1,287 +1,205 @@
-"""Fetch a corpus of the report's own size: `python -m lib.download vctk|musdb18-hq [--to FOLDER] [--yes]`.
+"""Fetch a corpus of the report's size: `python -m lib.download vctk|musdb18-hq`.
 
-It says what will be fetched, under which licence and how large, and asks. Everything happens in a hidden folder beside
-the final one: the archive grows there, is checked, unpacked and renamed when it is complete, so a corpus that exists
-under its name is whole. What was cut or killed goes on where it stopped; the archive is deleted at the end.
+It says what will be fetched, how large it is and under which licence, and asks. The archive grows
+in a hidden folder beside the final one, where it is verified and unpacked. The result is renamed
+when it is complete: a corpus that exists under its name is whole. Chapter 01 reads the corpora.
 """
 
 import argparse
-import logging
-import os
+import hashlib
 import shutil
+import stat
 import sys
 import time
-from dataclasses import dataclass
-from functools import partial
+import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
-import pooch
 import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from lib import BadInput, __version__
-from lib.runtime.stages import FULL
-from lib.unpack import unpack
+from lib import BadInput
+from lib.data.published import SIGNS, recognise
 
 TIMEOUT_S = (15, 60)  # to connect, and without a byte
-TRIES, WAIT_S = (
-    6,
-    1.0,
-)  # requests in a row that bring nothing new; before the next request, doubled for each such
-BLOCK = 2**16  # bytes that are read at once, and lost at most when the connection is cut
-FACTOR = 1.5  # an archive may unpack to that many times what is known
+WAITS_S = (0, 1, 2, 4, 8, 16, 32, *[60] * 30)  # before each request of a call
+BLOCK = 2**16  # bytes read at once, of which a cut loses those of the last block
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": "average-spectrogram"}
+AGAIN = "run again, it goes on from there"
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """An archive and what it becomes.
+class Corpus(NamedTuple):
+    """An archive and what it becomes. Sizes are in bytes; `size` is exact, `unpacked` about."""
 
-    loader: its name in lib.data.corpora; size: of the archive, bytes, exact; unpacked: bytes, about; folder: its name under
-    --to, as in runs/full.yml; sounds: sub-folders that have to be there; hash: "sha256:...", or None where none is
-    known: then the size has to match, and the hash that was found is printed.
-    """
-
+    version: str  # a key of lib.data.published.SIGNS
     title: str
     licence: str
-    loader: str
     url: str
+    sha256: str  # as torchaudio states it
     size: int
     unpacked: int
     folder: str
-    sounds: tuple[str, ...]
-    hash: str | None = None
 
 
 CORPORA = {
-    # https://datashare.ed.ac.uk/handle/10283/3443; its links with /bitstream/handle/ answer with a page of text. Hash:
-    # torchaudio 2.11 (datasets/vctk.py) and, with the size, tensorflow_datasets (url_checksums/vctk.txt).
-    "vctk": Corpus(
+    "vctk": Corpus(  # https://datashare.ed.ac.uk/handle/10283/3443
+        version="VCTK 0.92",
         title="VCTK, version 0.92: 110 speakers, 48 kHz",
         licence="CC-BY-4.0",
-        loader="vctk",
-        size=11_747_302_977,
         url="https://datashare.ed.ac.uk/server/api/core/bitstreams/535f4286-e54c-4038-838c-a02285e32cb2/content",
-        folder="VCTK-Corpus-0.92",
-        sounds=("wav48_silence_trimmed",),
+        sha256="f96258be9fdc2cbff6559541aae7ea4f59df3fcaf5cf963aae5ca647357e359c",
+        size=11_747_302_977,
         unpacked=12_500_000_000,  # FLAC hardly packs
-        hash="sha256:f96258be9fdc2cbff6559541aae7ea4f59df3fcaf5cf963aae5ca647357e359c",
+        folder="VCTK-Corpus-0.92",
     ),
-    # https://zenodo.org/records/3338373, with its size and md5, 12d4f2ecd55245a4688754dd76363103. Hash: torchaudio 2.11
-    # (datasets/musdb_hq.py). Unpacked: ten hours, five files a song, 16 bits in stereo.
-    "musdb18-hq": Corpus(
+    "musdb18-hq": Corpus(  # https://zenodo.org/records/3338373
+        version="MUSDB18-HQ",
         title="MUSDB18-HQ, version 1.0.0: 150 songs with stems, 44.1 kHz",
         licence="for academic use only",
-        loader="musdb18",
         url="https://zenodo.org/records/3338373/files/musdb18hq.zip",
+        sha256="baac80d0483c61d74b2e5f3be75fa557eec52898339e6aa45c1fa48833c5d21d",
         size=22_656_664_047,
+        unpacked=32_000_000_000,  # ten hours, five files per song, 16 bits, stereo
         folder="musdb18hq",
-        sounds=("train", "test"),
-        unpacked=32_000_000_000,
-        hash="sha256:baac80d0483c61d74b2e5f3be75fa557eec52898339e6aa45c1fa48833c5d21d",
     ),
 }
 
 
 def fetch(corpus: Corpus, to: Path, yes: bool = False) -> str:
-    """Download and unpack a corpus into to / corpus.folder, after a question on the terminal unless `yes`.
+    """Download and unpack a corpus into to / corpus.folder, and ask on the terminal unless `yes`.
 
-    Returns what lib.data.corpora takes, "vctk:<path>"; nothing when the answer was no.
-    BadInput, before anything is downloaded: no terminal to ask on, too little space, a target that holds something
-    else; later: what `download` and `unpack` say, a target that cannot be written, a full disk.
+    Returns the name that a chapter takes, "vctk:<path>", or "" if the answer was no. Raises
+    BadInput if there is no terminal, too little space, another process at work, something else in
+    the target, or if the download fails; OSError if the target cannot be written or is full.
     """
-    to = Path(os.path.expanduser(to)).absolute()
+    to = Path(to).expanduser().absolute()
     final, work = to / corpus.folder, to / f".{corpus.folder}.download"
-    found = f"{corpus.loader}:{final}"
+    name = f"{SIGNS[corpus.version][0]}:{final}"
+    if final.exists():
+        if recognise(final) != corpus.version:
+            remedy = "move it away or choose another --to"
+            raise BadInput(f"{final}: holds something else than {corpus.version}; {remedy}")
+        print(f"{final} is there already, nothing is downloaded")
+        return name
+    _announce(corpus, final, work)
+    if not yes and not sys.stdin.isatty():
+        raise BadInput("there is no terminal to ask on; add --yes to download")
+    if not yes and input("Download it? [y/N] ").strip().lower() not in ("y", "yes"):
+        return ""
+    work.mkdir(parents=True, exist_ok=True)
     try:
-        if _whole(final, corpus):
-            print(f"{final} is there already, nothing is downloaded")
-            return found
-        have = sum(
-            path.stat().st_size for path in work.rglob("*") if path.is_file()
-        )  # to go on from, or to delete
-        need = max(0, corpus.size + corpus.unpacked - have)
-        free = shutil.disk_usage(next(path for path in (to, *to.parents) if path.exists())).free
-        print(
-            f"{corpus.title}\nlicence   {corpus.licence}\nfrom      {corpus.url}\nto        {final}\n"
-            f"download  {_gb(corpus.size)}, {_gb(have)} of it are there\nunpacked  about {_gb(corpus.unpacked)}\n"
-            f"space     {_gb(need)} are needed, {_gb(free)} are free",
-            flush=True,
-        )
-        if free < need:
-            raise BadInput(
-                f"{to}: {_gb(need)} are needed, {_gb(free)} are free; make space or choose another --to"
-            )
-        if not yes and not sys.stdin.isatty():
-            raise BadInput(
-                "standard input is not a terminal, so nobody can be asked; add --yes to download"
-            )
-        if not yes and input("Download it? [y/N] ").strip().lower() not in ("y", "yes"):
-            return ""
-        work.mkdir(parents=True, exist_ok=True)
         with FileLock(work / "lock", timeout=0):
-            if not _whole(final, corpus):  # else another process was faster
-                _unpacked(download(corpus, work), corpus).rename(final)
-            shutil.rmtree(work, ignore_errors=True)
+            archive = work / "archive.zip"
+            _download(corpus, archive)
+            _verify(corpus, archive)
+            _unpack(corpus, archive).rename(final)
+            shutil.rmtree(work)
     except Timeout:
         raise BadInput(f"{work}: another process downloads into it; wait for it to end") from None
-    except OSError as error:
-        full = error.errno in FULL
-        remedy = (
-            "make space and run again, it goes on from there"
-            if full
-            else "give --to a folder that you may write"
-        )
-        raise BadInput(f"{error.filename or to}: {error.strerror or error}; {remedy}") from error
-    return found
+    return name
 
 
-def download(corpus: Corpus, work: Path) -> Path:
-    """The checked archive, in the folder `work`; goes on with what an earlier call left there.
-
-    BadInput: an HTTP error; no answer or a cut connection TRIES times without anything new (what came is kept); a file
-    of another size, or with another hash (which is deleted). OSError: a full disk.
-    """
-    for left in work.glob(
-        "tmp*"
-    ):  # pooch's, of a process that was killed while it computed the hash
-        left.replace(work / "part") if left.stat().st_size == corpus.size else left.unlink()
-    pooch.get_logger().setLevel(logging.WARNING)
-    try:
-        path = pooch.retrieve(
-            corpus.url, corpus.hash, "archive", work, downloader=partial(_resume, size=corpus.size)
-        )
-    except BadInput:
-        raise
-    except ValueError as error:  # pooch names both hashes, and has deleted the file
-        raise BadInput(f"{corpus.url}: {error} Run again to download it anew.") from None
-    if not corpus.hash:
-        print(
-            f"sha256:{pooch.file_hash(path)} was found; the size matches, no hash is known to compare it with"
-        )
-    return Path(path)
-
-
-def _whole(final: Path, corpus: Corpus) -> bool:
-    """Whether the corpus is there; BadInput when something else is."""
-    if all((final / name).is_dir() for name in corpus.sounds):
-        return True
-    if final.exists() or final.is_symlink():
-        what = f"holds something else, it has no {' and '.join(corpus.sounds)}"
-        raise BadInput(f"{final}: {what}; move it away or choose another --to")
-    return False
-
-
-def _unpacked(archive: Path, corpus: Corpus) -> Path:
-    """The folder that holds `sounds`: what was unpacked, or the one folder in it."""
-    into, sounds = archive.with_name("unpacked"), " and ".join(corpus.sounds)
-    print("unpacking", flush=True)
-    try:
-        unpack(archive, into, FACTOR * corpus.unpacked)
-        for top in (into, *into.iterdir()):
-            if all((top / name).is_dir() for name in corpus.sounds):
-                return top
-        raise BadInput(f"{archive}: has no {sounds}")
-    except BadInput as error:
-        raise BadInput(
-            f"{error}; delete {archive.parent} and run again, or unpack it by hand"
-        ) from None
-
-
-def _resume(url: str, output: str, _: object, size: int) -> None:
-    """A downloader for pooch: `part` grows beside output and is moved there when it has `size` bytes."""
-    part, tries, best, problem = Path(output).with_name("part"), TRIES, -1, ""
-    while (have := part.stat().st_size if part.exists() else 0) != size:
-        tries, best = (TRIES, have) if have > best else (tries - 1, best)
-        if not tries:
-            what = f"{problem}; {_gb(best)} of {_gb(size)} came, then {TRIES} requests brought nothing new"
-            raise BadInput(f"{url}: {what}; run again later, it goes on from there")
-        time.sleep(WAIT_S * 2 ** (TRIES - tries) if problem else 0)
-        problem = "the connection was cut"
-        try:
-            _request(url, part, have if have < size else 0, size)
-        except requests.RequestException as error:
-            problem, answer = f"{type(error).__name__}: {error}", error.response
-            if (
-                answer is not None
-                and answer.status_code < 500
-                and answer.status_code not in (408, 429)
-            ):
-                raise BadInput(
-                    f"{problem}; see with a browser whether the file has moved"
-                ) from None
-    part.replace(output)
-
-
-def _request(url: str, part: Path, start: int, size: int) -> None:
-    """One request for the bytes from start on, appended to part (RFC 9110, 13.1.5 and 14).
-
-    From zero when the server ignores Range, or answers If-Range with another version of the file.
-    """
-    note = part.with_name("validator")
-    seen = note.read_text() if start and note.exists() else ""
-    headers = {"Accept-Encoding": "identity", "User-Agent": f"average-spectrogram/{__version__}"}
-    headers |= {"Range": f"bytes={start}-"} if start else {}
-    headers |= {"If-Range": seen} if seen else {}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
-        etag, changed = answer.headers.get("ETag", "W/"), answer.headers.get("Last-Modified", "")
-        validator = changed if etag.startswith("W/") else etag  # a weak one may not be sent
-        if answer.status_code in (206, 416):
-            rest = answer.headers.get("Content-Range") == f"bytes {start}-{size - 1}/{size}"
-            if not rest or (seen and validator and seen != validator):
-                return part.unlink(missing_ok=True)  # another file: the next request begins at zero
-        answer.raise_for_status()
-        start = start if answer.status_code == 206 else 0
-        length = answer.headers.get("Content-Length", "an unknown number of")
-        if length != str(size - start):  # part stays: this may be the page of a proxy
-            raise BadInput(
-                f"{url}: the server sends {length} bytes, not {size - start}; the file has changed or moved"
-            )
-        with (
-            part.open("ab" if start else "wb") as file,
-            tqdm(
-                desc="download", total=size, initial=start, unit="B", unit_scale=True, disable=None
-            ) as bar,
-        ):
-            note.write_text(validator or seen)
-            for block in answer.iter_content(BLOCK):
-                bar.update(file.write(block))
+def _announce(corpus: Corpus, final: Path, work: Path) -> None:
+    """Print what a download brings and takes; BadInput if there is too little space."""
+    there = sum(path.stat().st_size for path in work.rglob("*"))
+    need = max(0, corpus.size + corpus.unpacked - there)
+    free = shutil.disk_usage(next(folder for folder in final.parents if folder.is_dir())).free
+    space = f"{_gb(need)} are needed, {_gb(free)} are free"
+    print(f"{corpus.title}\nlicence   {corpus.licence}\nfrom      {corpus.url}")
+    print(f"to        {final}\ndownload  {_gb(corpus.size)}, {_gb(there)} of it are there")
+    print(f"unpacked  about {_gb(corpus.unpacked)}\nspace     {space}", flush=True)
+    if free < need:
+        raise BadInput(f"{final.parent}: {space}; make space or choose another --to")
 
 
 def _gb(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
+def _download(corpus: Corpus, archive: Path) -> None:
+    """Fetch the archive; goes on where an earlier request or call stopped."""
+    problem = ""
+    for wait_s in WAITS_S:
+        start = archive.stat().st_size if archive.exists() else 0
+        if start == corpus.size:
+            return
+        time.sleep(wait_s)
+        try:
+            _request(corpus, archive, start)
+        except requests.RequestException as error:
+            problem = f"{type(error).__name__}: {error}"
+            if getattr(error.response, "status_code", 0) in (401, 403, 404, 410):
+                where = "see with a browser whether the file has moved"
+                raise BadInput(f"{problem}; {where}") from None
+    raise BadInput(f"{corpus.url}: {problem}; {AGAIN}")
+
+
+def _request(corpus: Corpus, archive: Path, start: int) -> None:
+    """Append the bytes from start on; all of them anew if the server ignores the range."""
+    headers = HEADERS | {"Range": f"bytes={start}-"}
+    with requests.get(corpus.url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+        answer.raise_for_status()
+        if answer.status_code != 206:
+            start = 0
+        length = answer.headers.get("Content-Length")
+        if length != str(corpus.size - start):  # perhaps the page of a proxy: keep the archive
+            message = f"the server sends {length} bytes, not {corpus.size - start}"
+            raise BadInput(f"{corpus.url}: {message}; the file has changed or moved")
+        bar = tqdm(total=corpus.size, initial=start, unit="B", unit_scale=True, disable=None)
+        with archive.open("ab" if start else "wb") as file, bar:
+            for block in answer.iter_content(BLOCK):
+                bar.update(file.write(block))
+
+
+def _verify(corpus: Corpus, archive: Path) -> None:
+    """Delete an archive with another hash and raise BadInput."""
+    print("verifying and unpacking", flush=True)
+    with archive.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != corpus.sha256:
+        archive.unlink()
+        message = f"came with sha256 {sha256}, not {corpus.sha256}"
+        raise BadInput(f"{corpus.url}: {message}; run again to download it anew")
+
+
+def _unpack(corpus: Corpus, archive: Path) -> Path:
+    """Unpack a zip file beside it; returns the folder that holds the corpus."""
+    into = archive.with_name("unpacked")
+    shutil.rmtree(into, ignore_errors=True)  # a process that was killed leaves a part
+    with zipfile.ZipFile(archive) as packed:
+        for member in packed.infolist():
+            outside = not (into / member.filename).resolve().is_relative_to(into.resolve())
+            if outside or stat.S_ISLNK(member.external_attr >> 16):
+                raise BadInput(f"{archive}: {member.filename!r} leaves the folder or is a link")
+            packed.extract(member, into)
+    for folder in (into, *into.iterdir()):
+        if recognise(folder) == corpus.version:
+            return folder
+    raise BadInput(f"{archive}: is not {corpus.version}; delete {archive.parent} and run again")
+
+
 def main(arguments: list[str] | None = None, corpora: dict[str, Corpus] = CORPORA) -> None:
-    """The command; corpora: what can be asked for. Exit code 2 and one line on stderr when something is wrong, 1 after
-    a no, 130 after an interrupt."""
-    parser = argparse.ArgumentParser(
-        "python -m lib.download", description=(__doc__ or "").partition("\n")[0]
-    )
-    parser.error = lambda message: parser.exit(
-        2, " ".join(message.splitlines()) + "\n"
-    )  # no usage before it
-    parser.add_argument(
-        "corpus", choices=corpora, help="their licences: CC-BY-4.0; for academic use only"
-    )
-    parser.add_argument(
-        "--to",
-        default="~/corpora",
-        metavar="FOLDER",
-        help="where it is unpacked (default ~/corpora)",
-    )
+    """Run the command. It exits with 2 and one line on an error, 1 after a no, 130 after Ctrl-C."""
+    summary = "Fetch a corpus of the report's size."
+    parser = argparse.ArgumentParser("python -m lib.download", description=summary)
+    parser.add_argument("corpus", choices=corpora)
+    parser.add_argument("--to", type=Path, default="~/corpora", metavar="FOLDER")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        found = fetch(corpora[given.corpus], Path(given.to), given.yes)
+        name = fetch(corpora[options.corpus], options.to, options.yes)
     except BadInput as error:
-        parser.error(str(error))
+        parser.exit(2, f"{error}\n")
+    except OSError as error:
+        remedy = "make space, or give --to a folder that you may write"
+        parser.exit(2, f"{error.filename or options.to}: {error.strerror}; {remedy}; {AGAIN}\n")
     except (KeyboardInterrupt, EOFError):
-        parser.exit(130, "\nstopped; run again, it goes on from there\n")
-    if not found:
+        parser.exit(130, f"\nstopped; {AGAIN}\n")
+    if not name:
         parser.exit(1, "nothing was downloaded\n")
-    print("what a story takes as corpus:", found, sep="\n")
+    print("what a story takes as corpus:", name, sep="\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

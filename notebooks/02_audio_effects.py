@@ -13,13 +13,9 @@
 # away.
 
 # %% tags=["parameters"]
-corpus: str = (
-    "speech"  # speech, music, folder:<path>, vctk:<path> or musdb18:<path>
-)
+corpus: str = "speech"  # speech, music, folder:<path>, vctk:<path>
 clip_s: float = 2.03  # length of a clip, seconds
-settings: str = (
-    "fixed"  # fixed: every control at 0.5; random: uniform over its range
-)
+settings: str = "fixed"  # fixed: every control at 0.5; random: uniform
 seed: int = 0  # of the clips and of random settings
 
 # %%

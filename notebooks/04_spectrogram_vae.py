@@ -14,29 +14,22 @@
 # the second the calibrated one.
 
 # %% tags=["parameters"]
-corpus: str = (
-    "speech"  # speech, music, folder:<path>, vctk:<path> or musdb18:<path>
-)
-preset: str = (
-    "small"  # architecture: small, final (14.3 M parameters), week4 (227.5 M)
-)
+corpus: str = "speech"  # speech, music, folder:<path>, vctk:<path>
+preset: str = "small"  # small, final (14.3 M values), week4 (227.5 M)
 latent: int = 64  # number of latent units
 beta: float = 1.0  # weight of the KL term in the report's loss
 epochs: int = 14  # passes over the training clips
 learning_rate: float = 3.0e-3  # peak step size of Adam
 batch_size: int = 16  # clips a step
 train_clips: int = 1000  # clips drawn from the training voices
-test_clips: int = (
-    300  # clips drawn from the test voices; as many from the validation voices
-)
+test_clips: int = 300  # of test voices; as many of validation voices
 clip_s: float = 2.03  # length of a clip, seconds
-spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (the report's: 2,049 bins, power 0.3)
-normalise: str = "constants"  # constants: one mean and deviation for the training set, as in the report; per_clip
+spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (2,049)
+normalise: str = "constants"  # statistics: constants or per_clip
 augment: bool = False  # pitch and tempo changes, in training only
-logger: str = "csv"  # where curves go beside the CSV: csv, tensorboard, wandb, wandb_offline
-accelerator: str = "auto"  # kind of device that trains: auto (a GPU where there is one), cpu, cuda, mps
-devices: int = 1  # devices of each machine; they share every batch
-num_nodes: int = 1  # machines; several need a SLURM allocation
+logger: str = "csv"  # csv, tensorboard, wandb, wandb_offline
+accelerator: str = "auto"  # auto (a GPU if there is one), cpu, cuda, mps
+devices: int = 1  # devices of this machine; they share every batch
 seed: int = 1234  # of the clips, the weights, the order and the latent noise
 
 # %%
@@ -44,15 +37,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from lib import theory
+from lib import theory, vae
 from lib.audio import inversion, levels, spectrograms
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
 from lib.data import rendering as render
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.standardiser import Standardiser
-from lib.vae import evaluate as measures
-from lib.vae import train as training
 
 parameters = story.begin("04_spectrogram_vae", globals())
 name_of = story.slug(parameters.corpus)
@@ -99,7 +91,7 @@ standardiser = Standardiser(parameters.normalise).fit(
     parts["train"].spectrograms
 )
 data = {
-    split: training.ArrayDataset(part.spectrograms, standardiser=standardiser)
+    split: ArrayDataset(part.spectrograms, standardiser=standardiser)
     for split, part in parts.items()
 }
 voices = {
@@ -154,28 +146,22 @@ names = {
     "logger",
     "accelerator",
     "devices",
-    "num_nodes",
     "seed",
 }
 common = parameters.model_dump(include=names)
-objectives = {
-    "beta": dict(objective="report", beta=parameters.beta),
-    "calibrated": dict(objective="calibrated"),
+choices = {
+    "beta": dict(loss="report", beta=parameters.beta),
+    "calibrated": dict(loss="calibrated"),
 }
 identity = {split: part.folder.name for split, part in parts.items()} | {
     "normalise": parameters.normalise
 }
-runs = {}
-for name, choice in objectives.items():
-    config = training.TrainingConfig(**common, **choice)
-    runs[name] = training.run(
-        config,
-        data["train"],
-        data["validation"],
-        data["test"],
-        data_key=identity,
-        progress=story.progress,
-    )
+splits = Splits(**data, key=identity)
+runs, metrics = {}, {}
+for name, choice in choices.items():
+    config = vae.TrainingConfig(**common, **choice)
+    runs[name] = vae.train(config, splits)
+    metrics[name] = vae.evaluate(runs[name], splits)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 for name, key in {"beta": "beta1", "calibrated": "calibrated"}.items():
@@ -185,7 +171,7 @@ for name, key in {"beta": "beta1", "calibrated": "calibrated"}.items():
         "kl": "kl",
         "active_units": "active_units",
     }.items():
-        story.record(f"{name_of}.{key}.{short}", runs[name].metrics[long])
+        story.record(f"{name_of}.{key}.{short}", metrics[name][long])
 labels = {
     "beta": f"VAE, beta = {parameters.beta:g}",
     "calibrated": "VAE, calibrated",
@@ -193,8 +179,8 @@ labels = {
 columns = ["mse_mu", "mse_sampled", "kl", "active_units"]
 pd.DataFrame(
     {
-        labels[name]: {c: run.metrics[c] for c in columns}
-        for name, run in runs.items()
+        labels[name]: {c: values[c] for c in columns}
+        for name, values in metrics.items()
     }
     | {
         "mean spectrogram": {"mse_mu": mse_mean},
@@ -231,8 +217,7 @@ pd.DataFrame(
 chosen = np.linspace(0, len(data["test"]) - 1, 5).astype(int).tolist()
 shown = data["test"].__getitems__(chosen)
 drawn = {
-    name: measures.reconstruct(run.fitted.model(), shown)
-    for name, run in runs.items()
+    name: vae.reconstruct(run.model(), shown) for name, run in runs.items()
 }
 
 # %% mystnb={"figure": {"name": "fig-speech-beta1", "caption": "Five test clips above their reconstructions with the report's loss at beta = 1. One colour scale, standardised dB; the title of each is its mean squared error. All five reconstructions are the average of the training set."}, "image": {"alt": "Two rows of five spectrograms. Above: five different clips of speech with harmonics and pauses. Below: five identical smooth gradients, bright at low frequencies."}}
@@ -258,7 +243,7 @@ plt.show()
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-speech-curves", "caption": "KL on the validation voices after each epoch (linear below 2 nats, logarithmic above). With the report's loss it lies at zero."}, "image": {"alt": "Line plot of KL in nats over epochs: one line rises and stays high, the other lies at zero."}}
 fig, ax = plt.subplots(figsize=(5, 3))
 for name, run in runs.items():
-    log = run.fitted.log()
+    log = run.log()
     ax.plot(log["epoch"], log["val_kl"], marker="o", label=labels[name])
 ax.set(
     xlabel="epoch",
@@ -325,7 +310,7 @@ players.players(
 # ## The finding, asserted
 
 # %%
-collapsed, calibrated = (runs[name].metrics for name in ("beta", "calibrated"))
+collapsed, calibrated = (metrics[name] for name in ("beta", "calibrated"))
 if parameters.beta > 1.5 * edge:
     assert abs(collapsed["mse_mu"] / mse_mean - 1) < 0.01, (
         "not the average spectrogram"
@@ -334,7 +319,7 @@ if parameters.beta > 1.5 * edge:
         "the code is not empty"
     )
     everything = data["test"].__getitems__(range(len(data["test"])))
-    answers = measures.reconstruct(runs["beta"].fitted.model(), everything)
+    answers = vae.reconstruct(runs["beta"].model(), everything)
     assert answers.std(dim=0).mean() < everything.std(dim=0).mean() / 100, (
         "the reconstructions differ"
     )

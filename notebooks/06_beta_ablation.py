@@ -12,16 +12,8 @@
 # tells. [The next page](07_edge_of_collapse) measures that edge to a few per cent, [the one after](08_the_repair) gets rid of beta.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "digits",
-    "speech",
-    "music",
-]  # data sets: digits, speech, music, folder:<path>
-betas: list = [
-    0.001,
-    0.05,
-    1.0,
-]  # weights of the KL term in the grid on digits
+corpora: list = ["digits", "speech", "music"]  # or folder:<path>
+betas: list = [0.001, 0.05, 1.0]  # weights of the KL term on digits
 sound_betas: list = [0.01, 2.0]  # the same for sound, whose edge lies higher
 seeds: list = [1]  # each beta is trained once with each seed
 latent: int = 16  # number of latent units
@@ -37,12 +29,10 @@ batch_size: int = 32  # images or clips a step
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from lib import theory
+from lib import theory, vae
 from lib.book import page as story
-from lib.book import slider
+from lib.book import widgets
 from lib.data import examples
-from lib.vae import evaluate as measures
-from lib.vae import train as training
 from lib.vae.alarm import EMPTY_NATS
 
 parameters = story.begin("06_beta_ablation", globals())
@@ -99,7 +89,7 @@ grid = [
 ]
 rows, drawn = [], {}
 for corpus, beta, run_seed in grid:
-    config = training.TrainingConfig(
+    config = vae.TrainingConfig(
         preset="small",
         latent=parameters.latent,
         beta=beta,
@@ -110,25 +100,17 @@ for corpus, beta, run_seed in grid:
         else parameters.sound_epochs,
         batch_size=parameters.batch_size,
     )
-    sets = data[corpus]
-    point = training.run(
-        config,
-        sets.train,
-        sets.validation,
-        sets.test,
-        sets.key,
-        story.progress,
-    )
-    told = [step for step, _ in point.fitted.alarms]
+    run = vae.train(config, data[corpus])
+    metrics = vae.evaluate(run, data[corpus])
+    alarm_steps = [step for step, _ in run.alarms]
     if run_seed == parameters.seeds[0]:
-        drawn.setdefault(corpus, {})[beta] = measures.reconstruct(
-            point.fitted.model(), shown[corpus]
+        drawn.setdefault(corpus, {})[beta] = vae.reconstruct(
+            run.model(), shown[corpus]
         )[:, 0].numpy()
-    row = pd.read_parquet(point.folder / "metrics.parquet").assign(
-        corpus=corpus, beta=beta, seed=run_seed
-    )
-    rows.append(row.assign(before=0 in told, during=any(told)))
-points = pd.concat(rows, ignore_index=True)
+    point = {"corpus": corpus, "beta": beta, "seed": run_seed}
+    alarms = {"before": 0 in alarm_steps, "during": any(alarm_steps)}
+    rows.append(metrics | point | alarms)
+points = pd.DataFrame(rows)
 points["edge"] = points["corpus"].map(
     {c: p["edge"] for c, p in predicted.items()}
 )
@@ -272,7 +254,7 @@ for corpus in parameters.corpora:
     )
     name = "MNIST digits" if corpus == "digits" else f"{corpus}, dry"
     choices.append(
-        slider.dataset(
+        widgets.slider_dataset(
             story.slug(corpus),
             name,
             predicted[corpus],
@@ -283,12 +265,12 @@ for corpus in parameters.corpora:
             stops,
         )
     )
-slider.slider(choices, parameters.latent)
+widgets.slider(choices, parameters.latent)
 
 # %% [markdown]
 # ## The alarm
 #
-# `lib.vae.alarm.CollapseAlarm` is a Lightning callback. It speaks before the first step when $\sigma^2 \ge \lambda_1$, and during training when the code is empty and does not fill for two fifths of it, or at the end.
+# `lib.vae.CollapseAlarm` is a Lightning callback. It speaks before the first step when $\sigma^2 \ge \lambda_1$, and during training when the code is empty and does not fill for two fifths of it, or at the end.
 # Of {glue:text}`alarm.runs` trainings {glue:text}`alarm.collapsed` ended with less than {glue:text}`alarm.empty_nats` nats and no {term}`active unit`. It spoke before the first step in
 # {glue:text}`alarm.before`; it missed {glue:text}`alarm.missed`, and {glue:text}`alarm.false` of its alarms were false.
 

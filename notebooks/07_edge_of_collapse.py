@@ -11,18 +11,11 @@
 # [The derivation](05_the_loss_question) is exact for a *linear* VAE. Here nets with convolutions and nonlinearities are trained.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "digits",
-    "speech",
-    "music",
-]  # data sets: digits, speech, music, folder:<path>
+corpora: list = ["digits", "speech", "music"]  # or folder:<path>
 seeds: list = [1]  # the edge is sought once with each seed
-sweep_seed: int = 1  # the one of the seeds with which beta is also walked up and down across the edge
+sweep_seed: int = 1  # of the walk up and down across the edge
 bisections: int = 3  # halvings of the interval in which the edge is sought
-sweep: list = [
-    0.9,
-    1.2,
-]  # betas of the walk, rising, in units of the predicted edge
+sweep: list = [0.9, 1.2]  # betas of the walk, in predicted edges
 latent: int = 16  # number of latent units
 epochs: int = 2  # passes over the training images
 sound_epochs: int = 10  # passes over the training clips
@@ -32,13 +25,15 @@ learning_rate: float = 3.0e-3  # peak step size of Adam
 batch_size: int = 16  # images or clips a step
 
 # %%
+from dataclasses import replace
+from typing import NamedTuple
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from lib import theory
+from lib import theory, vae
 from lib.book import page as story
 from lib.data import examples
-from lib.vae import train as training
 from lib.vae.alarm import EMPTY_NATS
 
 parameters = story.begin("07_edge_of_collapse", globals())
@@ -57,8 +52,14 @@ for corpus in parameters.corpora:
         if corpus == "digits"
         else parameters.train_clips
     )
-    data[corpus] = examples.load_examples(corpus, count, 0)
-    train = data[corpus].train
+    splits = examples.load_examples(corpus, count, 0)
+    train = splits.train
+    data[corpus] = replace(
+        splits,
+        validation=train,
+        test=train,
+        key=splits.key | {"measured": "train"},
+    )
     pca = theory.pca(train.array, parameters.latent, prepare=train.prepare)
     values = len(pca.mean)  # N
     predicted[corpus] = {
@@ -81,14 +82,21 @@ for corpus in parameters.corpora:
 
 
 # %% tags=["hide-input"]
+class Trained(NamedTuple):
+    """A finished run, and what its net does on the training set."""
+
+    run: vae.Run
+    metrics: dict
+
+
 def trained(
-    corpus: str, seed: int, beta: float, start: training.Run | None = None
-) -> training.Run:
+    corpus: str, seed: int, beta: float, start: Trained | None = None
+) -> Trained:
     """A net trained at this beta, from new weights or from those of a finished run, and measured."""
     epochs = (
         parameters.epochs if corpus == "digits" else parameters.sound_epochs
     )
-    config = training.TrainingConfig(
+    config = vae.TrainingConfig(
         preset="small",
         latent=parameters.latent,
         beta=beta,
@@ -96,22 +104,15 @@ def trained(
         epochs=epochs if start is None else max(1, epochs // 3),
         learning_rate=parameters.learning_rate / (1 if start is None else 3),
         batch_size=parameters.batch_size,
-        start=start and start.fitted.folder.name,
+        start=start and start.run.folder.name,
     )
-    sets = data[corpus]
-    return training.run(
-        config,
-        sets.train,
-        sets.train,
-        sets.train,
-        sets.key | {"measured": "train"},
-        story.progress,
-    )
+    run = vae.train(config, data[corpus])
+    return Trained(run, vae.evaluate(run, data[corpus]))
 
 
 def settled(
-    corpus: str, seed: int, beta: float, start: training.Run, least: int = 1
-) -> tuple[training.Run, int]:
+    corpus: str, seed: int, beta: float, start: Trained, least: int = 1
+) -> tuple[Trained, int]:
     """The net after as many rounds at this beta as it takes to die or to stay as it is, and their number."""
     run, before = start, np.inf
     for done in range(1, 9):

@@ -20,21 +20,24 @@ train_clips: int = 400  # clips in the training set
 test_clips: int = 100  # clips of test voices or songs; as many for validation
 sound_epochs: int = 3  # passes over the training clips of the refined net
 small_epochs: int = 0  # passes of the plain net beside it, 0 to leave it out
-binarised_epochs: int = 0  # passes over binarised digits, 0 to leave them out (300 in the full run)
+binarised_epochs: int = 0  # 0 leaves binarised digits out (full: 300)
 
 # %%
+from dataclasses import replace
+from typing import NamedTuple
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from lib import theory
+from lib import theory, vae
 from lib.audio import spectrograms
 from lib.book import figures
 from lib.book import page as story
 from lib.data import equaliser, examples
-from lib.data.corpora import digits
-from lib.vae import evaluate as measures
-from lib.vae import train as training
+from lib.data.batches import ArrayDataset, Splits
+from lib.data.digits import load_digits
+from lib.vae.evaluation import importance_nll
 
 parameters = story.begin("08_the_repair", globals())
 
@@ -46,20 +49,33 @@ parameters = story.begin("08_the_repair", globals())
 # cycles {cite:p}`fu2019cyclical` can help. {term}`Free bits` {cite:p}`kingma2016improved` and the floor of delta-VAE {cite:p}`razavi2019preventing` change the objective itself.
 
 # %% tags=["hide-input"]
-x_train, x_test = digits("train")[0], digits("test")[0]
-everything, validation, test = (
-    training.ArrayDataset(x, 1 / 255)
-    for x in (x_train[:58000], x_train[-2000:], x_test)
+x_train, x_test = load_digits("train")[0], load_digits("test")[0]
+everything = Splits(
+    train=ArrayDataset(x_train[:58000], 1 / 255),
+    validation=ArrayDataset(x_train[-2000:], 1 / 255),
+    test=ArrayDataset(x_test, 1 / 255),
+    key={"digits": 58000},
 )
-few = training.ArrayDataset(x_train[: parameters.remedy_images], 1 / 255)
-pca = theory.pca(everything.array, 16, everything.prepare)
+few = replace(
+    everything,
+    train=ArrayDataset(x_train[: parameters.remedy_images], 1 / 255),
+    key={"digits": parameters.remedy_images},
+)
+pca = theory.pca(everything.train.array, 16, everything.train.prepare)
 edge = theory.edge_beta(pca.eigenvalues[0], 784)
 mse_mean, mse_pca = pca.mse(x_test, 0), pca.mse(x_test, 16)
 
 
-def remedy(**choice) -> training.Run:
+class Trained(NamedTuple):
+    """A finished run, and what its net does on the test set."""
+
+    run: vae.Run
+    metrics: dict
+
+
+def remedy(**choice) -> Trained:
     """The small net trained for two short passes with one remedy."""
-    config = training.TrainingConfig(
+    config = vae.TrainingConfig(
         preset="small",
         latent=16,
         seed=1,
@@ -68,14 +84,8 @@ def remedy(**choice) -> training.Run:
         learning_rate=5e-3,
         **choice,
     )
-    return training.run(
-        config,
-        few,
-        validation,
-        test,
-        {"digits": parameters.remedy_images},
-        story.progress,
-    )
+    run = vae.train(config, few)
+    return Trained(run, vae.evaluate(run, few))
 
 
 good = remedy(beta=0.0)
@@ -83,7 +93,7 @@ below = 0.4 * edge
 tried = {
     ("scale", "none: the report's loss, beta = 1"): remedy(beta=1.0),
     ("scale", "a good start: weights of beta = 0, then beta = 1"): remedy(
-        beta=1.0, start=good.fitted.folder.name
+        beta=1.0, start=good.run.folder.name
     ),
     ("scale", "KL warm-up to beta = 1"): remedy(
         beta=1.0, beta_schedule="warm_up"
@@ -92,13 +102,13 @@ tried = {
         beta=1.0, beta_schedule="cyclical"
     ),
     ("scale", "free bits, beta = 1, 0.5 nats a unit"): remedy(
-        objective="free_bits", beta=1.0, floor=0.5
+        loss="free_bits", beta=1.0, floor=0.5
     ),
     ("scale", "delta-VAE's floor, beta = 1, 0.5 nats a unit"): remedy(
-        objective="delta", beta=1.0, floor=0.5
+        loss="delta", beta=1.0, floor=0.5
     ),
-    ("scale", "both terms summed"): remedy(beta=1.0, reduction="sum-sum"),
-    ("scale", "calibrated"): remedy(objective="calibrated"),
+    ("scale", "both terms summed"): remedy(beta=1.0, loss="sum_sum"),
+    ("scale", "calibrated"): remedy(loss="calibrated"),
     ("patience", "none: beta = 0.4 edges"): remedy(beta=below),
     ("patience", "KL warm-up to 0.4 edges"): remedy(
         beta=below, beta_schedule="warm_up"
@@ -107,11 +117,11 @@ tried = {
         beta=below, beta_schedule="cyclical"
     ),
     ("patience", "a good start: weights of beta = 0, then 0.4 edges"): remedy(
-        beta=below, start=good.fitted.folder.name
+        beta=below, start=good.run.folder.name
     ),
 }
 compared = (
-    pd.DataFrame({key: run.metrics for key, run in tried.items()})
+    pd.DataFrame({key: each.metrics for key, each in tried.items()})
     .T[["kl", "active_units", "mse_mu", "mse_sampled"]]
     .astype(float)
 )
@@ -169,29 +179,27 @@ story.record(
 # %%
 repaired = {}
 for seed in parameters.seeds:
-    config = training.TrainingConfig(
+    config = vae.TrainingConfig(
         preset="repair",
-        objective="calibrated",
+        loss="calibrated",
         seed=seed,
         epochs=parameters.epochs,
         batch_size=64,
         learning_rate=1e-2,
     )
-    repaired[seed] = training.run(
-        config, everything, validation, test, {"digits": 58000}, story.progress
-    )
+    run = vae.train(config, everything)
+    repaired[seed] = Trained(run, vae.evaluate(run, everything))
 size = sum(
-    p.numel()
-    for p in repaired[parameters.seeds[0]].fitted.model().parameters()
+    p.numel() for p in repaired[parameters.seeds[0]].run.model().parameters()
 )
 scores = (
     pd.DataFrame(
-        {f"seed {seed}": run.metrics for seed, run in repaired.items()}
+        {f"seed {seed}": each.metrics for seed, each in repaired.items()}
     )
     .T[["mse_sampled", "mse_mu", "kl", "neg_elbo"]]
     .astype(float)
 )
-scores["cpu_s"] = [run.fitted.card["cpu_seconds"] for run in repaired.values()]
+scores["cpu_s"] = [each.run.card["cpu_seconds"] for each in repaired.values()]
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 for name, value in {
@@ -211,11 +219,11 @@ scores.style.set_uuid("digits").format(
 )
 
 # %% mystnb={"figure": {"name": "fig-repair-digits", "caption": "Ten test digits above what the repaired VAE makes of them, z drawn from q. The title of each is its mean squared error."}, "image": {"alt": "Two rows of ten digits. The lower row repeats the upper one, only slightly softer."}}
-shown = test.__getitems__(range(10))
+shown = everything.test.__getitems__(range(10))
 figures.reconstruction_grid(
     shown[:, 0],
-    measures.reconstruct(
-        repaired[parameters.seeds[0]].fitted.model(), shown, sample=True
+    vae.reconstruct(
+        repaired[parameters.seeds[0]].run.model(), shown, sample=True
     )[:, 0],
 )
 plt.show()
@@ -291,33 +299,27 @@ for corpus in parameters.corpora:
     ]
     for name, preset, passes, equalise, seed in plans:
         if passes:
-            config = training.TrainingConfig(
+            config = vae.TrainingConfig(
                 preset=preset,
                 latent=64,
-                objective="calibrated",
+                loss="calibrated",
                 equalise=equalise,
                 seed=seed,
                 epochs=passes,
                 batch_size=16,
                 learning_rate=3e-3,
             )
-            run = training.run(
-                config,
-                data.train,
-                data.validation,
-                data.test,
-                data.key,
-                story.progress,
-            )
+            run = vae.train(config, data)
+            metrics = vae.evaluate(run, data)
             rows.append(
                 (
                     corpus,
                     name,
                     seed,
-                    run.metrics["mse_mu"],
-                    run.metrics["mse_sampled"],
-                    run.metrics["kl"],
-                    run.fitted.card["cpu_seconds"],
+                    metrics["mse_mu"],
+                    metrics["mse_sampled"],
+                    metrics["kl"],
+                    run.card["cpu_seconds"],
                 )
             )
             finals.setdefault(
@@ -380,7 +382,7 @@ for test_clips, run in finals.values():
         np.linspace(0, len(test_clips) - 1, 3).astype(int)
     )
     originals.append(some[:, 0])
-    drawn.append(measures.reconstruct(run.fitted.model(), some)[:, 0])
+    drawn.append(vae.reconstruct(run.model(), some)[:, 0])
 figures.reconstruction_grid(
     torch.cat(originals),
     torch.cat(drawn),
@@ -411,24 +413,22 @@ plt.show()
 # %% tags=["nbval-ignore-output"]
 story.record("repair.binarised.epochs", parameters.binarised_epochs)
 if parameters.binarised_epochs:
-    config = training.TrainingConfig(
+    config = vae.TrainingConfig(
         preset="mlp",
-        objective="bernoulli",
+        loss="bernoulli",
         samples=5,
         seed=1,
         epochs=parameters.binarised_epochs,
         batch_size=128,
         learning_rate=3e-3,
     )
-    mlp = training.fit(
-        config, everything, validation, {"digits": 58000}, story.progress
-    )
+    mlp = vae.train(config, everything)
     binary = (
         np.random.default_rng(2024).random(x_test.shape) < x_test / 255
     ).astype(np.uint8)
     story.record(
         "repair.binarised.nll",
-        measures.importance_nll(mlp.model(), training.ArrayDataset(binary)),
+        importance_nll(mlp.model(), ArrayDataset(binary)),
     )
 
 # %% [markdown]

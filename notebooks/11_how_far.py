@@ -13,19 +13,13 @@
 
 # %% tags=["parameters"]
 corpora: list = ["speech", "music"]  # speech, music, folder:<path>
-sets: list = [
-    "fixed"
-]  # of clips: fixed (settings at 0.5), clean (and the five effects), twelve (classes)
-left_out: list = [
-    "flanger"
-]  # effects left out of the encoder's training in turn
-joint: bool = (
-    False  # also speech and music together, both ways of transfer beside it
-)
+sets: list = ["fixed"]  # fixed (settings at 0.5), clean, twelve
+left_out: list = ["flanger"]  # effects unknown to the encoder
+joint: bool = False  # also train on speech and music together
 clips_per_effect: int = 80  # of each corpus and setting
 folds: int = 2  # of persons or songs: each is held out once
 epochs: int = 16  # passes over the training clips
-net_seed: int = 1  # of folds, nets and probes; with the first of the page before, its trainings are found
+net_seed: int = 1  # of folds, nets, probes; as in the page before
 seed: int = 42  # of the clips and their settings
 
 # %%
@@ -35,27 +29,31 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import display
 from lib.audio.effects import EFFECTS, REPORT_ORDER
-from lib.book import page as story
+from lib.book import page
 from lib.data.rendering import ClipSet, render_set
-from lib.embeddings import methods as encoders
 from lib.embeddings import probes
-from lib.embeddings.methods import METHODS
+from lib.embeddings.methods import METHODS, embed
+from lib.runtime.progress import progress
 
-parameters = story.begin("11_how_far", globals())
-names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
+parameters = page.begin("11_how_far", globals())
+names = {corpus: page.slug(corpus) for corpus in parameters.corpora}
+
+# %%
 SHOWN = ("moments", "told")  # the simplest baseline, and ours
-ASKED = ("logistic",)  # the one probe of this page
+PROBE = ("logistic",)  # the one probe of this page
 
 
-def clips(
+def clips_of(
     corpus: str, effects: tuple[str, ...], settings: str = "random"
 ) -> ClipSet:
-    """Clips of a corpus, those of the page before where effects and settings are."""
+    """The clips of the page before, where effects and settings are its own."""
     count, seed = parameters.clips_per_effect, parameters.seed
     return render_set(corpus, effects, count, seed, settings)
 
 
-data = {corpus: clips(corpus, REPORT_ORDER) for corpus in parameters.corpora}
+data = {}
+for corpus in parameters.corpora:
+    data[corpus] = clips_of(corpus, REPORT_ORDER)
 
 # %% [markdown]
 # ## Other sets of clips
@@ -64,89 +62,67 @@ data = {corpus: clips(corpus, REPORT_ORDER) for corpus in parameters.corpora}
 # ones, and clean to be the hardest class to add: it is what every effect becomes when it does little.
 
 # %%
-OTHERS = tuple(
-    effect for effect in EFFECTS if effect not in REPORT_ORDER
-)  # clean is one of them
+others = [effect for effect in EFFECTS if effect not in REPORT_ORDER]
 KINDS = {
     "fixed": (REPORT_ORDER, "fixed"),
     "clean": ((*REPORT_ORDER, "clean"), "random"),
-    "twelve": (REPORT_ORDER + OTHERS, "random"),
+    "twelve": ((*REPORT_ORDER, *others), "random"),
 }
-found = {(names[corpus], "random"): one for corpus, one in data.items()}
-found |= {
-    (names[corpus], kind): clips(corpus, *KINDS[kind])
-    for corpus in data
-    for kind in parameters.sets
-}
+clip_sets = {}
+for corpus, clips in data.items():
+    clip_sets[names[corpus], "random"] = clips
+    for kind in parameters.sets:
+        clip_sets[names[corpus], kind] = clips_of(corpus, *KINDS[kind])
 if parameters.joint:
-    found["joint", "random"] = ClipSet(
-        sum((one.parts for one in data.values()), ())
-    )
+    parts = sum((clips.parts for clips in data.values()), ())
+    clip_sets["joint", "random"] = ClipSet(parts)
 
 
-def accuracy(one: ClipSet, method: str, fold: int) -> float:
-    """Of the logistic probe on the persons or songs of a fold."""
-    seen = (
-        probes.folds(one.groups, parameters.folds, parameters.net_seed) != fold
-    )
-    seed = 100 * parameters.net_seed + fold
-    folder = encoders.embed(
-        one, method, seen, seen, parameters.epochs, seed, ASKED
-    )
-    return folder.scores["logistic"]
+# %%
+def accuracies(clips: ClipSet, method: str) -> list[float]:
+    """Accuracy of the logistic probe on the groups of each fold in turn."""
+    fold_of = probes.folds(clips.groups, parameters.folds, parameters.net_seed)
+    values = []
+    for fold in range(parameters.folds):
+        seen = fold_of != fold
+        seed = 100 * parameters.net_seed + fold
+        codes = embed(
+            clips, method, seen, seen, parameters.epochs, seed, PROBE
+        )
+        values.append(codes.scores["logistic"])
+    return values
 
 
-def latent(row: pd.Series) -> str:
-    """KL and active units of a net over all clips, those left out included; nothing where there is no net."""
-    return (
-        f"; KL {row['kl']:.0f} nats, {row['active_units']:.0f} active"
-        if "kl" in row
-        else ""
-    )
+# %%
+scores = {}
+for key, clips in progress(clip_sets.items(), len(clip_sets), "sets"):
+    scores[key] = {method: accuracies(clips, method) for method in SHOWN}
 
-
-scores = {
-    key: {
-        method: [
-            accuracy(one, method, fold) for fold in range(parameters.folds)
-        ]
-        for method in SHOWN
-    }
-    for key, one in story.progress(found.items(), len(found), "sets")
-}
-
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "hide-input"]
+chances = {}
 rows = {}
 for (name, kind), by_method in scores.items():
-    row = {"chance": f"{1 / len(set(found[name, kind].effects)):.3f}"}
+    chances[name, kind] = 1 / len(set(clip_sets[name, kind].effects))
+    row = {"chance": f"{chances[name, kind]:.3f}"}
     for method, values in by_method.items():
-        story.record(
-            f"embed.{name}.{kind}.{method}.logistic.mean", np.mean(values)
-        )
-        story.record(
-            f"embed.{name}.{kind}.{method}.logistic.std",
-            np.std(values, ddof=1),
-        )
-        row[METHODS[method].label] = (
-            f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
-        )
+        mean, std = np.mean(values), np.std(values, ddof=1)
+        row[METHODS[method].label] = f"{mean:.3f} ± {std:.3f}"
+        prefix = f"embed.{name}.{kind}.{method}.logistic"
+        page.record_all(prefix, {"mean": mean, "std": std})
     rows[f"{name}, {kind}"] = row
-pd.DataFrame(rows).T.style.set_uuid("sets")
+page.table(pd.DataFrame(rows).T, "sets")
 
-# %% mystnb={"figure": {"name": "fig-sets", "caption": "Accuracy on persons and songs never heard, a dot a fold, for each set of clips: our latent means and the mean and deviation spectrum, logistic probe. The grey bar is chance."}, "image": {"alt": "Dot plot with one row for each set of clips. In every row the dots of ours lie to the right of those of the mean and deviation spectrum, and both to the right of chance."}}
-dots = [
-    {
-        "set": f"{name}, {kind}",
-        "accuracy": value,
-        "embedding": METHODS[method].label,
-    }
-    for (name, kind), by_method in scores.items()
-    for method, values in by_method.items()
-    for value in values
-]
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-sets", "caption": "Accuracy on persons and songs never heard, a dot a fold, for each set of clips: our latent means and the mean and deviation spectrum, logistic probe. The grey bar is chance."}, "image": {"alt": "Dot plot with one row for each set of clips. In every row the dots of ours lie to the right of those of the mean and deviation spectrum, and both to the right of chance."}}
+dots = []
+for (name, kind), by_method in scores.items():
+    for method, values in by_method.items():
+        label = METHODS[method].label
+        for value in values:
+            dots.append((f"{name}, {kind}", value, label))
+dots = pd.DataFrame(dots, columns=["set", "accuracy", "embedding"])
 figure, ax = plt.subplots(figsize=(8, 0.6 + 0.4 * len(scores)))
 sns.stripplot(
-    pd.DataFrame(dots),
+    dots,
     x="accuracy",
     y="set",
     hue="embedding",
@@ -154,13 +130,8 @@ sns.stripplot(
     jitter=False,
     ax=ax,
 )
-for place, key in enumerate(scores):
-    ax.vlines(
-        1 / len(set(found[key].effects)),
-        place - 0.35,
-        place + 0.35,
-        color="grey",
-    )
+for place, chance in enumerate(chances.values()):
+    ax.vlines(chance, place - 0.35, place + 0.35, color="grey")
 ax.set(ylabel="", xlabel="accuracy, unheard", xlim=(0, 1.02))
 figure.legend(
     *ax.get_legend_handles_labels(),
@@ -178,42 +149,38 @@ plt.show()
 # not through bands. Each way is one training, so there is no spread to show; KL and active
 # units of ours are over the clips of both corpora.
 
-# %% tags=["nbval-ignore-output"]
-transfer, shown = {}, {}
-for source, target in [
-    pair
-    for pair in (parameters.corpora[:2], parameters.corpora[1::-1])
-    if len(pair) == 2
-]:
+# %%
+ways = []
+if len(parameters.corpora) > 1:
+    one, other = parameters.corpora[:2]
+    ways = [(one, other), (other, one)]
+transfer = {}
+for source, target in ways:
     both = ClipSet(data[source].parts + data[target].parts)
     seen = np.arange(len(both.table)) < len(data[source].table)
     for method in ("moments", "print", "told"):
-        folder = encoders.embed(
-            both,
-            method,
-            seen,
-            seen,
-            parameters.epochs,
-            parameters.net_seed,
-            ASKED,
-        )
-        row, way = (
-            folder.scores,
-            f"{names[source]} to {names[target]}",
-        )
-        transfer[METHODS[method].label, way] = row["logistic"]
-        shown[METHODS[method].label, way] = f"{row['logistic']:.3f}" + latent(
-            row
-        )
-        story.record(
-            f"transfer.{names[source]}_{names[target]}.{method}",
-            row["logistic"],
-        )
-display(
-    pd.Series(shown).unstack().style.set_uuid("transfer")
-    if shown
-    else "one corpus"
-)
+        epochs, seed = parameters.epochs, parameters.net_seed
+        codes = embed(both, method, seen, seen, epochs, seed, PROBE)
+        transfer[names[source], names[target], method] = codes.scores
+
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+def latent(row: pd.Series) -> str:
+    """KL and active units of a net over all clips; empty without a net."""
+    if "kl" not in row:
+        return ""
+    return f"; KL {row['kl']:.0f} nats, {row['active_units']:.0f} active"
+
+
+cells = {}
+for (source, target, method), row in transfer.items():
+    label, way = METHODS[method].label, f"{source} to {target}"
+    cells[label, way] = f"{row['logistic']:.3f}{latent(row)}"
+    page.record(f"transfer.{source}_{target}.{method}", row["logistic"])
+if cells:
+    display(page.table(pd.Series(cells).unstack(), "transfer"))
+else:
+    print("One corpus has no other to go to.")
 
 # %% [markdown]
 # ## An effect that the encoder never met
@@ -222,43 +189,40 @@ display(
 # codes: the question is whether the latent has a place for it. Shown is the share of its unheard clips that the probe finds, in one fold and
 # one training each, again without a spread.
 
-# %% tags=["nbval-ignore-output"]
-shown = {}
-for corpus, one in data.items():
-    seen = probes.folds(one.groups, parameters.folds, parameters.net_seed) != 0
+
+# %%
+def named(corpus: str, effect: str, fit: np.ndarray) -> tuple:
+    """Share of an effect's unheard clips that the probe names rightly.
+
+    fit: bool (clip,), the clips that the encoder is trained on.
+    """
+    clips, seed = data[corpus], parameters.net_seed
+    seen = probes.folds(clips.groups, parameters.folds, seed) != 0
+    epochs = parameters.epochs
+    codes = embed(clips, "told", fit & seen, seen, epochs, 100 * seed, PROBE)
+    mu, unheard = codes.mu, ~seen & (clips.effects == effect)
+    probe = probes.probe("logistic", mu[seen], clips.effects[seen], seed)
+    share = (probe.predict(mu[unheard]) == effect).mean()
+    return share, codes.scores
+
+
+# %%
+shares = {}
+for corpus, clips in data.items():
     for effect in parameters.left_out:
-        for kind, fit in {
-            "met": seen,
-            "never met": seen & (one.effects != effect),
-        }.items():
-            folder = encoders.embed(
-                one,
-                "told",
-                fit,
-                seen,
-                parameters.epochs,
-                100 * parameters.net_seed,
-                ASKED,
-            )
-            mu, asked = (
-                folder.mu,
-                ~seen & (one.effects == effect),
-            )
-            answers = probes.probe(
-                "logistic", mu[seen], one.effects[seen], parameters.net_seed
-            ).predict(mu[asked])
-            row, way = (
-                folder.scores,
-                f"{names[corpus]}, {kind}",
-            )
-            shown[EFFECTS[effect].label, way] = (
-                f"{(answers == effect).mean():.2f}" + latent(row)
-            )
-            story.record(
-                f"embed.{names[corpus]}.{kind.replace(' ', '_')}.{effect}",
-                (answers == effect).mean(),
-            )
-pd.Series(shown).unstack().style.set_uuid("left")
+        everything = np.full(len(clips.table), True)
+        without = clips.effects != effect
+        shares[corpus, effect, "met"] = named(corpus, effect, everything)
+        shares[corpus, effect, "never met"] = named(corpus, effect, without)
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+cells = {}
+for (corpus, effect, kind), (share, row) in shares.items():
+    way = f"{names[corpus]}, {kind}"
+    cells[EFFECTS[effect].label, way] = f"{share:.2f}{latent(row)}"
+    key = kind.replace(" ", "_")
+    page.record(f"embed.{names[corpus]}.{key}.{effect}", share)
+page.table(pd.Series(cells).unstack(), "left")
 
 # %% [markdown]
 # What we see. At fixed settings ours names {glue:text}`embed.speech.fixed.told.logistic.mean:.3f` of the clips of unheard voices rightly and
@@ -273,20 +237,17 @@ pd.Series(shown).unstack().style.set_uuid("left")
 # %%
 for (name, kind), by_method in scores.items():
     ours, moments = np.mean(by_method["told"]), np.mean(by_method["moments"])
-    assert ours > moments + 0.05, (
-        f"{name}, {kind}: the mean and deviation spectrum is as good as ours"
-    )
-    assert (
-        kind != "fixed"
-        or ours > np.mean(scores[name, "random"]["told"]) - 0.03
-    ), f"{name}: fixed settings are harder"
-for (label, direction), value in transfer.items():
-    assert label != METHODS["told"].label or value > 1.5 / len(REPORT_ORDER), (
-        f"{direction}: nothing carries"
-    )
-print(
-    "Ours is ahead of the mean and deviation spectrum on every set; fixed settings are no harder than random ones; something carries to the other corpus."
-)
+    assert ours > moments + 0.05, f"{name}, {kind}: moments are as good"
+    if kind == "fixed":
+        random = np.mean(scores[name, "random"]["told"])
+        assert ours > random - 0.03, f"{name}: fixed settings are harder"
+for (source, target, method), row in transfer.items():
+    if method == "told":
+        carried = row["logistic"] > 1.5 / len(REPORT_ORDER)
+        assert carried, f"{source} to {target}: nothing carries"
+print("Ours is ahead of the mean and deviation spectrum on every set;")
+print("fixed settings are no harder than random ones;")
+print("something carries to the other corpus.")
 
 # %% [markdown]
 # ````{admonition} Exercise
@@ -296,10 +257,13 @@ print(
 # ````{admonition} A solution
 # :class: dropdown
 # ```python
-# fit = seen & ~np.isin(one.effects, ["delay", "ambience"])
-# mu = encoders.embed(one, "told", fit, seen, parameters.epochs, 1).mu
-# answers = probes.probe("logistic", mu[seen], one.effects[seen], 1).predict(mu[~seen])
-# pd.crosstab(one.effects[~seen], answers, normalize="index")
+# clips = data["speech"]
+# seen = probes.folds(clips.groups, 2, 1) != 0
+# fit = seen & ~np.isin(clips.effects, ["delay", "ambience"])
+# mu = embed(clips, "told", fit, seen, parameters.epochs, 1).mu
+# probe = probes.probe("logistic", mu[seen], clips.effects[seen], 1)
+# answers = probe.predict(mu[~seen])
+# pd.crosstab(clips.effects[~seen], answers, normalize="index")
 # ```
 # Both repeat the clip after itself. An encoder that met neither still has to describe the flanger's single echo, so expect both to stay
 # apart from overdrive and multiband, and to mix with each other and with the flanger.
@@ -308,4 +272,4 @@ print(
 # ## Provenance
 
 # %% tags=["nbval-ignore-output"]
-story.provenance(parameters)
+page.provenance(parameters)

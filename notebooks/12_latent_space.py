@@ -16,17 +16,14 @@
 # What the dry clip tells is free, and every nat in $z$ costs. So $z$ has no reason to hold a word. No label of an effect is used.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "speech",
-    "music",
-]  # trained on together: speech, music, folder:<path>
+corpora: list = ["speech", "music"]  # trained on together; folder:<path>
 paired: bool = True  # the encoder hears the dry picture, too
 latent: int = 32  # number of latent units
 epochs: int = 12  # passes over the training clips
 train_clips: int = 60  # clips of each effect and corpus in the training set
-test_clips: int = 30  # the same of persons and songs never heard; a third of it for validation
+test_clips: int = 30  # per effect and corpus; a third validates
 floor_db: float = -60.0  # quieter values of a picture are set to it, dB
-seed: int = 1  # of the clips, the settings, the weights, the order, the latent noise and the map
+seed: int = 1  # of clips, settings, weights, order, latent noise, map
 unseen: list = [
     "compressor",
     "chorus",
@@ -42,16 +39,14 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from lib import vae
 from lib.audio import effects
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures
 from lib.book import page as story
 from lib.data import examples
 from lib.embeddings import maps as embeddings
-from lib.vae import conditional as told
-from lib.vae import evaluate as measures
-from lib.vae import train as training
-from lib.vae.module import TrainingConfig
+from lib.vae.conditional import ConditionalSpectrogramVAE
 from matplotlib.colors import LinearSegmentedColormap
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -75,18 +70,19 @@ found, data = examples.paired_splits(
     parameters.seed,
     parameters.floor_db,
 )
-config = TrainingConfig(
-    preset="told_picture_paired" if parameters.paired else "told_picture",
+preset = "conditional_spectrogram"
+if parameters.paired:
+    preset = "conditional_spectrogram_paired"
+config = vae.TrainingConfig(
+    preset=preset,
     latent=parameters.latent,
     epochs=parameters.epochs,
-    objective="calibrated",
+    loss="calibrated",
     learning_rate=6e-3,
     batch_size=16,
     seed=parameters.seed,
 )
-run = training.run(
-    config, data.train, data.validation, data.test, data.key, story.progress
-)
+run = vae.train(config, data)
 train, validation, test = found.values()
 unseen = examples.render_pairs(
     parameters.corpora,
@@ -105,19 +101,19 @@ for split, of in (found | {"test, unseen effects": unseen}).items():
     print(
         f"{split}: {len(of.table)} pairs, {effects_} effects, {people} persons and songs"
     )
-story.source(told.ToldPictureVAE.decode)
+story.source(ConditionalSpectrogramVAE.decode)
 
 # %% tags=["nbval-ignore-output"]
 model, names, groups = (
-    run.fitted.model(),
+    run.model(),
     test.table["effect"].to_numpy(),
     test.table["group"].to_numpy(),
 )
 mu, mu_unseen = (
-    measures.embed(model, test.data)[0],
-    measures.embed(model, unseen.data)[0],
+    vae.encode_all(model, test.data)[0],
+    vae.encode_all(model, unseen.data)[0],
 )
-(wet, dry), x_hat = test.x, measures.reconstruct(model, torch.cat(test.x, 2))
+(wet, dry), x_hat = test.x, vae.reconstruct(model, torch.cat(test.x, 2))
 raised, gain = dry.clone(), train.x[0] - train.x[1]
 for effect in (
     REPORT_ORDER
@@ -147,8 +143,9 @@ story.record(
     driven.groupby(groups[driven.index]).mean().max(),
 )
 story.record("latent.error.overdrive.median", driven.median())
+metrics = vae.evaluate(run, data)
 for name in ("kl", "active_units"):
-    story.record(f"latent.{name}", run.metrics[name])
+    story.record(f"latent.{name}", metrics[name])
 errors.style.set_uuid("errors").format(precision=4).set_caption(
     "Squared error, in units of the training variance."
 )
@@ -187,7 +184,7 @@ here, there = np.split(
     embeddings.umap_2d(np.concatenate([mu, mu_unseen]), parameters.seed),
     [len(mu)],
 )  # one map
-mu_train, separate = measures.embed(model, train.data)[0], {}
+mu_train, separate = vae.encode_all(model, train.data)[0], {}
 for key, space in {
     "map": mu,
     "raw": embeddings.reduce(wet.numpy(), parameters.seed),
@@ -312,7 +309,7 @@ flat, lines = (
     {key: plane.transform(path) for key, path in paths.items()},
 )
 (left, right), (low, high) = (
-    figures.limits(axis, tail=4.0)
+    np.percentile(axis, (4.0, 96.0))
     for axis in np.concatenate([flat, *lines.values()]).T
 )
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)

@@ -13,31 +13,26 @@
 # not done again.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "speech",
-    "music",
-]  # trained on together: speech, music, folder:<path>
+corpora: list = ["speech", "music"]  # trained on together; folder:<path>
 paired: bool = True  # the encoder hears the dry picture, too
 latent: int = 32  # number of latent units
 epochs: int = 12  # passes over the training clips
 train_clips: int = 60  # clips of each effect and corpus in the training set
-test_clips: int = 30  # the same of persons and songs never heard; a third of it for validation
+test_clips: int = 30  # per effect and corpus; a third validates
 floor_db: float = -60.0  # quieter values of a picture are set to it, dB
-seed: int = 1  # of the clips, the settings, the weights, the order and the latent noise
+seed: int = 1  # of clips, settings, weights, order, latent noise
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from lib import vae
 from lib.audio import effects, levels
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import examples
-from lib.vae import evaluate as measures
-from lib.vae import train as training
-from lib.vae.module import TrainingConfig
 
 parameters = story.begin("13_between_effects", globals())
 layout, rate = examples.SMALL, examples.SMALL.sample_rate_hz
@@ -51,20 +46,21 @@ found, data = examples.paired_splits(
     parameters.seed,
     parameters.floor_db,
 )
-config = TrainingConfig(
-    preset="told_picture_paired" if parameters.paired else "told_picture",
+preset = "conditional_spectrogram"
+if parameters.paired:
+    preset = "conditional_spectrogram_paired"
+config = vae.TrainingConfig(
+    preset=preset,
     latent=parameters.latent,
     epochs=parameters.epochs,
-    objective="calibrated",
+    loss="calibrated",
     learning_rate=6e-3,
     batch_size=16,
     seed=parameters.seed,
 )
-run = training.run(
-    config, data.train, data.validation, data.test, data.key, story.progress
-)
-model, test = run.fitted.model(), found["test"]
-(wet, dry), mu = test.x, torch.from_numpy(measures.embed(model, test.data)[0])
+run = vae.train(config, data)
+model, test = run.model(), found["test"]
+(wet, dry), mu = test.x, torch.from_numpy(vae.encode_all(model, test.data)[0])
 
 # %% [markdown]
 # ## Between two effects

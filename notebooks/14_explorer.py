@@ -12,31 +12,25 @@
 # the report's five effects, at random settings, so what differs between its five points is the effect alone.
 
 # %% tags=["parameters"]
-corpora: list = [
-    "speech",
-    "music",
-]  # trained on together: speech, music, folder:<path>
+corpora: list = ["speech", "music"]  # trained on together; folder:<path>
 paired: bool = True  # the encoder hears the dry picture, too
 latent: int = 32  # number of latent units
 epochs: int = 12  # passes over the training clips
 train_clips: int = 60  # clips of each effect and corpus in the training set
-test_clips: int = 30  # the same of persons and songs never heard; a third of it for validation
+test_clips: int = 30  # per effect and corpus; a third validates
 floor_db: float = -60.0  # quieter values of a picture are set to it, dB
-seed: int = 1  # of the clips, the settings, the weights, the order, the latent noise and the map
-shown: int = (
-    5  # dry clips of each corpus and split on the map, each under every effect
-)
+seed: int = 1  # of clips, settings, weights, order, latent noise, map
+shown: int = 5  # dry clips per corpus and split, under every effect
 
 # %%
 import numpy as np
 import pandas as pd
+from lib import vae
 from lib.audio.effects import REPORT_ORDER
 from lib.book import explorer
 from lib.book import page as story
 from lib.data import examples
 from lib.embeddings import maps as embeddings
-from lib.vae import train as training
-from lib.vae.module import TrainingConfig
 
 parameters = story.begin("14_explorer", globals())
 
@@ -49,18 +43,19 @@ found, data = examples.paired_splits(
     parameters.seed,
     parameters.floor_db,
 )
-config = TrainingConfig(
-    preset="told_picture_paired" if parameters.paired else "told_picture",
+preset = "conditional_spectrogram"
+if parameters.paired:
+    preset = "conditional_spectrogram_paired"
+config = vae.TrainingConfig(
+    preset=preset,
     latent=parameters.latent,
     epochs=parameters.epochs,
-    objective="calibrated",
+    loss="calibrated",
     learning_rate=6e-3,
     batch_size=16,
     seed=parameters.seed,
 )
-run = training.run(
-    config, data.train, data.validation, data.test, data.key, story.progress
-)
+run = vae.train(config, data)
 
 # %% [markdown]
 # ## The map
@@ -74,13 +69,12 @@ new_clips = (
     parameters.seed + 1
 )  # of the map: other positions in the recordings than those of training
 folder = explorer.explore(
-    run.fitted,
+    run,
     found["test"],
     parameters.corpora,
     REPORT_ORDER,
     parameters.shown,
     new_clips,
-    story.progress,
 )
 explorer.show(folder, "Each mark is a clip under an effect.")
 

@@ -157,7 +157,7 @@ def corpus(spec: str, folder: Path) -> None:
     here = os.getcwd()
     os.chdir(folder)
     try:
-        corpora.load(spec)
+        corpora.load_corpus(spec)
     except BadInput:
         pass
     finally:
@@ -222,7 +222,9 @@ def names(given_names: tuple[str, str, str], folder: Path) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = [recording.name for recording in corpora.load(f"{kind}:{folder / top}")]
+                found = [
+                    recording.name for recording in corpora.load_corpus(f"{kind}:{folder / top}")
+                ]
         except BadInput:
             found = []
         assert (
@@ -308,7 +310,7 @@ def decode(body: bytes, suffix: str, folder: Path) -> None:
         rate_hz, seconds = recordings._header(str(path), 0, len(body))
         found = recordings.Recording("fuzz", "x", (path,), int(rate_hz), seconds, path.name)
         for start_s in (0, seconds / 2, max(0, seconds - 0.1)):
-            recordings.read(found, start_s, min(seconds, 2), 24000)
+            recordings.read_stretch(found, start_s, min(seconds, 2), 24000)
     except BadInput:
         pass
 

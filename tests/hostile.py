@@ -61,7 +61,7 @@ def listen(top: str) -> list[str]:
     from lib.data import corpora
     from lib.data.clips import ClipConfig, Clips
 
-    told, recordings = [], corpora.load(top)
+    told, recordings = [], corpora.load_corpus(top)
     for recording in recordings:
         config = ClipConfig(corpus=top, split="all", clip_s=0.5)
         with BadInputs(told):
@@ -74,11 +74,12 @@ def listen(top: str) -> list[str]:
 def read_whole(top: str) -> list[str]:
     """List a corpus and read every recording from its start to its end."""
     from lib.data import corpora
+    from lib.data.recordings import read_stretch
 
     told = []
-    for recording in corpora.load(top):
+    for recording in corpora.load_corpus(top):
         with BadInputs(told):
-            assert np.isfinite(corpora.read(recording, 0, recording.seconds, GOOD_HZ)).all()
+            assert np.isfinite(read_stretch(recording, 0, recording.seconds, GOOD_HZ)).all()
             told.append(f"taken {recording.name}")
     return told
 
@@ -108,9 +109,10 @@ def predict(path: Path) -> list[str]:
 
 def digits(folder: Path) -> list[str]:
     from lib.data import corpora
+    from lib.data.digits import load_digits
 
     corpora.DATA = folder
-    corpora.digits("test")
+    load_digits("test")
     return ["taken"]
 
 
@@ -132,7 +134,7 @@ def begin(values: dict[str, Any]) -> list[str]:
 def load(corpus: str) -> list[str]:
     from lib.data import corpora
 
-    corpora.load(corpus)
+    corpora.load_corpus(corpus)
     return ["taken"]
 
 
@@ -144,22 +146,25 @@ def card(folder: Path) -> list[str]:
 
 
 def weights(path: Path) -> list[str]:
-    from lib.vae.module import damaged
+    from lib.vae.checkpoints import damaged
 
     return [f"{path}: not a readable checkpoint" if damaged(path) else "taken"]
 
 
 def net(folder: Path) -> list[str]:
     """A finished training of somebody else, its card in order: its net, and its weights as a start."""
-    from lib.vae import train as training
+    from lib.vae import training
+    from lib.vae.checkpoints import Run
+    from lib.vae.checkpoints import net as untrained
+    from lib.vae.config import TrainingConfig
 
     told: list[str] = []
     with BadInputs(told):
-        training.Fitted(folder).model()
+        Run(folder).model()
         told.append("taken")
     with BadInputs(told):
-        start = training.TrainingConfig(start=folder.name, preset="mlp", latent=2)
-        training._earlier(start, training._built(start, (28, 28)))
+        start = TrainingConfig(start=folder.name, preset="mlp", latent=2)
+        training._earlier(start, untrained(start, (28, 28)), (28, 28))
         told.append("taken")
     return told
 
@@ -511,10 +516,11 @@ DIGEST = "0" * 32  # a checksum of nothing that is there
 
 def signed(fields: dict) -> str:
     """A card of these fields and of the format that lib reads, with the right checksum of itself."""
-    from lib.runtime import stages as artifacts
+    from lib.runtime.code import json_hash
+    from lib.runtime.stages import FORMAT
 
-    card = {"format": artifacts.FORMAT} | fields
-    return json.dumps(card | {"sum": artifacts._sum(card)})
+    card = {"format": FORMAT} | fields
+    return json.dumps(card | {"sum": json_hash(card)})
 
 
 def as_card(content: str | dict) -> Callable[[Path], Path]:
@@ -1152,7 +1158,7 @@ def main(folder: Path, *names: str) -> None:
     import pyarrow.parquet  # noqa: F401
 
     from lib.data.mp4 import AudioStream  # noqa: F401
-    from lib.vae import train as training  # noqa: F401
+    from lib.vae import training  # noqa: F401
 
     found = {
         name: run(number, case, folder)

@@ -8,12 +8,12 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lib.vae.train import ArrayDataset, TrainingConfig
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from lib import BadInput, theory
 from lib.vae import train as training
 from lib.vae.alarm import ENDLESS, PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
-from lib.vae.train import ArrayDataset, TrainingConfig
 
 KEY = {"data": "blobs"}
 lightning = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")

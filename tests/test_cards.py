@@ -5,12 +5,11 @@ import re
 
 import pytest
 
-from lib import ROOT
+from lib import ROOT, vae
 from lib.audio import cepstra, spectrograms
 from lib.data import corpora
 from lib.data.splits import split_groups
 from lib.embeddings import classifier
-from lib.vae import networks as vae
 
 MODELS = (ROOT / "book/model_card.md").read_text(encoding="utf-8")
 DATA = (ROOT / "book/data_card.md").read_text(encoding="utf-8")
@@ -32,9 +31,9 @@ def fixed(net) -> str:
         ("small VAE", [size(vae.build("small", (28, 28))), size(vae.build("small", LARGE))]),
         ("repaired VAE", [size(vae.build("repair", (28, 28)))]),
         ("refined VAE", [size(vae.build("refined", LARGE)), fixed(vae.build("refined", LARGE))]),
-        ("told VAE, blind", [size(vae.build("told", PRINT)), f"{PRINT[1]:,} values"]),
-        ("told VAE, paired", [size(vae.build("told_paired", PRINT, 128)), "128"]),
-        ("told picture VAE, paired", [size(vae.build("told_picture_paired", (96, 48)))]),
+        ("told VAE, blind", [size(vae.build("conditional", PRINT)), f"{PRINT[1]:,} values"]),
+        ("told VAE, paired", [size(vae.build("conditional_paired", PRINT, 128)), "128"]),
+        ("told picture VAE, paired", [size(vae.build("conditional_spectrogram_paired", (96, 48)))]),
         ("supervised CNN, for reference", [size(classifier.convolutional_net(5))]),
     ],
 )

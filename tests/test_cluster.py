@@ -16,10 +16,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_training import CONFIG, KEY, TEST, TRAIN
 
 from lib import ROOT
-from lib.vae import train as training
 
 SBIN = f"/usr/sbin{os.pathsep}{os.environ['PATH']}"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
@@ -231,42 +229,6 @@ def test_a_story_whose_job_dies_is_tried_again_with_more(
     assert [each["TimeLimit"] for each in (first, second)] == ["02:00:00", "04:00:00"]
     assert [each["MinMemoryNode"] for each in (first, second)] == ["4000M", "8000M"]
     assert first["Partition"] == "normal" and first["NumCPUs"] == "1"
-
-
-@pytest.mark.slow
-def test_a_net_trains_on_two_nodes(
-    slurm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Started by srun, one process a node, from one call of fit."""
-    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "one"))
-    one = training.fit(CONFIG, TRAIN, TEST, KEY).log()
-    code = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from test_training import CONFIG, KEY, TEST, TRAIN
-from lib.vae import train as training
-print(training.fit(CONFIG.model_copy(update={"num_nodes": 2, "accelerator": "cpu"}), TRAIN, TEST, KEY).folder)
-"""
-    (tmp_path / "fit.py").write_text(code)
-    out = tmp_path / "out"
-    command = [
-        "sbatch",
-        "--wait",
-        "--nodes=2",
-        f"--output={out}",
-        "--wrap",
-        f"{sys.executable} {tmp_path}/fit.py {ROOT}/tests",
-    ]
-    names = {
-        "ARTIFACTS_DIR": str(tmp_path / "two"),
-        "MASTER_ADDR": "127.0.0.1",
-    }  # n1 is no name that resolves
-    done = subprocess.run(command, env=slurm | names, text=True, timeout=900)
-    assert done.returncode == 0, out.read_text()[-6000:]
-    two = training.Fitted(Path(out.read_text().split()[-1]))
-    assert two.card["config"]["training"]["num_nodes"] == 2
-    for name in ("train_mse", "val_mse"):
-        assert two.log()[name].to_numpy() == pytest.approx(one[name].to_numpy(), rel=0.1)
 
 
 KUBECTL = """#!/bin/sh

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import numpy as np
@@ -35,12 +36,15 @@ from test_tools import complete
 from lib import ROOT, BadInput
 from lib.audio.spectrograms import SpectrogramConfig
 from lib.data import rendering as render
-from lib.data.batches import ArrayDataset
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.clips import ClipConfig
 from lib.embeddings import maps as embeddings
 from lib.runtime import stages as artifacts
-from lib.vae import train as training
-from lib.vae.module import TrainingConfig, damaged
+from lib.runtime.files import write_json
+from lib.vae import training
+from lib.vae.checkpoints import Run, damaged, load
+from lib.vae.config import TrainingConfig
+from lib.vae.evaluation import evaluate
 
 __all__ = ["complete"]  # a fixture
 SEED = 20  # of the moments of the kills, and of the bits that flip
@@ -75,7 +79,7 @@ def blobs(n: int, seed: int) -> np.ndarray:
 
 def pause(wait: Path) -> None:
     """Leaves the number of this process in a file, and waits until the file is gone."""
-    artifacts.write_json(wait, os.getpid())
+    write_json(wait, os.getpid())
     end = time.monotonic() + WAIT_S
     while wait.exists() and time.monotonic() < end:
         time.sleep(0.02)
@@ -91,13 +95,17 @@ def told(steps, total, label):
         yield step
 
 
-def trained(_: Path | None = None, **change: object) -> training.Fitted:
-    train, validation = (
+def trained(_: Path | None = None, **change: object) -> Run:
+    with mock.patch.object(training, "progress", told):
+        return training.train(CONFIG.model_copy(update=change), data())
+
+
+def data() -> Splits:
+    """Training and other pictures."""
+    train, test = (
         ArrayDataset(blobs(count, seed), 1 / 255) for count, seed in ((32 * STEPS, 0), (100, 1))
     )
-    return training.fit(
-        CONFIG.model_copy(update=change), train, validation, {"data": "blobs"}, told
-    )
+    return Splits(train, test, test, {"data": "blobs"})
 
 
 def rendered(sounds: Path) -> render.Rendering:
@@ -116,16 +124,11 @@ def rendered(sounds: Path) -> render.Rendering:
     )
 
 
-def ablated(_: Path) -> list[training.Run]:
-    """A net for each weight of the KL, and its measures."""
-    train, test = (
-        ArrayDataset(blobs(count, seed), 1 / 255) for count, seed in ((32 * STEPS, 0), (100, 1))
-    )
-    configs = [
-        CONFIG.model_copy(update={"objective": "report", "beta": beta, "epochs": 2})
-        for beta in (0.01, 0.1, 1)
+def ablated(_: Path) -> list[dict]:
+    """A net for each weight of the KL, and its evaluation."""
+    return [
+        evaluate(trained(loss="report", beta=beta, epochs=2), data()) for beta in (0.01, 0.1, 1)
     ]
-    return [training.run(config, train, test, test, {"data": "blobs"}, told) for config in configs]
 
 
 def mapped(_: Path) -> tuple:
@@ -204,7 +207,7 @@ PROCESSES = multiprocessing.get_context(
     "forkserver"
 )  # a child has imported everything and computed nothing
 PROCESSES.set_forkserver_preload(
-    ["lib.embeddings.maps", "lib.data.rendering", "lib.vae.train", "umap", "pytest", "nbformat"]
+    ["lib.embeddings.maps", "lib.data.rendering", "lib.vae.training", "umap", "pytest", "nbformat"]
 )
 
 
@@ -283,7 +286,7 @@ def test_killed_at_random_moments_it_ends_as_one_that_was_not(
         before = times(root)
         (root / "steps").unlink(missing_ok=True)
         states = [
-            training._load(path)
+            load(path)
             for path in root.glob("train/.partial-*/last.ckpt")
             if path.parent.with_name(path.parent.name.removeprefix(".partial-")) not in before
         ]
@@ -597,11 +600,9 @@ def test_a_damaged_stage_is_named_and_computed_again(
     damages = (cut, gone, flipped, flipped) if most > 1 else (flipped,)
     for name, damage in zip(names[:most], damages, strict=False):
         damage(folder / name, rng)
-        artifacts.digest.cache_clear()  # what another process knows
-        with pytest.warns(
-            UserWarning, match=f"{re.escape(name)}: (damaged|missing|written).* is computed again"
-        ):
-            KINDS[kind](sounds)
+        (problem,) = artifacts.verify_all()
+        assert re.search(f"{re.escape(name)}: (damaged|missing|written)", problem)
+        KINDS[kind](sounds)
         assert contents(folder) == expected, name
     assert {Path(name).name for name in names[:most]} >= {
         "render": {"spectrograms.npy", "table.parquet", "card.json"},
@@ -719,6 +720,7 @@ from pathlib import Path
 import test_faults
 from lib import BadInput
 from lib.runtime import stages as artifacts
+from lib.runtime.files import write_json
 root, sounds = artifacts.root(), Path(sys.argv[1])
 def refused(kind):
     try:
@@ -1132,12 +1134,12 @@ def test_too_little_memory_names_what_to_lower_and_less_of_it_fits(
 import resource
 import numpy as np
 import torch
-from lib.vae import train as training
-from lib.data.batches import ArrayDataset
+from lib import vae
+from lib.data.batches import ArrayDataset, Splits
 data = ArrayDataset(np.zeros((4096, 64, 64), np.uint8) + np.arange(64, dtype=np.uint8), 1 / 255)
 def fit(batch_size):
-    return training.fit(training.TrainingConfig(batch_size=batch_size, latent=2, objective="calibrated", beta=0),
-                        data, ArrayDataset(data.array[:64], 1 / 255), {"data": "ramps"})
+    config = vae.TrainingConfig(batch_size=batch_size, latent=2, loss="calibrated", beta=0)
+    return vae.train(config, Splits(data, ArrayDataset(data.array[:64], 1 / 255), None, {"data": "ramps"}))
 test_faults.trained(epochs=1)  # what loads late has loaded
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 400_000_000,) * 2)

@@ -22,10 +22,9 @@ import hostile
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
-import pages
 import pandas as pd
+import publish
 import pytest
-import status
 import yaml
 from bs4 import BeautifulSoup, Tag
 from markdown_it.renderer import RendererHTML
@@ -280,7 +279,7 @@ def test_a_corpus_in_the_state_of_the_book_is_text(tmp_path) -> None:
     nbformat.write(
         new_notebook(cells=[new_markdown_cell("# Why?"), given]), tmp_path / f"{NAME}.ipynb"
     )
-    page = status.text([tmp_path / f"{NAME}.ipynb"])
+    page = publish.status([tmp_path / f"{NAME}.ipynb"])
     extensions = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["parse"][
         "myst_enable_extensions"
     ]
@@ -309,7 +308,7 @@ def test_a_corpus_in_the_provenance_is_text(monkeypatch) -> None:
             new_output("display_data", data, metadata=metadata)
         ),
     )
-    monkeypatch.setitem(story._running, "name", NAME)
+    monkeypatch.setattr(story._page, "name", NAME)
     values = read_run(ROOT / "runs/quick.yml")["stories"][NAME]
     story.provenance(resolve(NAME, values | {"corpus": CORPUS}))
     soup = BeautifulSoup(shown[0].data["text/html"], "html.parser")
@@ -319,10 +318,8 @@ def test_a_corpus_in_the_provenance_is_text(monkeypatch) -> None:
         and not rows["parameter corpus"].find()
     )
     assert len(soup.find_all("tr")) == len(rows) and not soup.find(["script", "img", "strong", "a"])
-    told = pages.provenance(new_notebook(cells=[new_code_cell(outputs=shown)]))
-    assert told["commit"] == story.artifacts.commit() and not any(
-        "alert" in text for text in told.values()
-    )
+    told = publish.provenance(new_notebook(cells=[new_code_cell(outputs=shown)]))
+    assert told["commit"] == story.commit() and not any("alert" in text for text in told.values())
 
 
 GROUPS = [
@@ -381,7 +378,7 @@ def of_names(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_a_folder_of_hostile_names_makes_a_page_of_text(of_names) -> None:
     """Names of groups in the tables, figures, players and recorded numbers of story 01."""
-    outputs = pages.outputs(pages.read(of_names))
+    outputs = publish.outputs(publish.read(of_names))
     tables = [
         output["data"]["text/html"] for output in outputs if "text/html" in output.get("data", {})
     ]
@@ -425,7 +422,7 @@ def test_a_name_that_became_html_would_be_seen(name) -> None:
 
 @pytest.mark.slow
 def test_a_book_of_hostile_names_is_a_book_of_text(of_names, tmp_path) -> None:
-    """The page of story 01 as a chapter, and what tools/status.py says of it, with the book's own settings."""
+    """The page of story 01 as a chapter, and what tools/publish.py says of it, with the book's own settings."""
     book = tmp_path / "book"
     shutil.copytree(
         ROOT / "book",
@@ -436,10 +433,10 @@ def test_a_book_of_hostile_names_is_a_book_of_text(of_names, tmp_path) -> None:
             if name in ("_build", "chapters", "explorer", "sound") or name.endswith(".md")
         ],
     )
-    for name, content in pages.as_chapter(of_names).items():
+    for name, content in publish.as_chapter(of_names).items():
         (book / name).parent.mkdir(parents=True, exist_ok=True)
         (book / name).write_bytes(content)
-    (book / "status.md").write_text(status.text([of_names]), encoding="utf-8")
+    (book / "status.md").write_text(publish.status([of_names]), encoding="utf-8")
     chapter = f"chapters/{of_names.stem}"
     (book / "_toc.yml").write_text(f"format: jb-book\nroot: status\nchapters:\n- file: {chapter}\n")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", book]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
+from sklearn.metrics import silhouette_score
 from sklearn.model_selection import LeaveOneGroupOut, LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -52,29 +53,24 @@ def test_knn_leaves_a_points_own_group_out() -> None:
     assert maps.knn_accuracy(points, labels, groups=groups) <= 0.2
 
 
-def test_samples_are_fixed_and_close_to_the_whole(monkeypatch) -> None:
-    points, labels, _ = blobs(600, 3, 4.0)
-    x = np.random.default_rng(9).normal(size=(600, 8))
-    measures = [
-        lambda: maps.silhouette(points, labels, seed=1),
-        lambda: maps.trustworthiness(x, x[:, :2], seed=1),
-    ]
-    for measure in measures:
-        whole = measure()
-        with monkeypatch.context() as patch:
-            patch.setattr(maps, "SAMPLE", 300)
-            part = measure()
-            assert part == measure() != whole
-        assert part == pytest.approx(whole, abs=0.05)
+def test_separation_is_that_of_scikit_learn_on_a_fixed_sample(monkeypatch) -> None:
+    points, labels, groups = blobs(600, 3, 4.0)
+    x = np.hstack([points, np.random.default_rng(9).normal(size=(600, 6))])
+    whole = maps.separation(points, labels, groups, 1, x)
+    assert whole["silhouette"] == pytest.approx(silhouette_score(points, labels))
+    assert whole["trustworthiness"] == pytest.approx(trustworthiness(x, points, n_neighbors=5))
+    monkeypatch.setattr(maps, "SAMPLE", 300)
+    part = maps.separation(points, labels, groups, 1, x)
+    assert part == maps.separation(points, labels, groups, 1, x) != whole
+    assert part == pytest.approx(whole, abs=0.05)
 
 
-def test_trustworthiness_is_that_of_scikit_learn() -> None:
-    rng = np.random.default_rng(9)
-    x, noise = rng.normal(size=(400, 8)), rng.normal(size=(400, 2))
-    oracle = trustworthiness(x, x[:, :2], n_neighbors=5)
-    assert maps.trustworthiness(x, x[:, :2], seed=1) == pytest.approx(oracle)
-    assert maps.trustworthiness(x, x, seed=1) == 1.0
-    assert maps.trustworthiness(x, noise, seed=1) == pytest.approx(0.5, abs=0.05)
+def test_trust_is_one_for_a_copy_and_a_half_by_chance() -> None:
+    points, labels, groups = blobs(400)
+    noise = np.random.default_rng(2).normal(size=(400, 8))
+    values = [maps.separation(points, labels, groups, 1, x) for x in (points, noise)]
+    assert values[0]["trustworthiness"] == 1.0
+    assert values[1]["trustworthiness"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_reduce_is_the_pca_of_scikit_learn_on_a_memory_map(tmp_path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from lib import ROOT
 from lib.book.parameters import read_run
-from lib.vae.train import TrainingConfig
+from lib.vae.config import TrainingConfig
 
 BIN = Path(sys.executable).parent
 MODULES = sorted(path.stem for path in (ROOT / "lib").glob("[a-z]*.py"))
@@ -102,10 +102,11 @@ def test_the_prediction_asks_for_no_network(offline: dict[str, str], tmp_path: P
 
 TRAIN = """
 import numpy as np
-from lib.vae import train as training
+from lib import vae
+from lib.data.batches import ArrayDataset, Splits
 
-pictures = training.ArrayDataset(np.random.default_rng(0).integers(0, 256, (256, 28, 28), np.uint8), 1 / 255)
-training.fit(training.TrainingConfig(), pictures, pictures, {"pictures": "noise"})
+pictures = ArrayDataset(np.random.default_rng(0).integers(0, 256, (256, 28, 28), np.uint8), 1 / 255)
+vae.train(vae.TrainingConfig(), Splits(pictures, pictures, None, {"pictures": "noise"}))
 """
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pages
+import publish
 import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, BrowserContext
@@ -113,7 +113,7 @@ def foreign(serve, tmp_path: Path) -> ThreadingHTTPServer:
 
 def test_every_page_has_the_policy_before_anything_that_it_loads(published: Path) -> None:
     found = [path for path in published.rglob("*.html") if "_static" not in path.parts]
-    assert {f"{name}.html" for name in (*pages.toc(), "search", "genindex")} < {
+    assert {f"{name}.html" for name in (*publish.toc(), "search", "genindex")} < {
         path.relative_to(published).as_posix() for path in found
     }
     policies = set()
@@ -176,7 +176,7 @@ def test_without_the_policy_all_of_it_is_loaded_and_run(
 def test_from_a_server_every_page_has_all_that_is_its_own(published: Path, watched, serve) -> None:
     """Nothing is refused; from files, tests/test_pages.py holds the same: a refusal is an error of the console."""
     site, refused = serve(published), {}
-    for name in (*pages.toc(), "genindex"):
+    for name in (*publish.toc(), "genindex"):
         page = watched.new_page()
         page.goto(f"{site.url}/{name}.html", wait_until="load")
         page.wait_for_timeout(500)

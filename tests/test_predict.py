@@ -110,7 +110,7 @@ def test_the_gzipped_digits_are_the_digits() -> None:
 
 def test_digits_is_the_training_set(monkeypatch) -> None:
     x = np.random.default_rng(0).integers(0, 256, (50, 6, 4), dtype=np.uint8)
-    monkeypatch.setattr(predict.corpora, "digits", lambda split: {"train": (x, None)}[split])
+    monkeypatch.setattr("lib.data.digits.load_digits", lambda split: {"train": (x, None)}[split])
     assert predict_data("digits", 2)["total"] == pytest.approx((x / 255).var(0).sum())
 
 

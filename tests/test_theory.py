@@ -1,16 +1,17 @@
-"""Theory of collapse: components against scikit-learn, predictions against an exact optimum, a trained VAE and digits."""
+"""Collapse: components against scikit-learn, predictions against exact optima and the digits."""
 
 import dataclasses
 import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from lib import BadInput, theory
+from lib import ROOT, BadInput, theory
 from lib.data.digits import load_digits
 from lib.theory import components
 
@@ -180,7 +181,7 @@ def test_calibrated_sigma2_is_the_noise_variance_of_probabilistic_pca() -> None:
     ],
 )
 def test_digits_table(beta: float, active: int, kl: float, mse: float) -> None:
-    """Computed once by L-BFGS on the exact expected loss of a linear VAE with 16 latents on MNIST."""
+    """Computed once by L-BFGS on the exact loss of a linear VAE with 16 latents on MNIST."""
     sigma2 = theory.sigma2_of("mean-sum", beta, 784, 16)
     prediction = theory.predict(DIGITS, 52.725, 784, 16, sigma2)
     assert prediction.active == active
@@ -209,6 +210,23 @@ def test_sigma2_is_the_weight_times_that_of_weight_one(reduction: str, unit: flo
     assert theory.weight_of(reduction, 0.7, 12, 3) == pytest.approx(0.7 / unit, rel=1e-12)
     row = json.loads(json.dumps(dataclasses.asdict(theory.REDUCTIONS[reduction])))
     assert theory.Reduction(**row) == theory.REDUCTIONS[reduction] and row["name"] == reduction
+
+
+def test_the_table_of_public_losses_is_complete() -> None:
+    table = pd.read_csv(ROOT / "data/losses.csv", dtype=str, keep_default_na=False)
+    assert len(table) >= 10 and table["key"].is_unique and table["name"].is_unique
+    patterns = {
+        **dict.fromkeys(["key", "name", "path", "as_of", "data"], r".*\S.*"),
+        "repository": r"[\w.-]+/[\w.-]+",
+        "lines": r"\d+(-\d+)?(;\d+(-\d+)?)*",
+        "commit": r"[0-9a-f]{40}|pypi [\w.]+",
+        "date": r"\d{4}-\d\d-\d\d|",
+    }
+    for column, pattern in patterns.items():
+        assert table[column].str.fullmatch(pattern).all(), column
+    for row in table.itertuples():
+        weight = float(row.weight) * float(row.kl_factor)
+        assert theory.sigma2_of(row.reduction, weight, int(row.n_values), int(row.latents)) > 0
 
 
 NO_BOUND = "must be above 0 and finite; at 0 the KL has no bound"

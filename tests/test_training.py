@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lib.vae.train import ArrayDataset, TrainingConfig
 from pydantic import ValidationError
 
 from lib import ROOT, BadInput, theory
@@ -23,7 +24,6 @@ from lib.vae import losses as objective
 from lib.vae import networks as vae
 from lib.vae import train as training
 from lib.vae.module import Task
-from lib.vae.train import ArrayDataset, TrainingConfig
 
 CONFIG = TrainingConfig(
     epochs=3, batch_size=32, latent=3, objective="calibrated", learning_rate=5e-3

@@ -88,7 +88,7 @@ def records(notebook: nbformat.NotebookNode) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for output in outputs(notebook):
         scrap = output.get("metadata", {}).get("scrapbook")
-        if not scrap:
+        if not scrap or scrap["name"].startswith("key-"):  # a key figure
             continue
         name = scrap["name"]
         value = ast.literal_eval(output.data[f"{scrap['mime_prefix']}text/plain"])
@@ -133,14 +133,36 @@ def collect(paths: list[Path]) -> dict[str, float]:
     return numbers
 
 
+def with_current_prose(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """A page with the Markdown cells of the checkout, if its code cells are the checkout's.
+
+    So a sentence can be mended without an hour of computing: the outputs stay those of the run.
+    """
+    story = read(ROOT / "notebooks" / f"{name}.ipynb")
+    code = [cell for cell in own_cells(notebook) if cell.cell_type == "code"]
+    if [cell.source for cell in code] != [c.source for c in story.cells if c.cell_type == "code"]:
+        return notebook
+    injected = [cell for cell in notebook.cells if "injected-parameters" in tags(cell)]
+    cells = []
+    for cell in story.cells:
+        cells.append(code.pop(0) if cell.cell_type == "code" else cell)
+        if "parameters" in tags(cell):
+            cells += injected
+    notebook.cells = cells
+    return notebook
+
+
 def as_chapter(page: Path) -> dict[Path, bytes | Path]:
     """Files of a page as a chapter, by their place in the book: their content, or the file to copy.
 
     Sounds leave the page: a data address becomes a file in `_static/sound/`. An output whose metadata
     say `average_spectrogram_assets: {name, folder}` brings that stage's files into `_static/<name>/`.
     """
-    notebook = read(page)
+    notebook = with_current_prose(read(page), page.stem)
     notebook.metadata.pop("papermill", None)  # it names folders of this machine
+    for cell in notebook.cells:
+        if {"parameters", "injected-parameters"} & set(tags(cell)):
+            cell.metadata["tags"] = [*tags(cell), "remove-cell"]  # `begin` shows them as a table
     files: dict[Path, bytes | Path] = {}
 
     def leave(match: re.Match) -> str:

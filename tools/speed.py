@@ -31,7 +31,7 @@ Measured on {machine}. {summary}
 ## What the rows compare
 
 - **MNIST VAE training**: the same net, batch of 128, loss and learning rate. The limit is a loop on one tensor in
-  memory that does nothing else. Ours, `lib.vae.train.fit`, also validates on 512 images, watches for collapse and
+  memory that does nothing else. Ours, `lib.vae.train`, also validates on 512 images, watches for collapse and
   keeps checkpoints; the spectrum of the data, a stage of its own that all trainings share, is not counted. The
   ToTensor loader is torchvision's MNIST class. Ours is itself run by Lightning, without its DataLoader.
   MLP: 784-400-16. Convolutions: the preset `small`.

@@ -1,4 +1,4 @@
-"""Effects and their controls."""
+"""What an effect is: a function of audio, and a table of the controls it has. See chapter 02."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Parameter:
-    """One control of an effect, from low to high in its unit; a linear or logarithmic way from 0 to 1 between them."""
+    """One control of an effect, whose positions from 0 to 1 lead from `low` to `high`."""
 
     name: str
     low: float
@@ -17,28 +17,25 @@ class Parameter:
     unit: str
     scale: Literal["linear", "log"] = "linear"
 
-    def denormalise(self, unit: float) -> float:
-        """Value for a position in [0, 1]."""
-        log = self.scale == "log"
-        return float(
-            self.low * (self.high / self.low) ** unit
-            if log
-            else self.low + (self.high - self.low) * unit
-        )
+    def denormalise(self, position: float) -> float:
+        """Value, in the control's unit, of a position in [0, 1]."""
+        if self.scale == "log":
+            return float(self.low * (self.high / self.low) ** position)
+        return float(self.low + (self.high - self.low) * position)
 
     def normalise(self, value: float) -> float:
-        """Position in [0, 1] for a value."""
-        way, length = value - self.low, self.high - self.low
-        return float(
-            np.log(value / self.low) / np.log(self.high / self.low)
-            if self.scale == "log"
-            else way / length
-        )
+        """Position in [0, 1] of a value in the control's unit."""
+        if self.scale == "log":
+            return float(np.log(value / self.low) / np.log(self.high / self.low))
+        return float((value - self.low) / (self.high - self.low))
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A class: its name, the label that figures show, its parameters, and apply(audio, rate_hz, **values) -> audio."""
+    """One class of sound: `apply(audio, rate_hz, **values)` returns wet audio (sample,).
+
+    `label` is what figures show.
+    """
 
     name: str
     label: str

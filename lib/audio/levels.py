@@ -1,4 +1,4 @@
-"""Loudness by ITU-R BS.1770-4, and levels set by it. Introduced by story 01."""
+"""Loudness by ITU-R BS.1770-4, and audio scaled to a loudness. Introduced by chapter 01."""
 
 from functools import lru_cache
 
@@ -8,14 +8,22 @@ from scipy.signal import sosfilt
 
 from lib import BadInput
 
-BLOCK_S, STEP_S = 0.4, 0.1  # of the loudness measure
+BLOCK_S = 0.4
+STEP_S = 0.1  # from the start of a block to the start of the next
+ABSOLUTE_GATE_LUFS = -70
+RELATIVE_GATE_LU = -10
 
 
 @lru_cache
 def _k_weighting(rate_hz: int) -> np.ndarray:
-    """Second-order sections (2, 6) of the K-weighting, by the Audio EQ Cookbook and torchaudio's corner values."""
-    w, a = 2 * np.pi * 1500 / rate_hz, 10 ** (4 / 40)  # high shelf, +4 dB, Q = 1/sqrt(2)
-    root, cos = np.sqrt(2 * a) * np.sin(w), np.cos(w)  # root = 2 sqrt(a) alpha
+    """K-weighting as second-order sections (2, 6): a high shelf, then a high pass.
+
+    The formulas are those of the Audio EQ Cookbook, the corner frequencies those of torchaudio.
+    """
+    w = 2 * np.pi * 1500 / rate_hz  # high shelf, +4 dB, Q = 1/sqrt(2)
+    a = 10 ** (4 / 40)
+    root = np.sqrt(2 * a) * np.sin(w)  # 2 sqrt(a) alpha
+    cos = np.cos(w)
     shelf = [
         a * (a + 1 + (a - 1) * cos + root),
         -2 * a * (a - 1 + (a + 1) * cos),
@@ -25,17 +33,22 @@ def _k_weighting(rate_hz: int) -> np.ndarray:
         a + 1 - (a - 1) * cos - root,
     ]
     w = 2 * np.pi * 38 / rate_hz  # high pass, Q = 1/2
-    alpha, cos = np.sin(w), np.cos(w)
+    alpha = np.sin(w)
+    cos = np.cos(w)
     high_pass = [(1 + cos) / 2, -1 - cos, (1 + cos) / 2, 1 + alpha, -2 * cos, 1 - alpha]
     return np.array([np.array(section) / section[3] for section in (shelf, high_pass)])
 
 
 def block_energies(audio: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Mean square of the K-weighted audio in blocks of 0.4 s, every 0.1 s: (block,)."""
+    """Mean squares (block,) of the K-weighted audio (sample,) in blocks of 0.4 s, one every 0.1 s.
+
+    One block of NaN stands for audio that is not finite. BadInput: two channels, less than a block.
+    """
     size = round(BLOCK_S * rate_hz)
     if audio.ndim != 1 or audio.size < size:
         raise BadInput(
-            f"audio of shape {audio.shape} at {rate_hz} Hz: loudness needs one channel, {BLOCK_S} s or more"
+            f"audio of shape {audio.shape} at {rate_hz} Hz: "
+            f"loudness needs one channel, {BLOCK_S} s or more"
         )
     if not np.isfinite(audio).all():
         return np.array([np.nan])
@@ -43,20 +56,26 @@ def block_energies(audio: np.ndarray, rate_hz: int) -> np.ndarray:
     return sliding_window_view(squares, size)[:: round(STEP_S * rate_hz)].mean(1)
 
 
+def _lufs(energy: np.ndarray) -> np.ndarray:
+    """Loudness of K-weighted mean squares."""
+    return -0.691 + 10 * np.log10(energy)
+
+
 def gated(energies: np.ndarray) -> float:
-    """Gated loudness in LUFS of block energies; -inf when no block is above -70 LUFS."""
-    loud = -0.691 + 10 * np.log10(np.maximum(energies, 1e-30))
-    kept = loud > -70
-    if not kept.any():
+    """Gated loudness of block energies (block,), LUFS; -inf if no block is above -70 LUFS."""
+    block_lufs = _lufs(np.maximum(energies, 1e-30))
+    passed = block_lufs > ABSOLUTE_GATE_LUFS
+    if not passed.any():
         return float("-inf")
-    kept &= loud > -0.691 + 10 * np.log10(energies[kept].mean()) - 10
-    return float(-0.691 + 10 * np.log10(energies[kept].mean()))
+    passed &= block_lufs > _lufs(energies[passed].mean()) + RELATIVE_GATE_LU
+    return float(_lufs(energies[passed].mean()))
 
 
 def loudness(audio: np.ndarray, rate_hz: int) -> float:
-    """Integrated loudness of mono audio (sample,), LUFS, ITU-R BS.1770-4; -inf for silence, and when not finite.
+    """Integrated loudness of audio (sample,), LUFS; -inf if it is silent or not finite.
 
-    The filters and gates of `torchaudio.functional.loudness`, in a third of its time and without its clamp to [-1, 1].
+    Unlike `torchaudio.functional.loudness`, this does not clamp at full scale, and takes a third
+    of its time.
     """
     return gated(block_energies(np.asarray(audio), rate_hz))
 
@@ -64,18 +83,21 @@ def loudness(audio: np.ndarray, rate_hz: int) -> float:
 def level(
     audio: np.ndarray, rate_hz: int, loudness_lufs: float, energies: np.ndarray | None = None
 ) -> np.ndarray:
-    """Audio (sample,) float32 scaled to a loudness; energies: of its blocks, if known; BadInput: silent, not finite."""
-    energies, gain_db = (
-        block_energies(np.asarray(audio), rate_hz) if energies is None else energies,
-        0.0,
-    )
-    for _ in range(8):  # the gates may let other blocks through after a change of level
-        change = loudness_lufs - gated(energies * 10 ** (gain_db / 10))
-        if not np.isfinite(change):
+    """Audio (sample,) scaled to a loudness, float32.
+
+    energies: the `block_energies` of the audio, if the caller knows them.
+    BadInput: the audio is silent or not finite.
+    """
+    if energies is None:
+        energies = block_energies(np.asarray(audio), rate_hz)
+    gain_db = 0.0
+    for _ in range(8):  # after a change of level, other blocks may pass the absolute gate
+        change_db = loudness_lufs - gated(energies * 10 ** (gain_db / 10))
+        if not np.isfinite(change_db):
             raise BadInput(
                 "audio is silent or not finite: there is no gain that gives it a loudness"
             )
-        gain_db += change
-        if abs(change) < 1e-6:
+        gain_db += change_db
+        if abs(change_db) < 1e-6:
             break
     return (audio * 10 ** (gain_db / 20)).astype(np.float32)

@@ -1,8 +1,9 @@
-"""Effects from plug-ins: `mda:NAME`, those of the report's author, and `vst3:PATH`, any VST3. Introduced by story 02.
+"""Effects from plug-ins: `mda:NAME`, as in the report, and `vst3:PATH`, any VST3. See chapter 02.
 
-The mda plug-ins come from the Debian package mda-lv2 (GPL-3 or later), which is loaded here and not shipped. A small
-host for them follows the C interface of LV2 (lv2plug.in/ns/lv2core, lv2.h); pedalboard hosts VST3. A plug-in gets the
-clip on both its channels, and what comes back is averaged to one. Every control goes from 0 to 1.
+The mda plug-ins come from the Debian package mda-lv2 (GPL-3 or later), which we load and do not
+ship. The small host for them follows the C interface of LV2 (lv2plug.in/ns/lv2core, lv2.h);
+pedalboard hosts VST3. A plug-in hears the clip on both channels, and we average what it returns.
+Every control goes from 0 to 1.
 """
 
 import ctypes
@@ -18,104 +19,95 @@ import pedalboard as pb
 from lib import BadInput
 from lib.audio.controls import Effect, Parameter
 
-MDA = tuple(
-    f"mda:{name}"
-    for name in (  # each held bit-equal to two other hosts
-        "Ambience",
-        "Bandisto",
-        "Combo",
-        "Delay",
-        "DubDelay",
-        "Dynamics",
-        "Leslie",
-        "Limiter",
-        "MultiBand",
-        "Overdrive",
-        "RePsycho",
-        "RingMod",
-        "SubSynth",
-        "ThruZero",
-        "Transient",
-    )
+_NAMES = (  # tests hold each of them bit-equal to two other hosts
+    "Ambience Bandisto Combo Delay DubDelay Dynamics Leslie Limiter MultiBand Overdrive "
+    "RePsycho RingMod SubSynth ThruZero Transient"
 )
-BLOCK = 512  # samples a plug-in gets at a time, as from most hosts; one by one, Leslie's rotor turns 16 times faster
-M_PERTURB = -6  # of malloc.h: what new memory is filled with
+MDA = tuple(f"mda:{name}" for name in _NAMES.split())
+BLOCK = 512  # samples per call, as in most hosts: one at a time, Leslie turns 16 times faster
+M_PERTURB = -6  # the option of malloc.h that sets what new memory is filled with
 
 
 class Descriptor(ctypes.Structure):
-    """LV2_Descriptor of lv2.h: what a plug-in's library offers, as far as it is called here."""
+    """LV2_Descriptor of lv2.h, without its last field, which we do not call."""
 
-    _fields_ = [("uri", ctypes.c_char_p)] + [
-        (name, ctypes.CFUNCTYPE(*types))
-        for name, *types in (
-            (
-                "instantiate",
+    _fields_ = [
+        ("uri", ctypes.c_char_p),
+        (
+            "instantiate",
+            ctypes.CFUNCTYPE(
                 ctypes.c_void_p,
-                ctypes.c_void_p,
-                ctypes.c_double,
-                ctypes.c_char_p,
-                ctypes.c_void_p,
+                ctypes.c_void_p,  # descriptor
+                ctypes.c_double,  # sample rate
+                ctypes.c_char_p,  # path of the bundle
+                ctypes.c_void_p,  # features
             ),
-            ("connect_port", None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p),
-            ("activate", None, ctypes.c_void_p),
-            ("run", None, ctypes.c_void_p, ctypes.c_uint32),
-            ("deactivate", None, ctypes.c_void_p),
-            ("cleanup", None, ctypes.c_void_p),
-        )
+        ),
+        (
+            "connect_port",
+            ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p),
+        ),
+        ("activate", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        ("run", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32)),
+        ("deactivate", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        ("cleanup", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
     ]
 
 
 @cache
 def load_plugin(effect_name: str) -> Effect:
-    """The effect `mda:NAME` of MDA, or `vst3:PATH`, a VST3 file or bundle with its automatable numbers as parameters.
+    """The effect `mda:NAME`, or `vst3:PATH` with its automatable numbers as parameters.
 
-    Positions in [0, 1] are the values. BadInput: the package mda-lv2 is not here, no such file, no VST3.
+    BadInput: the package mda-lv2 is not installed, or PATH is no VST3 effect.
     """
     kind, _, name = effect_name.partition(":")
-    label, controls, apply = (_mda if kind == "mda" else _vst3)(name)
-    return Effect(
-        effect_name, label, tuple(Parameter(control, 0, 1, "") for control in controls), apply
-    )
+    if kind == "mda":
+        label, controls, apply = _load_mda(name)
+    else:
+        label, controls, apply = _load_vst3(name)
+    parameters = tuple(Parameter(control, 0, 1, "") for control in controls)
+    return Effect(effect_name, label, parameters, apply)
 
 
-def _mda(name: str) -> tuple[str, list[str], Callable[..., np.ndarray]]:
-    """Label, controls (the symbols of the package's .ttl) and function of a plug-in of mda-lv2."""
+def _load_mda(name: str) -> tuple[str, list[str], Callable[..., np.ndarray]]:
+    """Label, symbols of the controls, and function of a plug-in of mda-lv2."""
     folders = os.environ.get("LV2_PATH") or "/usr/lib/lv2:/usr/local/lib/lv2"
-    libraries = [
-        Path(folder, "mda.lv2", f"{name}.so").expanduser() for folder in folders.split(":")
-    ]
-    library = next(filter(Path.is_file, libraries), None)
-    if library is None:
+    for folder in folders.split(":"):
+        library = Path(folder, "mda.lv2", f"{name}.so").expanduser()
+        if library.is_file():
+            break
+    else:
         raise BadInput(
-            f"effect 'mda:{name}': no mda.lv2/{name}.so in {folders}; install the package mda-lv2 (Debian, "
-            "Ubuntu: apt-get install mda-lv2) or set LV2_PATH; the built-in effects work without it"
+            f"effect 'mda:{name}': no mda.lv2/{name}.so in {folders}; install the package mda-lv2 "
+            "(Debian, Ubuntu: apt-get install mda-lv2) or set LV2_PATH; "
+            "the built-in effects work without it"
         )
     text = library.with_suffix(".ttl").read_text(encoding="utf-8")
-    found = re.findall(
-        r'lv2:(In|Out)putPort ,\s+lv2:(\w+)Port ;\s+lv2:index (\d+) ;.*?lv2:symbol "(\w+)"',
-        text,
-        re.S,
-    )
-    found.sort(key=lambda port: int(port[2]))
-    ports = [(way if kind == "Audio" else kind, symbol) for way, kind, _, symbol in found]
-    return (
-        name,
-        [symbol for kind, symbol in ports if kind == "Control"],
-        partial(_host, library, ports),
-    )
+    pattern = r'lv2:(In|Out)putPort ,\s+lv2:(\w+)Port ;\s+lv2:index (\d+) ;.*?lv2:symbol "(\w+)"'
+    ports = re.findall(pattern, text, re.S)
+    ports.sort(key=lambda port: int(port[2]))
+    kinds = [direction if kind == "Audio" else kind for direction, kind, _, _ in ports]
+    controls = [symbol for _, kind, _, symbol in ports if kind == "Control"]
+    return name, controls, partial(_run_lv2, library, np.array(kinds), controls)
 
 
-def _host(
-    library: Path, ports: list[tuple[str, str]], audio: np.ndarray, rate_hz: int, **values: float
+def _run_lv2(
+    library: Path,
+    kinds: np.ndarray,
+    controls: list[str],
+    audio: np.ndarray,
+    rate_hz: int,
+    **values: float,
 ) -> np.ndarray:
-    """Audio float32 (sample,) through a new instance of an LV2 plug-in: nothing is left from a call before."""
+    """Audio float32 (sample,) through a new instance, which remembers nothing of earlier calls.
+
+    kinds: "In", "Out" or "Control" for each port (port,); controls: their names in this order.
+    """
     describe = ctypes.CDLL(str(library)).lv2_descriptor
     describe.restype = ctypes.POINTER(Descriptor)
-    plugin, kinds = describe(0).contents, np.array([kind for kind, _ in ports])
-    data = np.zeros(
-        (len(ports), BLOCK), np.float32
-    )  # (port, sample); a control is the first sample of its row
-    data[kinds == "Control", 0] = [values[symbol] for kind, symbol in ports if kind == "Control"]
+    plugin = describe(0).contents
+    data = np.zeros((len(kinds), BLOCK), np.float32)  # (port, sample)
+    data[kinds == "Control", 0] = [values[name] for name in controls]  # it reads one sample
     no_features = (ctypes.c_void_p * 1)()
     ctypes.CDLL(None).mallopt(M_PERTURB, 0xFF)  # zeros: Delay reads memory that it never wrote
     instance = plugin.instantiate(
@@ -128,7 +120,7 @@ def _host(
         )
     for port, row in enumerate(data):
         plugin.connect_port(instance, port, row.ctypes.data)
-    if plugin.activate:  # both are optional
+    if plugin.activate:  # a plug-in may lack activate and deactivate
         plugin.activate(instance)
     wet = np.empty(audio.size, np.float32)
     for start in range(0, audio.size, BLOCK):
@@ -142,26 +134,23 @@ def _host(
     return wet
 
 
-def _vst3(path: str) -> tuple[str, list[str], Callable[..., np.ndarray]]:
-    """Label, controls and function of a VST3 effect."""
+def _load_vst3(path: str) -> tuple[str, list[str], Callable[..., np.ndarray]]:
+    """Label, names of the automatable numbers, and function of a VST3 effect."""
     try:
         plugin = pb.load_plugin(path)
-    except (
-        ImportError,
-        ValueError,
-    ) as error:  # no such file, no plug-in; several plug-ins in one file
-        why = " ".join(str(error).split())
+    except (ImportError, ValueError) as error:  # no such file, no plug-in; several plug-ins
+        reason = " ".join(str(error).split())
         raise BadInput(
-            f"effect 'vst3:{path}': {why}; give the path of a VST3 effect for this system"
+            f"effect 'vst3:{path}': {reason}; give the path of a VST3 effect for this system"
         ) from None
 
     def apply(audio: np.ndarray, rate_hz: int, **values: float) -> np.ndarray:
-        for control, value in values.items():
-            plugin.parameters[control].raw_value = value
+        for name, value in values.items():
+            plugin.parameters[name].raw_value = value
         return plugin(np.stack([audio, audio]), rate_hz, reset=True).mean(axis=0)
 
-    return (
-        plugin.name,
-        [n for n, p in plugin.parameters.items() if p.type is float and p.is_automatable],
-        apply,
-    )
+    controls = []
+    for name, parameter in plugin.parameters.items():
+        if parameter.type is float and parameter.is_automatable:
+            controls.append(name)
+    return plugin.name, controls, apply

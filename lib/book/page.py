@@ -1,168 +1,186 @@
-"""What every notebook does at its first and last cell and in between: begin, record, progress, provenance, source.
+"""What every page does: check parameters, record numbers, style tables, show source and origin.
 
-Imported by notebooks only. `begin` checks the parameters, `record` glues a number that prose quotes (tools/results.py
-collects the same numbers from the pages), `provenance` closes the page with what it takes to compute it again.
+The notebooks of all chapters import it. `begin` stands below the parameters cell, `provenance` is the
+last cell, and `record` keeps the numbers that the prose quotes and that results.json collects.
 """
 
 import ast
-import hashlib
 import html
 import inspect
 import json
 import re
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import torch
 from IPython import get_ipython
 from IPython.display import Markdown, display
+from matplotlib.figure import Figure
 from myst_nb import glue
+from pandas.io.formats.style import Styler
 
+import lib.runtime.progress
 from lib import ROOT, BadInput
-from lib.book.parameters import Parameters, resolve
-from lib.config import did_you_mean
-from lib.runtime import progress as progress_
-from lib.runtime import stages as artifacts
-from lib.runtime.code import code_hash, imports
+from lib.book.parameters import Parameters, model_of, resolve
+from lib.runtime.code import json_hash, source_hash
 from lib.runtime.progress import progress as progress  # until all loops ask for it themselves
-from lib.runtime.provenance import device_name
+from lib.runtime.provenance import commit, device_name, peak_memory_mb, versions
 
-_running: dict[str, Any] = {"name": "", "start": time.perf_counter()}
-
-
-def _injected(cells: list[str]) -> list[str]:
-    """Names assigned in the cell that papermill injects; it starts with `# Parameters`."""
-    names = []
-    for cell in cells:
-        if cell.startswith("# Parameters"):
-            for node in ast.parse(cell).body:
-                targets = (
-                    node.targets
-                    if isinstance(node, ast.Assign)
-                    else [getattr(node, "target", None)]
-                )
-                names += [target.id for target in targets if isinstance(target, ast.Name)]
-    return names
-
-
-def _watch(result: Any) -> None:
-    """After a cell ran in Jupyter: if it is that of the parameters, a note under it while the page is of other ones."""
-    before, space = _running["parameters"].model_dump(), get_ipython().user_ns
-    if all(re.search(rf"^{name}\b", result.info.raw_cell, re.M) for name in before):
-        now = {
-            name: tuple(space[name]) if isinstance(space[name], list) else space[name]
-            for name in before
-        }
-        changed = [
-            f"`{name}` was {before[name]!r}, now {now[name]!r}"
-            for name in before
-            if now[name] != before[name]
-        ]
-        text = (
-            f"**The page below is stale**: {'; '.join(changed)}. Run all of it, and this note goes."
-        )
-        if changed:
-            _running["note"] = display(Markdown(html.escape(text, quote=False)), display_id=True)
-
-
-def _settle() -> dict[str, str]:
-    """At the last cell: the note of `_watch` goes when the cells between have run; else a row for the provenance."""
-    if "note" not in _running:
-        return {}
-    text = (ROOT / "notebooks" / f"{_running['name']}.py").read_text(encoding="utf-8")
-    below = (
-        len(re.findall(r"^# %%(?! \[markdown\])", text, re.M)) - 2
-    )  # the first two: parameters and `begin`
-    missing = below - len(set(get_ipython().user_ns["In"][_running["cell"] :]))
-    if missing > 0:
-        return {
-            "stale": f"{missing} of {below} cells did not run since the parameters were checked"
-        }
-    _running.pop("note").update({"text/plain": ""}, raw=True)
-    return {}
+_page = SimpleNamespace(name="", start=time.perf_counter(), parameters=None, cell=0, note=None)
 
 
 def begin(name: str, namespace: dict[str, Any]) -> Parameters:
-    """Check the story's parameters, set one torch thread and the figure style, start the clock.
+    """Check the parameters of a page, set the figure style and one torch thread, start the clock.
 
-    name: the notebook's, "03_mnist_sanity_check"; namespace: the notebook's `globals()`. Raises BadInput for an
-    unknown, missing, mistyped or out-of-range parameter. In Jupyter, whoever runs the parameters cell again with other
-    values is told there that the page below is stale, until all of it ran.
+    name: the notebook's, "03_mnist_sanity_check"; namespace: its `globals()`. Raises BadInput for
+    an unknown, missing, mistyped or out-of-range parameter. When the parameters cell is run again
+    with new values in Jupyter, a note marks the page below as stale until all of it has run.
     """
     from lib.book.figures import use_style
-    from lib.book.parameters import STORIES
 
-    if name not in STORIES:
-        raise BadInput(f"story {name!r}: {did_you_mean(name, tuple(STORIES))}")
-    names = list(STORIES[name].model_fields) + _injected(namespace.get("In", []))
-    parameters = resolve(
-        name, {key: namespace[key] for key in dict.fromkeys(names) if key in namespace}
-    )
+    names = list(model_of(name).model_fields)
+    for cell in namespace.get("In", []):
+        if cell.startswith("# Parameters"):  # papermill injects it, also with unknown names
+            names += re.findall(r"^(\w+) = ", cell, re.M)
+    parameters = resolve(name, {key: namespace[key] for key in names if key in namespace})
     torch.set_num_threads(1)
-    progress_.page = name
     use_style()
-    _running.update(name=name, start=time.perf_counter(), parameters=parameters)
+    lib.runtime.progress.page = name
+    _page.name, _page.parameters, _page.start = name, parameters, time.perf_counter()
     shell = get_ipython()
     if shell is not None:
-        _running["cell"] = len(shell.user_ns["In"])
-        shell.events.register("post_run_cell", _watch)
+        _page.cell = len(shell.user_ns["In"])
+        shell.events.register("post_run_cell", _mark_stale)
+        _show_parameters()
     return parameters
 
 
-def record(name: str, value: float | int) -> None:
-    """Glue a number under a flat dotted name ("mnist.beta1.mse"), for prose and for results.json."""
+def _show_parameters() -> None:
+    """Show name, meaning, default and present value of each parameter, folded."""
+    text = (ROOT / "notebooks" / f"{_page.name}.py").read_text(encoding="utf-8")
+    cell = text.partition('# %% tags=["parameters"]\n')[2].partition("\n# %%")[0]
+    values = _page.parameters.model_dump(mode="json")
+    rows = "<tr><th>name</th><th>meaning</th><th>default</th><th>this run</th></tr>"
+    for name, default, meaning in re.findall(r"^(\w+): \w+ = (.*?)  # (.*)$", cell, re.M):
+        default = json.dumps(ast.literal_eval(default))
+        row = [html.escape(text) for text in (meaning, default, json.dumps(values[name]))]
+        rows += f"<tr><th>{name}</th><td>" + "</td><td>".join(row) + "</td></tr>"
+    table = f"<details><summary>Parameters of this run</summary><table>{rows}</table></details>"
+    display({"text/html": table, "text/plain": "parameters"}, raw=True)
+
+
+def _mark_stale(result: Any) -> None:
+    """After a cell has run: if it assigns new parameters, put a note under it."""
+    old = _page.parameters.model_dump()
+    if not all(re.search(rf"^{name}\b", result.info.raw_cell, re.M) for name in old):
+        return
+    try:
+        values = {name: get_ipython().user_ns[name] for name in old}
+        new = resolve(_page.name, values).model_dump()
+    except BadInput:  # `begin` says so
+        return
+    changes = []
+    for name in old:
+        if new[name] != old[name]:
+            changes.append(f"`{name}` was {old[name]!r}, now {new[name]!r}")
+    if changes:
+        changed = html.escape("; ".join(changes), quote=False)
+        text = f"**The page below is stale**: {changed}. Run all of it, and this note goes."
+        _page.note = display(Markdown(text), display_id=True)
+
+
+def _skipped_cells() -> str:
+    """How many cells a stale page has not run since `begin`; removes the note at none."""
+    if _page.note is None:
+        return ""
+    text = (ROOT / "notebooks" / f"{_page.name}.py").read_text(encoding="utf-8")
+    below = len(re.findall(r"^# %%(?! \[markdown\])", text, re.M)) - 2  # parameters, `begin`
+    skipped = below - len(set(get_ipython().user_ns["In"][_page.cell :]))
+    if skipped > 0:
+        return f"{skipped} of {below} cells did not run since the parameters were checked"
+    _page.note.update({"text/plain": ""}, raw=True)
+    _page.note = None
+    return ""
+
+
+def record(name: str, value: float) -> None:
+    """Keep a number under a dotted name, "mnist.beta1.mse", for prose and for results.json."""
     if not re.fullmatch(r"\w+(\.\w+)*", name):
         raise BadInput(
             f"record name {name!r}: use letters, digits and _ between dots, as in mnist.beta1.mse"
         )
-    number = value.item() if hasattr(value, "item") else value  # numpy and torch scalars
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number:
+    number = value.item() if hasattr(value, "item") else value  # of numpy and torch
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
         raise BadInput(f"record {name!r} = {value!r}: only a number can be recorded")
     glue(name, number, display=False)
 
 
+def key_figure(figure: Figure) -> None:
+    """Keep a figure as "key-NN", NN being the chapter, for the first screen of the page."""
+    glue(f"key-{_page.name[:2]}", figure, display=False)
+
+
+def record_all(prefix: str, values: Mapping[str, float]) -> None:
+    """Record each of several numbers as "PREFIX.KEY"."""
+    for name, value in values.items():
+        record(f"{prefix}.{name}", value)
+
+
 def slug(corpus: str) -> str:
-    """A corpus as part of a record's name: "speech"; "folder:/sounds/My voices" is "My_voices"."""
+    """A corpus as a part of recorded names: "speech"; "folder:/sounds/My voices" is "My_voices"."""
     return re.sub(r"\W", "_", Path(corpus.partition(":")[2] or corpus).resolve().name)
 
 
+def table(frame: pd.DataFrame, name: str, caption: str = "", digits: int = 3) -> Styler:
+    """A table with `digits` decimals; `name` is its id on the page, so that its HTML is stable."""
+    style = frame.style.set_uuid(name).set_caption(html.escape(caption, quote=False))
+    style = style.format(precision=digits, na_rep="", escape="html")
+    return style.format_index(escape="html").format_index(escape="html", axis="columns")
+
+
+def source(definition: Callable | type) -> Markdown:
+    """The source of a function or class of lib, without docstrings, highlighted on the page."""
+    text = textwrap.dedent(inspect.getsource(definition))
+    lines = text.splitlines()
+    hidden: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            end = node.body[0].end_lineno
+            while end < len(lines) and not lines[end].strip():
+                end += 1
+            hidden |= set(range(node.body[0].lineno - 1, end))
+    shown = [line for number, line in enumerate(lines) if number not in hidden]
+    return Markdown("\n".join(["```python", *shown, "```"]))
+
+
 def page_hash(name: str, parameters: Parameters) -> str:
-    """Hash of what a page shows: the story's code, that of the lib modules it imports, and the parameters."""
-    source = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
-    code = [ast.dump(ast.parse(source))] + [code_hash(module) for module in imports(source)]
-    text = json.dumps(
-        {"code": code, "parameters": parameters.model_dump(mode="json")}, sort_keys=True
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Hash of what decides a page: its code, the lib modules below it, and the parameters."""
+    code = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
+    return json_hash([source_hash(code), parameters.model_dump(mode="json")])
 
 
 def provenance(parameters: Parameters) -> None:
-    """The last cell: what it takes to compute the page again, as a table; its metadata carry the hash."""
-    values = parameters.model_dump(mode="json")
-    rows = {f"parameter <code>{key}</code>": json.dumps(value) for key, value in values.items()}
-    rows |= {"versions": ", ".join(f"{key} {value}" for key, value in artifacts.versions().items())}
-    rows |= {"commit": artifacts.commit(), "device": device_name()}
-    rows |= {
-        "time": f"{time.perf_counter() - _running['start']:.0f} s (less where finished stages were found)"
-    }
-    rows |= {"peak memory": f"{artifacts.peak_memory_mb():.0f} MB"}
-    rows |= _settle()
-    cells = "".join(
-        f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>" for key, value in rows.items()
-    )
-    mark = {"story": _running["name"], "hash": page_hash(_running["name"], parameters)}
-    page = {"text/html": f"<table>{cells}</table>", "text/plain": "provenance"}
-    display(page, raw=True, metadata={"average_spectrogram": mark})
-
-
-def source(function: Callable) -> Markdown:
-    """The lines of a lib function, from its source, without the docstring, highlighted on the page."""
-    text = textwrap.dedent(inspect.getsource(function))
-    body = ast.parse(text).body[0].body
-    lines = text.splitlines()
-    if len(body) > 1 and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        del lines[body[0].lineno - 1 : body[0].end_lineno]
-    return Markdown("```python\n" + "\n".join(lines) + "\n```")
+    """Show what it takes to compute the page again; the output's metadata hold the page's hash."""
+    rows = {}
+    for name, value in parameters.model_dump(mode="json").items():
+        rows[f"parameter <code>{name}</code>"] = json.dumps(value)
+    rows["versions"] = ", ".join(f"{name} {version}" for name, version in versions().items())
+    rows["commit"] = commit()
+    rows["device"] = device_name()
+    seconds = time.perf_counter() - _page.start
+    rows["time"] = f"{seconds:.0f} s (less where finished stages were found)"
+    rows["peak memory"] = f"{peak_memory_mb():.0f} MB"
+    skipped = _skipped_cells()
+    if skipped:
+        rows["stale"] = skipped
+    cells = ""
+    for name, text in rows.items():
+        cells += f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>"
+    mark = {"story": _page.name, "hash": page_hash(_page.name, parameters)}
+    content = {"text/html": f"<table>{cells}</table>", "text/plain": "provenance"}
+    display(content, raw=True, metadata={"average_spectrogram": mark})

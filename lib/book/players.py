@@ -1,7 +1,7 @@
-"""Sound on a page: small MP3 players with a caption, a label and a transcript. Introduced by story 01.
+"""Sound on a page: small MP3 players with a caption, a label and a transcript. See chapter 01.
 
-The sound lives in the page as a data address, so a published chapter needs no file beside it: 2 s at 24 kHz are about
-10 kB. Only one player sounds at a time.
+The sound lives in the page as a data address, so a published chapter needs no file beside it: two
+seconds at 24 kHz are about 10 kB. Only one player sounds at a time.
 """
 
 import base64
@@ -15,18 +15,17 @@ from IPython.display import HTML
 from lib import BadInput
 
 MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-COMPRESSION = 0.6  # of soundfile, 0 to 1, variable bit rate
+BLOCK = 48000  # samples that are written at a time: libsndfile dislikes very long writes
 ONE_AT_A_TIME = "document.querySelectorAll('audio').forEach(a => { if (a !== this) a.pause() })"
 
 
 def mp3(
-    audio: np.ndarray, sample_rate_hz: int, compression: float = COMPRESSION, mode: str = "VARIABLE"
+    audio: np.ndarray, sample_rate_hz: int, compression: float = 0.6, mode: str = "VARIABLE"
 ) -> bytes:
-    """Encode mono float audio (sample,) as MP3, level as given; samples beyond +-1 are clipped, as in any player.
+    """Mono float audio (sample,) as MP3 at its own level; samples beyond +-1 are clipped.
 
-    compression: of soundfile, 0 to 1; mode: of its bit rate, VARIABLE, AVERAGE or CONSTANT.
-
-    Raises BadInput for audio that is empty, not mono or not finite, and for a rate that MP3 does not have.
+    compression, 0 to 1, and mode of the bit rate, VARIABLE, AVERAGE or CONSTANT, are soundfile's.
+    BadInput for audio that is empty, not mono or not finite, and for a rate that MP3 lacks.
     """
     audio = np.asarray(audio, np.float32)
     if audio.ndim != 1 or not len(audio):
@@ -38,48 +37,39 @@ def mp3(
             f"sample_rate_hz: {sample_rate_hz} is no rate of MP3; resample to one of {MP3_RATES_HZ}"
         )
     file = io.BytesIO()
-    with soundfile.SoundFile(
-        file,
-        "w",
-        sample_rate_hz,
-        1,
-        subtype="MPEG_LAYER_III",
-        format="MP3",
-        compression_level=compression,
-        bitrate_mode=mode,
-    ) as out:
-        for start in range(
-            0, len(audio), 48000
-        ):  # in blocks: libsndfile does not like very long writes
-            out.write(np.clip(audio[start : start + 48000], -1, 1))
+    coding = {"subtype": "MPEG_LAYER_III", "format": "MP3", "bitrate_mode": mode}
+    coding["compression_level"] = compression
+    with soundfile.SoundFile(file, "w", sample_rate_hz, channels=1, **coding) as out:
+        for start in range(0, len(audio), BLOCK):
+            out.write(np.clip(audio[start : start + BLOCK], -1, 1))
     return file.getvalue()
 
 
 def player(audio: np.ndarray, sample_rate_hz: int, label: str, transcript: str = "") -> HTML:
-    """A player: caption `label`, also read out by screen readers, and a transcript of what is heard, in words.
+    """A player for audio (sample,), float, +-1 is full scale.
 
-    audio: (sample,), float, +-1 is full scale; label and transcript are plain text and are escaped.
+    label: the caption, also read out by screen readers; transcript: what one hears, in words. Both
+    are plain text and are escaped.
     """
     data = base64.b64encode(mp3(audio, sample_rate_hz)).decode()
+    label = escape(label)
     words = f"<small>{escape(transcript)}</small>" if transcript else ""
     return HTML(
-        f'<figure class="player" style="margin:0.3em 0"><figcaption><b>{escape(label)}</b><br>{words}</figcaption>'
-        f'<audio controls preload="none" aria-label="{escape(label)}" style="width:100%;height:2.2em" '
+        '<figure class="player" style="margin:0.3em 0">'
+        f"<figcaption><b>{label}</b><br>{words}</figcaption>"
+        f'<audio controls preload="none" aria-label="{label}" style="width:100%;height:2.2em" '
         f'onplay="{escape(ONE_AT_A_TIME)}" src="data:audio/mpeg;base64,{data}"></audio></figure>'
     )
 
 
 def players(items: list[HTML], columns: int = 2) -> HTML:
-    """Several players side by side in a grid; on a narrow screen they stand one under another.
+    """Players in a grid of at most so many columns; on a narrow screen, one below another.
 
-    columns: at most so many in a row. Raises BadInput when there is nothing to play.
+    BadInput when there is nothing to play.
     """
     if not items:
         raise BadInput("items: no players; give at least one")
     width = f"max(14em, calc((100% - {columns - 1}em) / {columns}))"
-    style = (
-        f"display:grid;grid-template-columns:repeat(auto-fill,minmax({width},1fr));gap:0.3em 1em"
-    )
-    return HTML(
-        f'<div class="players" style="{style}">{"".join(item.data for item in items)}</div>'
-    )
+    grid = f"grid-template-columns:repeat(auto-fill,minmax({width},1fr))"
+    page = "".join(item.data for item in items)
+    return HTML(f'<div class="players" style="display:grid;{grid};gap:0.3em 1em">{page}</div>')

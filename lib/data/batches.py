@@ -7,7 +7,8 @@ resumed run sees what it would have seen.
 
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -65,6 +66,16 @@ class ArrayDataset(torch.utils.data.Dataset):
         return x if self.standardiser is None else self.standardiser.apply(x)
 
 
+@dataclass(frozen=True)
+class Splits:
+    """The data sets of an experiment. key: JSON-able, identifies them in the name of a stage."""
+
+    train: ArrayDataset
+    validation: ArrayDataset | None
+    test: ArrayDataset | None
+    key: dict[str, Any]
+
+
 class Batches:
     """The batches of an epoch: shuffled by (seed, epoch), or in order where seed is None.
 
@@ -94,11 +105,6 @@ class Batches:
             batch = order[start : start + self.batch_size]
             share = batch[self.rank :: self.ranks]
             yield self.dataset.__getitems__(share if len(share) else batch[:1])
-
-    def counted(self, index: int) -> int:
-        """How many examples of batch `index` count on this rank."""
-        size = min(self.batch_size, len(self.indices) - index * self.batch_size)
-        return len(range(self.rank, size, self.ranks))
 
 
 def seed_stream(seed: int, *path: int) -> int:

@@ -7,7 +7,6 @@ introduces the first two, chapter 12 the pairs.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,23 +14,13 @@ from torch import Tensor
 from lib.audio import inversion
 from lib.audio.levels import level
 from lib.audio.spectrograms import SpectrogramConfig, spectrogram
-from lib.data.batches import ArrayDataset
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.clips import ClipConfig
 from lib.data.digits import load_digits
 from lib.data.rendering import ClipSet, RenderConfig, render
 from lib.data.standardiser import Standardiser
 
 SMALL = SpectrogramConfig(n_mels=48, hop_length=1024)  # a clip of 2.03 s has 48 x 48 values
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The data sets of an experiment. key: JSON-able, identifies them in the name of a stage."""
-
-    train: ArrayDataset
-    validation: ArrayDataset | None
-    test: ArrayDataset | None
-    key: dict[str, Any]
 
 
 def load_examples(

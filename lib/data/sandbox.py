@@ -1,74 +1,95 @@
-"""A worker process for C libraries that decode files of strangers: a crash there is an error here.
+"""Worker processes for C libraries that decode files of strangers: a crash there is an error here.
 
-Corpora with a path (chapter 01) are listed and read through `run`. Every request has limits of
-memory and time.
+Corpora with a path (chapter 01) are listed and read through `run`. A worker answers one request
+after another over a pipe, which costs half as much as a pool of joblib, and has limits of memory,
+processor time and time.
 """
 
 import os
-import re
 import resource
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from multiprocessing.connection import Connection
 from typing import Any
 
-from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
+from joblib.externals.loky.backend.context import get_context
 
 from lib import BadInput
 
-MEMORY_BYTES = 4 * 2**30  # address space of the worker
+MEMORY_BYTES = 4 * 2**30  # address space of a worker
 CPU_S, WALL_S = 60, 300  # limits of one request
+NO_MEMORY = 77  # exit status of a worker that met its limit of memory
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # stacks count as memory
+OUTSIDE = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP)  # no crash sends these
+IDLE: defaultdict[int, list] = defaultdict(list)  # workers by process: a fork needs its own
 
 
 class Crash(BadInput):
     """A request ended its worker."""
 
 
-@cache
-def _pool(pid: int) -> ProcessPoolExecutor:
-    """The worker of one process: a fork needs its own."""
-    return ProcessPoolExecutor(1, timeout=None, initializer=_begin, env=ONE_THREAD)
-
-
 def run(function: Callable, *arguments: Any) -> Any:
-    """What a function of a module returns, called in the worker. What it raises is raised here.
+    """What a function of a module returns, called in a worker. It may raise BadInput.
 
-    A request that ends the worker gets a second try in a new one, because an earlier request may be
-    to blame. Raises Crash if that one ends too: by SIGSEGV or SIGABRT in a crash; by SIGXCPU,
-    SIGALRM or no memory at a limit. Raises RuntimeError if somebody else ended it.
+    A request that ends its worker gets a second try in a new one, because an earlier request may
+    be to blame. Raises Crash if that one ends too: by SIGSEGV or SIGABRT in a crash, by SIGXCPU,
+    SIGALRM or "out of memory" at a limit. Raises RuntimeError if somebody else ended it.
     """
     for _ in range(2):
+        process, connection = _worker()
         try:
-            return _pool(os.getpid()).submit(_limited, function, arguments).result()
-        except BrokenProcessPool as error:
-            _pool.cache_clear()
-            status = "".join(re.findall(r"\{(.*)\}", str(error)))
-    if re.search("SIG(TERM|KILL|INT|HUP)", status):  # no crash sends these
-        raise RuntimeError(f"the process that decodes sound was ended by {status}; run again")
-    raise Crash(f"ended its decoder: {status}")
+            connection.send((function, arguments))
+            answer = connection.recv()
+        except (EOFError, ConnectionError):
+            process.join()
+            continue
+        IDLE[os.getpid()].append((process, connection))  # not after Ctrl-C: its answer is pending
+        if isinstance(answer, BadInput):
+            raise answer
+        return answer
+    status = process.exitcode
+    name = "out of memory" if status == NO_MEMORY else f"status {status}"
+    if status < 0:
+        name = signal.Signals(-status).name
+    if -status in OUTSIDE:
+        raise RuntimeError(f"the process that decodes sound was ended by {name}; run again")
+    raise Crash(f"ended its decoder: {name}")
 
 
-def _begin() -> None:
-    """Prepare the worker."""
+def _worker() -> tuple[Any, Connection]:
+    """An idle worker of this process, or a new one."""
+    with suppress(IndexError):
+        return IDLE[os.getpid()].pop()
+    context = get_context("loky")  # unlike "spawn", it does not run the caller's script again
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,), daemon=True, env=ONE_THREAD)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _serve(connection: Connection) -> None:
+    """Answer requests until the caller is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
     os.dup2(2, 1)  # a library's messages must not mix with the caller's output
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     _limit(resource.RLIMIT_CORE, 0)
-
-
-def _limited(function: Callable, arguments: tuple) -> Any:
-    """Call the function within CPU_S and WALL_S."""
-    _limit(resource.RLIMIT_CPU, int(time.process_time()) + CPU_S)
-    signal.alarm(WALL_S)
-    try:
-        return function(*arguments)
-    except MemoryError:
-        os.abort()  # what an earlier request left behind goes with the worker
-    finally:
-        signal.alarm(0)
+    with suppress(EOFError, ConnectionError):
+        while True:
+            function, arguments = connection.recv()
+            _limit(resource.RLIMIT_CPU, int(time.process_time()) + CPU_S)
+            signal.alarm(WALL_S)
+            try:
+                answer = function(*arguments)
+            except BadInput as error:
+                answer = error
+            except MemoryError:
+                os._exit(NO_MEMORY)
+            connection.send(answer)
+            signal.alarm(0)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
-from sklearn.manifold import trustworthiness as sklearn_trustworthiness
+from sklearn.manifold import trustworthiness
 from sklearn.metrics import pairwise_distances, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -117,39 +117,23 @@ def knn_accuracy(
     return float((winner == codes).mean())
 
 
-def _sample(count: int, seed: int) -> np.ndarray:
-    """Sorted indices of at most SAMPLE of `count` rows, the same ones for the same seed."""
-    return np.sort(np.random.default_rng(seed).permutation(count)[:SAMPLE])
-
-
-def silhouette(points: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """Mean silhouette (Rousseeuw, 1987), from -1 to 1, of a seeded sample of the points."""
-    rows = _sample(len(points), seed)
-    return float(silhouette_score(np.float64(points)[rows], labels[rows]))
-
-
-def trustworthiness(x: np.ndarray, points: np.ndarray, seed: int) -> float:
-    """How far the 5 neighbours on the map are neighbours in x as well (Venna and Kaski, 2001).
-
-    1 if all are, about 1/2 by chance. x: (n, features), of which points (n, 2) are the map. The
-    neighbours are those within a seeded sample of the rows.
-    """
-    rows = _sample(len(x), seed)
-    return float(sklearn_trustworthiness(x[rows], points[rows], n_neighbors=5))
-
-
 def separation(
     points: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int, x: np.ndarray
 ) -> dict[str, float]:
-    """The four numbers under a map of x (n, features): points (n, 2), labels (n,), groups (n,).
+    """Four numbers on a map of x (n, features): points (n, 2), labels (n,), groups (n,).
 
-    knn5 is leave-one-out, knn5_grouped leaves out a point's own person or song.
+    knn5 is leave-one-out; knn5_grouped leaves out a point's own person or song. silhouette
+    (Rousseeuw, 1987) goes from -1 to 1. trustworthiness (Venna and Kaski, 2001) says how far the
+    five neighbours on the map are neighbours in x as well: 1 if all are, about 1/2 by chance. These
+    two are of a seeded sample of the rows.
     """
+    rows = np.sort(np.random.default_rng(seed).permutation(len(points))[:SAMPLE])
+    plane = np.asarray(points, np.float64)
     return {
         "knn5": knn_accuracy(points, labels),
         "knn5_grouped": knn_accuracy(points, labels, groups=groups),
-        "silhouette": silhouette(points, labels, seed),
-        "trustworthiness": trustworthiness(x, points, seed),
+        "silhouette": float(silhouette_score(plane[rows], labels[rows])),
+        "trustworthiness": float(trustworthiness(x[rows], points[rows])),
     }
 
 

@@ -17,16 +17,17 @@ import torch
 from sklearn.decomposition import PCA
 
 from lib.audio import cepstra
-from lib.data.batches import ArrayDataset
+from lib.data.batches import ArrayDataset, Splits
 from lib.data.rendering import ClipSet
 from lib.data.standardiser import Standardiser
 from lib.embeddings import probes
 from lib.embeddings.classifier import classify
 from lib.runtime import stages
-from lib.vae import evaluate, losses
-from lib.vae import train as training
-from lib.vae.module import TrainingConfig
-from lib.vae.networks import build
+from lib.vae import losses
+from lib.vae.config import TrainingConfig
+from lib.vae.evaluation import encode_all, usage
+from lib.vae.presets import build
+from lib.vae.training import train
 
 LEAST = 64  # a net is trained on at least this many clips
 WATCHED = 256  # a training looks at this many of its own clips after each epoch; it needs no others
@@ -105,10 +106,10 @@ def _feature_pca(row: int, components: int, task: Task) -> Codes:
 
 
 def _encoded(model: torch.nn.Module, x: ArrayDataset, cpu_s: float) -> Codes:
-    mu, log_var = evaluate.embed(model, x)
+    mu, log_var = encode_all(model, x)
     kl = losses.kl_per_unit(torch.from_numpy(mu), torch.from_numpy(log_var))
-    usage = evaluate.usage(kl, torch.from_numpy(mu))
-    measures = {"kl": usage["kl"], "active_units": usage["active_units"], "cpu_s": cpu_s}
+    used = usage(kl, torch.from_numpy(mu))
+    measures = {"kl": used["kl"], "active_units": used["active_units"], "cpu_s": cpu_s}
     return Codes(mu, log_var, measures=measures)
 
 
@@ -123,11 +124,11 @@ def _untrained(task: Task) -> Codes:
 def _trained(config: TrainingConfig, x: ArrayDataset, task: Task, every: int = 1) -> Codes:
     """Codes of all examples x by a net that was trained on every so many of the training clips."""
     array = x.array[task.fit]
-    train = ArrayDataset(array[::every], standardiser=x.standardiser)
+    learning = ArrayDataset(array[::every], standardiser=x.standardiser)
     step = max(1, len(array) // WATCHED)
     validation = ArrayDataset(array[::step], standardiser=x.standardiser)
     key = {"renders": task.data.key, "fit": packed(task.fit)}
-    run = training.fit(config, train, validation, key)
+    run = train(config, Splits(learning, validation, None, key))
     return _encoded(run.model(), x, run.card["cpu_seconds"])
 
 
@@ -138,7 +139,7 @@ def _feature_vae(preset: str, latent: int, task: Task) -> Codes:
     config = TrainingConfig(
         preset=preset,
         latent=latent,
-        objective="calibrated",
+        loss="calibrated",
         learning_rate=2e-3,
         batch_size=128,
         epochs=task.epochs,
@@ -178,9 +179,7 @@ FINAL = TrainingConfig(
     schedule="constant",
 )
 COLLAPSED = TrainingConfig(preset="small", beta=1.0, learning_rate=3e-3, batch_size=16)
-CALIBRATED = TrainingConfig(
-    preset="small", objective="calibrated", learning_rate=3e-3, batch_size=16
-)
+CALIBRATED = TrainingConfig(preset="small", loss="calibrated", learning_rate=3e-3, batch_size=16)
 
 
 @dataclass(frozen=True)
@@ -221,12 +220,12 @@ METHODS = {
         partial(_feature_vae, "mlp", 64),
     ),
     "told_16": Method(
-        "ours with 16 latents", "dry training clips", partial(_feature_vae, "told", 16)
+        "ours with 16 latents", "dry training clips", partial(_feature_vae, "conditional", 16)
     ),
     "told": Method(
         "ours: conditional VAE of cepstral features",
         "dry training clips",
-        partial(_feature_vae, "told", 64),
+        partial(_feature_vae, "conditional", 64),
     ),
     "pair_pca": Method(
         "PCA-128 of pairs' cepstral features", "dry clips", partial(_feature_pca, cepstra.PAIR, 128)
@@ -234,7 +233,7 @@ METHODS = {
     "told_paired": Method(
         "ours with 128 latents, the encoder sees the dry clip",
         "dry clips",
-        partial(_feature_vae, "told_paired", 128),
+        partial(_feature_vae, "conditional_paired", 128),
     ),
     "supervised_cnn": Method("supervised CNN of log-mel", "effects' names", _supervised_cnn),
 }

@@ -1,72 +1,80 @@
-"""What the code of lib does, as a hash: the identity of a stage and of a page. Words about the code do not count.
+"""The identity of code: a hash of what a module of lib does, for keys of stages and of pages.
 
-A room that is imported as a whole (`from lib import vae`) counts with all of its modules, a module with those that it
-imports, directly or through one another.
+Comments, docstrings and formatting do not count. A module counts with all modules of lib that it
+imports, directly or through one another. `from lib import vae` counts all modules of that room.
 """
 
 import ast
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
 from lib import ROOT
 
 
-def _file(module: str) -> Path:
-    """The file of a dotted name: "lib.vae.train" is lib/vae/train.py."""
-    return ROOT / f"{module.replace('.', '/')}.py"
+def json_hash(value: object) -> str:
+    """SHA-256 of a JSON-able value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _modules(name: str) -> set[str]:
-    """The modules that an imported dotted name stands for: itself, those of a room, or none of lib's."""
-    if name == "lib" or name.split(".")[0] != "lib":
-        return set()
-    if _file(name).exists():
-        return {name}
-    room = ROOT / name.replace(".", "/")
-    return {f"{name}.{path.stem}" for path in room.glob("*.py") if path.stem != "__init__"}
+def code_hash(module: str) -> str:
+    """Hash of what a lib module, "lib.data.rendering", and the modules below it do."""
+    (path,) = _modules(module)
+    return source_hash(path.read_text(encoding="utf-8"))
 
 
-@cache  # a kernel asks for the same sources at every stage
-def imports(source: str) -> tuple[str, ...]:
-    """Dotted names of the lib modules that a Python source imports, sorted; `lib` itself is not among them."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                found |= _modules(alias.name)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                found |= _modules(f"{node.module}.{alias.name}") or _modules(node.module)
-    return tuple(sorted(found))
+@cache
+def source_hash(source: str) -> str:
+    """Hash of what a Python source and the lib modules below it do."""
+    trees = [_tree(source)]
+    for path in closure(source):
+        trees.append(_tree(path.read_text(encoding="utf-8")))
+    return json_hash(trees)
 
 
 def closure(source: str) -> list[Path]:
     """Files of the lib modules that a source imports, directly or through one another, sorted."""
-    found, todo = set(), list(imports(source))
-    while todo:
-        path = _file(todo.pop())
-        if path not in found:
-            found.add(path)
-            todo += imports(path.read_text(encoding="utf-8"))
-    return sorted(found)
+    files: set[Path] = set()
+    waiting = [source]
+    while waiting:
+        new = _imports(waiting.pop()) - files
+        files |= new
+        waiting += [path.read_text(encoding="utf-8") for path in new]
+    return sorted(files)
 
 
 @cache
-def _bare(source: str) -> str:
-    """The source as a syntax tree without docstrings and positions: what the code does, not how it is told."""
+def _imports(source: str) -> set[Path]:
+    """Files of the lib modules that a source imports itself, anywhere in it."""
+    files = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            parent = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                files |= _modules(parent + alias.name)
+    return files
+
+
+def _modules(name: str) -> set[Path]:
+    """Files behind a dotted name, which are those of the whole room unless it names a module."""
+    package, *names = name.split(".")
+    if package != "lib" or not names:
+        return set()
+    for depth in (1, 2):
+        path = ROOT.joinpath("lib", *names[:depth]).with_suffix(".py")
+        if path.exists():
+            return {path}
+    return set((ROOT / "lib" / names[0]).glob("[!_]*.py"))
+
+
+@cache
+def _tree(source: str) -> str:
+    """The syntax tree without docstrings and positions: what the code does, not how it is told."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = body[1:]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:]
     return ast.dump(tree)
-
-
-@cache
-def code_hash(module: str) -> str:
-    """Hash of what a lib module and the lib modules below it do; `module` is a dotted name like "lib.data.rendering"."""
-    source = _file(module).read_text(encoding="utf-8")
-    parts = [_bare(source)] + [_bare(path.read_text(encoding="utf-8")) for path in closure(source)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Atomic writes: a reader finds the old file or the new one, never half of one. Used by every chapter."""
+"""Atomic writes: a reader finds the old file or the new one, never half. All chapters use them."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sync(*paths: Path) -> None:
-    """Return when the bytes of files and the names in folders are on the disk, safe from a power cut."""
+    """Wait until the bytes of files and the names in folders are safe from a power cut."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:

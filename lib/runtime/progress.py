@@ -1,4 +1,4 @@
-"""Progress of long loops: a line in the terminal, and in Jupyter Lab one under the cell. Used by every chapter."""
+"""The progress of long loops, in the terminal and in Jupyter Lab. All chapters use it."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ def write_terminal(text: str) -> None:
 
 
 def _lab_display() -> Callable[[str], object]:
-    """A function that shows a line under the cell, in Jupyter Lab: it alone sets JPY_SESSION_NAME."""
+    """A function that shows a line below the cell, in Jupyter Lab: it sets JPY_SESSION_NAME."""
     if "JPY_SESSION_NAME" not in os.environ:
         return lambda line: None
     from IPython.display import display

@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, package versions, memory and device. Every page ends with them."""
+"""Where a number comes from: commit, package versions, memory, device. Every page ends with it."""
 
 import os
 import resource
@@ -22,7 +22,7 @@ PACKAGES = (  # each of them decides digits of some result
 
 
 def commit() -> str:
-    """The commit of the checkout, marked "-dirty" when files were changed; "unknown" outside git."""
+    """The commit of the checkout, with "-dirty" when files have changed; "unknown" outside git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,10 +1,9 @@
-"""Everything computed is a stage: a frozen config in, a folder with a JSON card out. Used by every story.
+"""Stages: a config in, a folder with a card out, each computed once. Used by every chapter.
 
-`artifacts/<stage>/<hash>/` is written beside its final name and renamed when it is complete, so a folder that exists
-is whole. The hash covers the config and the code that the stage runs, comments and docstrings aside: a stage whose
-folder exists is not computed again, and a change in the code never meets yesterday's numbers. A build that fails, is
-killed or meets a full disk leaves nothing under the final name. The card holds a checksum of each file and of itself:
-a stage that was damaged since is named, removed and computed again.
+`artifacts/STAGE/KEY/` is written beside its final name and renamed when it is complete: a folder
+that exists is whole. The key covers the config and the code that the stage runs, so a change in
+the code never meets yesterday's numbers. The card holds a checksum of each file and of itself.
+`python -m lib.runtime.stages` reads every file and removes damaged stages; a run does it first.
 """
 
 import errno
@@ -15,179 +14,191 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 from filelock import FileLock
 
 from lib import ROOT, BadInput
-from lib.runtime.code import code_hash
-from lib.runtime.files import sync as settle
-from lib.runtime.files import write_json
+from lib.runtime.code import code_hash, json_hash
+from lib.runtime.files import sync, write_json
+from lib.runtime.files import sync as settle  # noqa: F401
+from lib.runtime.progress import write_terminal
 from lib.runtime.provenance import commit, peak_memory_mb, versions
 
-FORMAT = 2  # of the card; raised when its meaning changes
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, limit of a file's size
-DENIED = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EEXIST,
-    errno.ENOTDIR,
-)  # rights, read-only, a file in the way
-NO_MEMORY = (
-    "allocate memory",
-    "out of memory",
-    "excessive memory",
-)  # in errors of torch and joblib
+FORMAT = 2  # of the card; raise it when a field changes its meaning
+CARD = "card.json"
+KEY = "[0-9a-f]" * 16  # the folder of a finished stage
+AGAIN = "the next run computes this stage again"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+NO_MEMORY = ("allocate memory", "out of memory", "excessive memory")  # by torch and joblib
 
 
 def root() -> Path:
-    """The artifact folder: `artifacts/` of the checkout, or where ARTIFACTS_DIR points, from the checkout on."""
+    """The folder of all stages: ARTIFACTS_DIR, relative to the checkout, or its `artifacts/`."""
     return ROOT / (os.environ.get("ARTIFACTS_DIR") or "artifacts")
 
 
 def key(config: dict, module: str) -> str:
-    """The folder name of a stage: 16 hex digits over config, versions and the code of the module that computes it."""
-    whole = {"config": config, "code": code_hash(module), "format": FORMAT, "versions": versions()}
-    return _sum(whole)[:16]
+    """The folder name of a stage: 16 hex digits over config, package versions and code."""
+    return json_hash([FORMAT, config, code_hash(module), versions()])[:16]
 
 
-def _sum(value: object) -> str:
-    """Hash of what JSON can hold, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+def stage(name: str, config: dict, build: Callable[[Path], None], module: str) -> Path:
+    """The folder of a stage, computed if it is not there.
+
+    name: one word, like "render"; config: JSON-able and complete, seeds included; build: writes
+    all files into the folder it is given; module: the lib module, like "lib.vae.training", whose
+    code decides the result together with what it imports. When several processes ask for one
+    stage, one computes and the others wait. A build that fails leaves nothing. A damaged stage is
+    computed again. Raises BadInput when there is no space, no memory or no right to write.
+    """
+    folder = root() / name / key(config, module)
+    with _explained(name):
+        if _is_finished(folder):  # before the lock: the folder may be read-only
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not _is_finished(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                _compute(folder, name, config, build, module)
+    return folder
 
 
-@cache
-def digest(path: Path, mtime_ns: int) -> str:
-    """BLAKE2b of a file's bytes, 32 hex digits; a process reads a file once, as long as its time stays."""
+def _is_finished(folder: Path) -> bool:
+    """Whether a stage is there and its card is in order; warns of a damaged one."""
+    if not folder.exists():
+        return False
+    try:
+        read_card(folder)
+    except BadInput as error:
+        warnings.warn(str(error), stacklevel=3)
+        return False
+    return True
+
+
+def _compute(
+    folder: Path, name: str, config: dict, build: Callable[[Path], None], module: str
+) -> None:
+    """Run `build` beside the folder, write the card, and give the name once all is on the disk."""
+    for rest in folder.parent.glob(f".{folder.name}.*"):
+        shutil.rmtree(rest)  # of a killed process: this one holds the lock
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    beside.mkdir()
+    start, cpu_start = time.perf_counter(), time.process_time()
+    try:
+        build(beside)
+        card = {
+            "format": FORMAT,
+            "stage": name,
+            "config": config,
+            "module": module,
+            "versions": versions(),
+            "commit": commit(),
+            "seconds": round(time.perf_counter() - start, 2),
+            "cpu_seconds": round(time.process_time() - cpu_start, 2),
+            "peak_memory_mb": round(peak_memory_mb()),
+            "files": {name: _checksum(beside / name) for name in _names(beside)},
+        }
+        write_json(beside / CARD, card | {"sum": json_hash(card)})
+        sync(*beside.rglob("*"), beside)
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    sync(folder.parent)
+
+
+def read_card(folder: Path) -> dict:
+    """The card of a finished stage. Raises BadInput when the stage is damaged or incomplete."""
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: missing or not readable ({error}); {AGAIN}") from None
+    if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
+        raise BadInput(f"{path}: not the card of a stage; {AGAIN}")
+    if card.get("format") != FORMAT:
+        version = f"written in card format {card.get('format')}, this version reads {FORMAT}"
+        raise BadInput(f"{path}: {version}; {AGAIN}")
+    if card.pop("sum", None) != json_hash(card):
+        raise BadInput(f"{path}: damaged, its checksum is another; {AGAIN}")
+    missing = card["files"].keys() - _names(folder)
+    if missing:
+        raise BadInput(f"{folder / min(missing)}: missing or not a file of this stage; {AGAIN}")
+    return card
+
+
+def verify(folder: Path) -> None:
+    """Read all files of a stage. Raises BadInput, which names a damaged file."""
+    for name, checksum in read_card(folder)["files"].items():
+        if _checksum(folder / name) != checksum:
+            problem = "damaged, its checksum is not that of its card"
+            raise BadInput(f"{folder / name}: {problem}; {AGAIN}")
+
+
+def verify_all() -> list[str]:
+    """Read all files of all stages and remove the damaged stages; what is wrong with each."""
+    problems = []
+    for folder in sorted(root().glob(f"*/{KEY}")):
+        try:
+            verify(folder)
+        except BadInput as error:
+            problems.append(str(error))
+            with FileLock(folder.with_suffix(".lock")):
+                shutil.rmtree(folder)
+    return problems
+
+
+def _names(folder: Path) -> set[str]:
+    """Paths of the files in a folder. A link is none: it may lead out of the folder."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def _checksum(path: Path) -> str:
+    """BLAKE2b of a file's bytes, 32 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def read_card(folder: Path) -> dict:
-    """The card of a finished stage; BadInput when it is unreadable or of another version, or a file is damaged."""
-    card, damage = _card(folder)
-    if damage:
-        raise BadInput(f"{damage}; delete {folder} and run again")
-    return card
-
-
-def _card(folder: Path) -> tuple[dict, str]:
-    """The card of a stage, and what is wrong with it or with a file that it tells of: "" where all is well."""
-    path = file = folder / "card.json"
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Say what helps when a stage was interrupted, or met a full disk or too little memory."""
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        found = (
-            card.get("format")
-            if isinstance(card, dict) and isinstance(card.get("files"), dict)
-            else None
-        )
-        if found != FORMAT:
-            return {}, f"{path}: written in card format {found}, this version reads {FORMAT}"
-        if card.pop("sum", None) != _sum(card):
-            return {}, f"{path}: damaged, its checksum is another"
-        for name, known in card["files"].items():
-            file, inside = folder / name, str(folder / name) == f"{folder}/{name}"
-            if file.exists() and not (
-                inside and file.is_file() and file.resolve().is_relative_to(folder.resolve())
-            ):
-                return {}, f"{file}: not a file of this stage"
-            if digest(file, file.stat().st_mtime_ns) != known:
-                return {}, f"{file}: damaged, its checksum is not that of its card"
-    except (OSError, ValueError, RecursionError) as error:
-        return {}, f"{file}: missing or not readable ({error})"
-    return card, ""
-
-
-def stage(name: str, config: dict, build: Callable[[Path], None], module: str | ModuleType) -> Path:
-    """The folder of a computed stage; computes it if it is not there.
-
-    name: stage, one word ("render", "train"); config: JSON-able and complete, seeds included; build: writes every
-    file of the stage into the folder it is given; module: the lib module whose code (with what it imports) decides
-    the result. Safe when several processes ask for the same stage: one computes, the others wait. A damaged stage is
-    computed again, with a warning. BadInput: no space, no memory, no right to write. An interrupt says how to go on.
-    """
-    module = module if isinstance(module, str) else module.__name__
-    folder = root() / name / key(config, module)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        if (
-            folder.exists() and not _card(folder)[1]
-        ):  # without the lock: a folder that can only be read serves
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if folder.exists():
-                if not (damage := _card(folder)[1]):
-                    return folder
-                warnings.warn(f"{damage}; stage {name!r} is computed again", stacklevel=2)
-                folder.rename(
-                    folder.with_name(f".{folder.name}.damaged")
-                )  # whole or not there: then deleted
-            for left in folder.parent.glob(
-                f".{folder.name}.*"
-            ):  # by killed processes: this one holds the lock
-                shutil.rmtree(left)
-            beside.mkdir()
-            try:
-                _build(beside, name, config, build, module)
-                settle(*beside.rglob("*"), beside)  # the name only after the bytes
-                beside.rename(folder)
-                settle(folder.parent)
-            except BaseException:
-                shutil.rmtree(beside, ignore_errors=True)
-                raise
+        yield
     except KeyboardInterrupt:
-        told = f"stopped in stage {name!r}; run again: finished stages and epochs are kept"
-        os.write(
-            getattr(sys.stderr, "_original_stdstream_copy", 2), f"\n{told}\n".encode()
-        )  # papermill shows no page
-        raise KeyboardInterrupt(told) from None
+        message = f"stopped in stage {name!r}; run again: finished stages and epochs are kept"
+        write_terminal(f"\n{message}\n")  # papermill keeps the page, and the message in it
+        raise KeyboardInterrupt(message) from None
     except (OSError, MemoryError, RuntimeError) as error:
-        if not (remedy := _remedy(error)):
+        remedy = _remedy(error)
+        if not remedy:
             raise
-        said = getattr(error, "strerror", None) or "Out of memory"
-        raise BadInput(f"{root()}: {said} while stage {name!r} was written; {remedy}") from error
-    return folder
+        what = getattr(error, "strerror", None) or "Out of memory"
+        message = f"{root()}: {what} while stage {name!r} was written; {remedy}"
+        raise BadInput(message) from error
 
 
 def _remedy(error: Exception) -> str:
-    """What helps against a full disk, a folder that cannot be written, too little memory; "" for any other error."""
+    """What the user can do about an error of the machine; "" for any other error."""
     number = getattr(error, "errno", None)
     if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
-        return "lower batch_size or a number of clips (train_clips, clips_per_effect), or set JOBS=1: one at a time"
+        return (
+            "lower batch_size or a number of clips (train_clips, clips_per_effect), "
+            "or set JOBS=1: one at a time"
+        )
     if number in FULL:
         return "free some space, or set the variable ARTIFACTS_DIR to a folder that has it"
-    if number in DENIED and Path(str(error.filename)).is_relative_to(
-        root()
-    ):  # and no file that the build reads
+    if number in DENIED and Path(str(error.filename)).is_relative_to(root()):
         return "set the variable ARTIFACTS_DIR to a folder that can be written"
-    return ""
+    return ""  # also for a file that the build may not read
 
 
-def _build(
-    beside: Path, name: str, config: dict, build: Callable[[Path], None], module: str
-) -> None:
-    """Run build in its folder and write the card."""
-    start, cpu = time.perf_counter(), time.process_time()
-    build(beside)
-    files = [path for path in sorted(beside.rglob("*")) if path.is_file()]
-    card = {
-        "format": FORMAT,
-        "stage": name,
-        "config": json.loads(json.dumps(config)),
-        "module": module,
-        "versions": versions(),
-        "commit": commit(),
-        "seconds": round(time.perf_counter() - start, 2),
-        "cpu_seconds": round(time.process_time() - cpu, 2),
-        "peak_memory_mb": round(peak_memory_mb()),
-        "files": {
-            path.relative_to(beside).as_posix(): digest(path, path.stat().st_mtime_ns)
-            for path in files
-        },
-    }
-    write_json(beside / "card.json", card | {"sum": _sum(card)})
+if __name__ == "__main__":
+    sys.exit("\n".join(verify_all()) or None)

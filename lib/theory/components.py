@@ -65,7 +65,9 @@ def pca(x: np.ndarray, count: int, prepare: Prepare | None = None) -> Pca:
         mean = first + sum(chunk.sum(0) for chunk in _Examples(x, prepare, first)) / n
         examples = _Examples(x, prepare, mean)
         if n_values <= EXACT:
-            scatter = sum(chunk.T @ chunk for chunk in examples)
+            scatter = np.zeros((n_values, n_values))
+            for chunk in examples:
+                scatter += chunk.T @ chunk
             total_variance = float(np.trace(scatter)) / n
         else:
             total_variance = float(sum(np.square(chunk).sum() for chunk in examples) / n)

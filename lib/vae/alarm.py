@@ -1,7 +1,11 @@
-"""A collapse alarm for any Lightning training of a Gaussian VAE. Introduced by story 06.
+"""A collapse alarm for any Lightning training of a Gaussian VAE. Introduced by chapter 06.
 
-It speaks before the first step, when the noise variance that the loss implies is not below the largest eigenvalue of
-the training data (see `lib.theory.collapse`), and during training, when the code is empty and stays so. It changes nothing.
+    from lib.vae import CollapseAlarm
+    trainer = Trainer(callbacks=[CollapseAlarm(sigma2, lambda_1)])
+
+It warns before the first step when the noise variance of the loss is not below the largest eigenvalue of
+the training data (see `lib.theory.collapse`), and during training when the code is empty and stays empty.
+It changes nothing.
 """
 
 import math
@@ -10,29 +14,30 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
+from torch import Tensor
 
 from lib import BadInput
-from lib.vae import losses as objective
+from lib.vae.losses import kl_sum_latent
 
-EMPTY_NATS = 0.05  # a code with less is empty
 ACTIVE = 0.01  # a unit is active when the variance of its mean exceeds this (Burda et al. 2016)
-WINDOWS = 20  # looks at a training, at equal distances
-ENDLESS = 100  # steps between two looks where no end of the training is known
-PATIENCE = 8  # looks in a row that find an empty code which does not fill; a unit may wake late
+EMPTY_NATS = 0.05  # a code with less KL is empty
+WINDOWS = 20  # a training is looked at so many times, at equal distances
+ENDLESS = 100  # steps per window where the end of the training is not known
+PATIENCE = 8  # warn after so many consecutive empty windows: some units become active late
 
 
 class CollapseWarning(UserWarning):
-    """A VAE that collapses, or is about to."""
+    """A VAE has collapsed, or is about to."""
 
 
 class CollapseAlarm(pl.Callback):
-    """Tells of collapse once before the first step and once during training.
+    """Warn of collapse once before the first step and once during training.
 
-    The module's training_step returns a dict with mu and log_var, (batch, latent) each, beside the loss.
-    sigma2: noise variance implied by the loss, `theory.sigma2_of`; None where the loss fixes none. lambda_1: largest
-    eigenvalue of the covariance of the training examples, `theory.pca(x, 1).eigenvalues[0]`, in the units of the loss's
-    input. tell(message): what to do with an alarm; by default a CollapseWarning. `alarms`: (step, message) so far.
+    The training_step of the module returns a dict with mu and log_var, (batch, latent) each, beside the loss.
+    sigma2: noise variance that the loss implies, `theory.sigma2_of`; None where it implies none. lambda_1:
+    the largest eigenvalue of the covariance of the training examples. tell: called with each message; None for
+    a CollapseWarning. `alarms` lists (step, message). Of several processes each looks at its own examples,
+    and only the first warns.
     """
 
     def __init__(
@@ -40,83 +45,84 @@ class CollapseAlarm(pl.Callback):
     ) -> None:
         if not lambda_1 >= 0 or (sigma2 is not None and not sigma2 >= 0):
             raise BadInput(f"sigma2 = {sigma2}, lambda_1 = {lambda_1}: variances, 0 or more")
-        self.sigma2, self.lambda_1, self.step = sigma2, lambda_1, 0
-        self.tell = tell or (lambda message: warnings.warn(message, CollapseWarning, stacklevel=2))
+        self.sigma2 = sigma2
+        self.lambda_1 = lambda_1
+        self.tell = tell
+        self.step = 0
         self.alarms: list[tuple[int, str]] = []
-        self.looks: list[
-            float
-        ] = []  # KL of each window with an empty code, since the last one that was not
-        self._open()
+        self.empty_kls: list[float] = []  # KL of each window since the last that was not empty
+        self.count = 0  # examples of this window, and their sums
+        self.sums: dict[str, Tensor] = {}
 
-    def _open(self) -> None:
-        self.count, self.sums = 0, {}
-
-    def _alarm(self, step: int, message: str) -> None:
-        self.alarms.append((step, message))
-        self.tell(message)
-
-    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.step = trainer.global_step
-        if (
-            self.step == 0
-            and not self.alarms
-            and self.sigma2 is not None
-            and self.sigma2 >= self.lambda_1
-        ):
+        if self.step > 0 or self.alarms or self.sigma2 is None:
+            return
+        if self.sigma2 >= self.lambda_1:
             self._alarm(
-                0,
-                f"sigma^2 = {self.sigma2:.4g}, which this loss implies, is not below lambda_1 = "
-                f"{self.lambda_1:.4g} of the training data: every latent unit will die, and every input "
-                "get the average. Give the KL a smaller weight, by more than the ratio of the two.",
+                trainer,
+                f"sigma^2 = {self.sigma2:.4g}, which this loss implies, is not below "
+                f"lambda_1 = {self.lambda_1:.4g} of the training data: every latent unit will die, "
+                "and every input get the average. Give the KL a smaller weight, by more than the "
+                "ratio of the two.",
             )
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, _: pl.LightningModule, outputs: Any, *__: Any
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        mu, log_var = (
-            outputs[name].detach().cpu().double() for name in ("mu", "log_var")
-        )  # MPS has no float64
-        found = {
-            "kl": objective.kl_sum_latent(mu, log_var).sum(),
-            "mu": mu.sum(0),
-            "square": mu.square().sum(0),
-        }
-        self.sums = {name: self.sums.get(name, 0) + value for name, value in found.items()}
-        self.count += len(mu)
-        step, steps = (
-            trainer.global_step,
-            trainer.estimated_stepping_batches,
-        )  # inf or -1: no end is known
-        every = max(1, steps // WINDOWS) if 0 < steps < math.inf else ENDLESS
-        stepped, self.step = step != self.step, step  # False while gradients accumulate
-        if stepped and (step % every == 0 or step == steps):
-            if (
-                trainer.world_size > 1
-            ):  # each rank saw its part of the batches, all look at the whole
-                for name, part in ({"count": torch.tensor(self.count)} | self.sums).items():
-                    total = trainer.strategy.reduce(
-                        part.to(trainer.strategy.root_device), reduce_op="sum"
-                    ).cpu()
-                    self.sums[name] = total
-                self.count = int(self.sums.pop("count"))
-            self._look(step, ends=step == steps)
+        mu = outputs["mu"].detach().cpu().double()  # MPS has no float64
+        log_var = outputs["log_var"].detach().cpu().double()
+        self._add(len(mu), kl_sum_latent(mu, log_var).sum(), mu.sum(0), mu.square().sum(0))
+        step = trainer.global_step
+        if step == self.step:  # gradients still accumulate
+            return
+        self.step = step
+        steps = trainer.estimated_stepping_batches  # inf or -1: no end is known
+        window = ENDLESS
+        if 0 < steps < math.inf:
+            window = max(1, steps // WINDOWS)
+        if step % window == 0 or step == steps:
+            self._look(trainer, last=step == steps)
 
-    def _look(self, step: int, ends: bool) -> None:
-        kl, mean, square = (self.sums[name] / self.count for name in ("kl", "mu", "square"))
-        empty = kl < EMPTY_NATS and not (square - mean.square() > ACTIVE).any()
-        self.looks = [*self.looks, float(kl)] if empty else []
-        self._open()
-        last = self.looks[-PATIENCE:]
-        stays = len(last) == PATIENCE and last[-1] <= max(last[:-1])
-        if last and (stays or ends) and not any(at for at, _ in self.alarms):
-            why = "and it does not fill" if stays else "at the end of training"
+    def _add(self, count: int, kl: Tensor, mu: Tensor, square: Tensor) -> None:
+        self.count += count
+        for name, value in {"kl": kl, "mu": mu, "square": square}.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+
+    def _look(self, trainer: pl.Trainer, last: bool) -> None:
+        """Judge the window that ends here, and open the next."""
+        kl = float(self.sums["kl"] / self.count)
+        variance = self.sums["square"] / self.count - (self.sums["mu"] / self.count).square()
+        self.count = 0
+        self.sums = {}
+        if kl >= EMPTY_NATS or (variance > ACTIVE).any():
+            self.empty_kls = []
+            return
+        self.empty_kls.append(kl)
+        recent = self.empty_kls[-PATIENCE:]
+        stays = len(recent) == PATIENCE and kl <= max(recent[:-1])
+        told_before = any(step > 0 for step, _ in self.alarms)
+        if (stays or last) and not told_before:
+            reason = "and it does not fill" if stays else "at the end of training"
             self._alarm(
-                step, f"step {step}: {last[-1]:.2g} nats in the code, no active unit, {why}."
+                trainer, f"step {self.step}: {kl:.2g} nats in the code, no active unit, {reason}."
             )
 
+    def _alarm(self, trainer: pl.Trainer, message: str) -> None:
+        self.alarms.append((self.step, message))
+        if not trainer.is_global_zero:
+            return
+        if self.tell is None:
+            warnings.warn(message, CollapseWarning, stacklevel=2)
+        else:
+            self.tell(message)
+
     def state_dict(self) -> dict[str, Any]:
-        return {"alarms": self.alarms, "looks": self.looks, "count": self.count, "sums": self.sums}
+        names = ("alarms", "empty_kls", "count", "sums")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.alarms, self.looks = [tuple(alarm) for alarm in state["alarms"]], list(state["looks"])
-        self.count, self.sums = state["count"], dict(state["sums"])
+        self.alarms = [tuple(alarm) for alarm in state["alarms"]]
+        self.empty_kls = list(state["empty_kls"])
+        self.count = state["count"]
+        self.sums = dict(state["sums"])

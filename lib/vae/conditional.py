@@ -1,157 +1,157 @@
-"""VAEs whose decoder is told the dry clip, so that z is left with the effect. Introduced by story 08.
+"""Conditional VAEs: the decoder sees the dry clip, so that z only has to describe the effect. Chapters 10 and 12.
 
-p(wet | z, dry): what the dry clip tells, voice, words, notes, need not go through z, and every nat in z costs (Sohn,
-Lee and Yan 2015). An example holds wet and dry one above the other; `target` is the wet part, `told` the dry one.
+The model is p(wet | z, dry) (Sohn, Lee and Yan 2015). Voice, words and notes are in the dry clip, need not
+go through z, and every nat in z costs. An example x holds the wet and the dry clip in one array; `target`
+and `condition` take it apart.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu, softplus
 
 from lib import BadInput
-from lib.vae.networks import VAE
+from lib.vae.networks import VAE, Shape, narrow
 
 
-class ToldVAE(VAE):
-    """A conditional VAE of prints (batch, 1, row, value), see `lib.audio.cepstra`: from the wet print to that of the pair.
+class ConditionalVAE(VAE):
+    """A conditional VAE of cepstral features (batch, 1, row, value), whose rows are wet, dry and pair.
 
-    The encoder, a linear map and a net beside it, hears the wet print alone or, `paired`, that of the pair as well.
-    No posterior is wider than the prior: its variance is at most 1, which no optimum exceeds.
+    The encoder sees the wet row, or with `paired` the pair row too: a linear map plus a net. The decoder
+    sees z and the dry row, and draws the pair row. No posterior is wider than the prior, since no optimum
+    has a variance above 1. See `lib.audio.cepstra`.
     """
 
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        latent: int,
-        paired: bool = False,
-        hidden: int = 384,
-        told: int = 64,
-    ):
+    def __init__(self, shape: Shape, latent: int = 64, paired: bool = False) -> None:
         if shape[0] != 3:
-            raise BadInput(f"shape = {tuple(shape)}: prints have the rows wet, dry and pair")
-        super().__init__((1, shape[1]), latent)
-        values, self.paired = shape[1], paired
-        heard = values * (1 + paired)
-        self.straight = nn.Linear(heard, latent)
+            raise BadInput(f"shape = {tuple(shape)}: the rows of an example are wet, dry and pair")
+        values = shape[1]
+        super().__init__((1, values), latent)
+        self.paired = paired
+        inputs = 2 * values if paired else values
+        self.straight = nn.Linear(inputs, latent)
         self.encoder = nn.Sequential(
             nn.Dropout(0.2),
-            nn.Linear(heard, hidden),
+            nn.Linear(inputs, 384),
             nn.SiLU(),
-            nn.Linear(hidden, hidden),
+            nn.Linear(384, 384),
             nn.SiLU(),
         )
-        self.mu, self.log_var = nn.Linear(hidden, latent), nn.Linear(hidden, latent)
-        nn.init.constant_(self.log_var.bias, -3.0)
-        with torch.no_grad():
-            self.log_var.weight.mul_(0.1)
-        self.hear = nn.Sequential(nn.Linear(values, told), nn.SiLU())
+        self.mu = nn.Linear(384, latent)
+        self.log_var = narrow(nn.Linear(384, latent))
+        self.embed_dry = nn.Sequential(nn.Linear(values, 64), nn.SiLU())
         self.decoder = nn.Sequential(
-            nn.Linear(latent + told, hidden), nn.SiLU(), nn.Linear(hidden, values)
+            nn.Linear(latent + 64, 384),
+            nn.SiLU(),
+            nn.Linear(384, values),
         )
 
     def target(self, x: Tensor) -> Tensor:
-        """The print of the pair, (batch, 1, 1, value)."""
+        """The features of the pair, (batch, 1, 1, value)."""
         return x[:, :, 2:]
 
-    def told(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The dry print, (batch, value)."""
+    def condition(self, x: Tensor) -> tuple[Tensor]:
+        """The features of the dry clip, (batch, value)."""
         return (x[:, 0, 1],)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (batch, 1, row, value) -> mu and log_var of the posterior, (batch, latent) each."""
-        heard = x[:, 0, ::2].flatten(1) if self.paired else x[:, 0, 0]
-        h = self.encoder(heard)
-        return self.straight(heard) + self.mu(h), -nn.functional.softplus(-self.log_var(h))
+        """x (batch, 1, row, value) -> mu, log_var (batch, latent)."""
+        wet = x[:, 0, 0]
+        features = x[:, 0, ::2].flatten(1) if self.paired else wet
+        h = self.encoder(features)
+        mu = self.straight(features) + self.mu(h)
+        return mu, at_most_zero(self.log_var(h))
 
     def decode(self, z: Tensor, dry: Tensor) -> Tensor:
-        """z (batch, latent) and dry print (batch, value) -> the pair's print (batch, 1, 1, value)."""
-        return self.decoder(torch.cat([z, self.hear(dry)], 1))[:, None, None]
+        """z (batch, latent), dry features (batch, value) -> features of the pair (batch, 1, 1, value)."""
+        h = torch.cat([z, self.embed_dry(dry)], dim=1)
+        return self.decoder(h)[:, None, None]
 
 
 class Film(nn.Module):
-    """x * (1 + tanh(scale)) + shift, with scale and shift of z for each channel and row, the same in every frame.
+    """h * (1 + tanh(scale)) + shift; z gives scale and shift per channel and row, the same in every frame.
 
-    Feature-wise linear modulation, Perez et al. 2018. x (batch, channel, row, frame), z (batch, latent).
+    Feature-wise linear modulation, Perez et al. 2018.
     """
 
-    def __init__(self, latent: int, channels: int, rows: int):
+    def __init__(self, latent: int, channels: int, rows: int) -> None:
         super().__init__()
-        self.linear, self.size = nn.Linear(latent, 2 * channels * rows), (2, channels, rows, 1)
+        self.linear = nn.Linear(latent, 2 * channels * rows)
+        self.size = (2, channels, rows, 1)
 
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        """h (batch, channel, row, frame), z (batch, latent) -> the shape of h."""
         scale, shift = self.linear(z).unflatten(1, self.size).unbind(1)
-        return x * (1 + scale.tanh()) + shift
+        return h * (1 + scale.tanh()) + shift
 
 
-class ToldPictureVAE(VAE):
-    """A conditional VAE of pictures (batch, 1, 2 bin, frame): the wet spectrogram's bins, then the dry one's.
+class ConditionalSpectrogramVAE(VAE):
+    """A conditional VAE of log-mel spectrograms (batch, 1, 2 bin, frame): the bins of wet, then of dry.
 
-    x_hat = dry + net(dry, z), where net starts at zero. z acts by `Film`, on every frame alike: it can tell what is
-    done to a clip and hardly when. The encoder hears the wet picture, as mean and deviation of its features over time.
+    x_hat = dry + net(dry, z), where net starts at zero. z acts through `Film` on every frame alike, so it
+    can say what is done to a clip and hardly when. The encoder keeps mean and deviation over time of its
+    features; it sees the wet spectrogram, and with `paired` its difference from the dry one too.
     """
 
-    def __init__(
-        self, shape: tuple[int, int], latent: int, paired: bool = False, channels: int = 16
-    ):
-        if len(shape) != 2 or shape[0] % 2 or shape[0] < 2:
-            raise BadInput(
-                f"shape = {tuple(shape)}: must be (bins of the wet and of the dry picture, frame)"
-            )
-        super().__init__((shape[0] // 2, shape[1]), latent)
-        self.paired, c = paired, channels
-        rows = [-(-self.shape[0] // 2**level) for level in range(4)]
+    def __init__(self, shape: Shape, latent: int = 32, paired: bool = False) -> None:
+        if shape[0] % 2:
+            raise BadInput(f"shape = {tuple(shape)}: must be (bins of wet and of dry, frame)")
+        bins = shape[0] // 2
+        super().__init__((bins, shape[1]), latent)
+        self.paired = paired
+        half, quarter, eighth = -(-bins // 2), -(-bins // 4), -(-bins // 8)
         self.encoder = nn.Sequential(
-            nn.Conv2d(1 + paired, c, 3, 2, 1),
+            nn.Conv2d(2 if paired else 1, 16, 3, 2, 1),
             nn.SiLU(),
-            nn.Conv2d(c, 2 * c, 3, 2, 1),
+            nn.Conv2d(16, 32, 3, 2, 1),
             nn.SiLU(),
-            nn.Conv2d(2 * c, 3 * c, 3, (2, 1), 1),
+            nn.Conv2d(32, 48, 3, (2, 1), 1),
             nn.SiLU(),
         )
-        self.mu, self.log_var = (nn.Linear(2 * 3 * c * rows[3], latent) for _ in range(2))
-        nn.init.constant_(self.log_var.bias, -3.0)
-        with torch.no_grad():
-            self.log_var.weight.mul_(0.1)
-        self.down = nn.ModuleList([nn.Conv2d(1, c, 5, 2, 2), nn.Conv2d(c, 2 * c, 3, 2, 1)])
-        self.across = nn.Conv2d(
-            2 * c, 2 * c, (3, 7), 1, (1, 3)
-        )  # seven frames: the reach of an echo
-        self.up = nn.ModuleList(
-            [nn.ConvTranspose2d(2 * c, c, 4, 2, 1), nn.ConvTranspose2d(c, 1, 4, 2, 1)]
-        )
-        self.films = nn.ModuleList(
-            [Film(latent, k * c, rows[level]) for k, level in ((1, 1), (2, 2), (2, 2), (1, 1))]
-        )
-        for parameter in self.up[1].parameters():
-            nn.init.zeros_(parameter)
+        self.mu = nn.Linear(2 * 48 * eighth, latent)
+        self.log_var = narrow(nn.Linear(2 * 48 * eighth, latent))
+        self.down1 = nn.Conv2d(1, 16, 5, 2, 2)
+        self.down2 = nn.Conv2d(16, 32, 3, 2, 1)
+        self.across = nn.Conv2d(32, 32, (3, 7), 1, (1, 3))  # seven frames: the reach of an echo
+        self.up1 = nn.ConvTranspose2d(32, 16, 4, 2, 1)
+        self.up2 = nn.ConvTranspose2d(16, 1, 4, 2, 1)
+        self.film1 = Film(latent, 16, half)
+        self.film2 = Film(latent, 32, quarter)
+        self.film3 = Film(latent, 32, quarter)
+        self.film4 = Film(latent, 16, half)
+        nn.init.zeros_(self.up2.weight)
+        nn.init.zeros_(self.up2.bias)
 
     def target(self, x: Tensor) -> Tensor:
-        """The wet picture, (batch, 1, bin, frame)."""
+        """The wet spectrogram, (batch, 1, bin, frame)."""
         return x[:, :, : self.shape[0]]
 
-    def told(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The dry picture, (batch, 1, bin, frame)."""
+    def condition(self, x: Tensor) -> tuple[Tensor]:
+        """The dry spectrogram, (batch, 1, bin, frame)."""
         return (x[:, :, self.shape[0] :],)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (batch, 1, 2 bin, frame), or its wet half -> mu and log_var of the posterior, (batch, latent) each."""
+        """x (batch, 1, 2 bin, frame) -> mu, log_var (batch, latent); unpaired, the wet half of x will do."""
         wet = self.target(x)
-        h = self.encoder(torch.cat([wet, wet - self.told(x)[0]], 1) if self.paired else wet)
-        h = torch.cat([h.mean(3), (h.var(3, correction=0) + 1e-6).sqrt()], 1).flatten(1)
-        return self.mu(h), -nn.functional.softplus(-self.log_var(h))
+        if self.paired:
+            (dry,) = self.condition(x)
+            wet = torch.cat([wet, wet - dry], dim=1)
+        h = self.encoder(wet)  # (batch, 48, bin / 8, frame / 4)
+        mean = h.mean(3)
+        deviation = (h.var(3, correction=0) + 1e-6).sqrt()
+        h = torch.cat([mean, deviation], dim=1).flatten(1)
+        return self.mu(h), at_most_zero(self.log_var(h))
 
     def decode(self, z: Tensor, dry: Tensor) -> Tensor:
-        """z (batch, latent) and dry picture (batch, 1, bin, frame) -> wet picture of the same shape."""
-        silu = nn.functional.silu
-        fine = silu(self.films[0](self.down[0](dry), z))
-        coarse = silu(self.films[1](self.down[1](fine), z))
-        coarse = coarse + silu(self.films[2](self.across(coarse), z))
-        fine = silu(
-            self.films[3](fine + self.up[0](coarse)[..., : fine.shape[2], : fine.shape[3]], z)
-        )
-        return dry + self.up[1](fine)[..., : self.shape[0], : self.shape[1]]
+        """z (batch, latent), dry spectrogram (batch, 1, bin, frame) -> the wet one, of the same shape."""
+        bins, frames = self.shape
+        fine = silu(self.film1(self.down1(dry), z))  # (batch, 16, bin / 2, frame / 2)
+        coarse = silu(self.film2(self.down2(fine), z))  # (batch, 32, bin / 4, frame / 4)
+        coarse = coarse + silu(self.film3(self.across(coarse), z))
+        up = self.up1(coarse)[..., : fine.shape[2], : fine.shape[3]]
+        fine = silu(self.film4(fine + up, z))
+        return dry + self.up2(fine)[..., :bins, :frames]
 
 
-def build(preset: str, shape: tuple[int, int], latent: int | None) -> VAE:
-    """The net of a preset of this module; latent: as many as its own where None."""
-    net, own = (ToldPictureVAE, 32) if "picture" in preset else (ToldVAE, 64)
-    return net(shape, own if latent is None else latent, paired=preset.endswith("paired"))
+def at_most_zero(log_var: Tensor) -> Tensor:
+    """A smooth bound: no variance above 1, (batch, latent)."""
+    return -softplus(-log_var)

@@ -1,0 +1,122 @@
+"""A training run on disk: the best weights, the state to resume from, and the finished run. From chapter 03 on."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from lib import BadInput
+from lib.runtime import stages
+from lib.runtime.files import write_atomic
+from lib.vae.config import TrainingConfig
+from lib.vae.networks import VAE
+from lib.vae.presets import build
+
+WARM = 0.8  # share of the one-cycle schedule whose steps are too large for a fair validation loss
+TIE = 0.01  # relative difference of two validation losses below which the later epoch wins
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run in its folder."""
+
+    folder: Path
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Its settings, cost and versions."""
+        return stages.read_card(self.folder)
+
+    def model(self) -> VAE:
+        """The net with the best weights on validation, in eval mode, on the CPU."""
+        config = self.card["config"]
+        model = net(TrainingConfig(**config["training"]), tuple(config["shape"]))
+        model.load_state_dict(load(self.folder / "model.pt"))
+        return model.eval()
+
+    def log(self) -> pd.DataFrame:
+        """One row per epoch: loss, MSE and KL (nats) in training (train_) and on validation (val_)."""
+        return pd.read_csv(self.folder / "log.csv")
+
+    @property
+    def alarms(self) -> list[tuple[int, str]]:
+        """Step (0: before the first) and message of each alarm of `lib.vae.alarm`."""
+        alarms = json.loads((self.folder / "alarms.json").read_text(encoding="utf-8"))
+        return [(step, message) for step, message in alarms]
+
+
+class Checkpoints(Checkpoint):
+    """Keep the best weights and the state to resume from, after each epoch, in files that are whole.
+
+    Lightning's ModelCheckpoint has no rule for ties or for the start of a schedule, and overwrites in place.
+    """
+
+    def __init__(self, folder: Path, ticks: Iterator[int]) -> None:
+        self.folder = folder
+        self.ticks = ticks  # advanced once per step, to show progress
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        next(self.ticks, None)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        next(self.ticks, None)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.folder)  # every process takes part; only the first writes
+            return
+        if best_so_far(module.history, module.config):
+            buffer = io.BytesIO()  # torch.save to a full disk is no OSError, a write of bytes is
+            torch.save(module.model.state_dict(), buffer)
+            write_atomic(
+                self.folder / "model.pt", lambda path: path.write_bytes(buffer.getbuffer())
+            )
+        write_atomic(self.folder / "last.ckpt", trainer.save_checkpoint)
+
+
+def best_so_far(history: list[dict[str, float]], config: TrainingConfig) -> bool:
+    """Whether the last epoch has the best validation loss, of those after the start of the schedule."""
+    first = WARM * config.epochs if config.schedule == "one_cycle" else 0
+    validation = [row["val_loss"] for row in history if row["epoch"] > first]
+    if not validation:
+        return False
+    best = min(validation)
+    return validation[-1] <= best + TIE * abs(best)
+
+
+def net(config: TrainingConfig, shape: tuple[int, int]) -> VAE:
+    """The untrained net of a training on examples of this shape."""
+    floor = config.floor if config.loss == "delta" else 0.0
+    return build(config.preset, shape, config.latent, floor)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read weights or a state without unpickling objects. BadInput: the file is no checkpoint."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, RuntimeError):
+        raise BadInput(
+            f"{path}: not a readable checkpoint of weights; delete {path.parent} and run again"
+        ) from None  # torch's own words advise to trust the file
+
+
+def damaged(path: Path) -> bool:
+    """Whether a checkpoint exists and cannot be used: torch.load checks no checksum, zipfile does."""
+    if not path.exists():
+        return False
+    try:
+        with zipfile.ZipFile(path) as file:
+            # torch does not compress, so a compressed part may be a bomb
+            compressed = any(part.compress_type for part in file.infolist())
+            return compressed or file.testzip() is not None or not load(path)
+    except Exception:  # a damaged file raises many kinds of error
+        return True

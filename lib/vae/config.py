@@ -1,0 +1,41 @@
+"""The settings of a training run. Introduced by chapter 03."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lib.config import Config
+
+Loss = Literal[
+    "report",
+    "mean_mean",
+    "sum_sum",
+    "half_sum_sum",
+    "calibrated",
+    "free_bits",
+    "delta",
+    "bernoulli",
+]
+
+
+class TrainingConfig(Config):
+    """All that decides a training run, but for the data."""
+
+    preset: str = "small"  # a key of `lib.vae.presets.PRESETS`
+    latent: int | None = Field(None, ge=1)  # None: the preset's own
+    loss: Loss = "report"  # a key of `lib.vae.losses.LOSSES`
+    beta: float = Field(1.0, ge=0, allow_inf_nan=False)  # weight of the KL at the end
+    beta_schedule: Literal["constant", "warm_up", "cyclical"] = "constant"  # how beta gets there
+    floor: float = Field(0.0, ge=0, le=10)  # nats per unit, for free_bits and delta
+    samples: int = Field(1, ge=1, le=100)  # above 1, bernoulli trains the importance-weighted bound
+    equalise: float = Field(0.0, ge=0, le=10)  # deviation of a random equaliser, in units of x
+    start: str | None = Field(None, pattern="^[0-9a-f]{16}$")  # run (its folder) to start from
+    learning_rate: float = Field(2e-2, gt=0, allow_inf_nan=False)  # of Adam, the peak
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    batch_size: int = Field(128, ge=1)  # of all devices together
+    epochs: int = Field(1, ge=1)
+    seed: int = Field(1234, ge=0)
+    validation_examples: int = Field(2048, ge=1)  # examples after each epoch, at most
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = Field(1, ge=1)  # of this machine; they share every batch
+    logger: Literal["csv", "tensorboard", "wandb", "wandb_offline"] = "csv"  # beside the CSV

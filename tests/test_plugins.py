@@ -1,0 +1,203 @@
+"""Effects from plug-ins: mda bit-equal to two other LV2 hosts, VST3 by path, clear errors."""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from test_effects import RATE_HZ, difference, tune
+
+from lib import ROOT, BadInput
+from lib.audio import effects, plugins
+from lib.audio.levels import loudness
+from lib.data.rendering import RenderConfig, render
+
+BUNDLE = Path("/usr/lib/lv2/mda.lv2")
+needs_mda = pytest.mark.skipif(
+    not (BUNDLE.is_dir() or os.environ.get("CI")), reason="apt-get install mda-lv2"
+)
+AUDIO = tune() / 4  # quiet: lv2proc clips at 1; 24000 samples are no whole number of blocks
+NAMES = [name.removeprefix("mda:") for name in plugins.MDA]
+# MALLOC_PERTURB_ lets new memory be zero in the other hosts, too.
+ENVIRONMENT = os.environ | {"LV2_PATH": "/usr/lib/lv2", "MALLOC_PERTURB_": "255"}
+HOSTS = {  # command, samples per block, channels, arguments that set a control
+    "lv2apply": (["lv2apply"], 1, 1, "-c {} {}"),
+    "lv2proc": (["lv2proc", "-n", "512"], 512, 2, "-c {}:{}"),
+}
+
+
+def dirty_heap() -> None:
+    """Leave free memory of all sizes that is not zero, as after hours of work."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    for size in [*range(16, 2048, 16), *(2**power for power in range(11, 18))]:
+        for chunk in [libc.malloc(ctypes.c_size_t(size)) for _ in range(16)]:
+            ctypes.memset(chunk, 0x3F, size)
+            libc.free(ctypes.c_void_p(chunk))
+
+
+def settings(name: str, count: int) -> list[dict[str, float]]:
+    """The middle, then random positions that float32 holds."""
+    names = [p.name for p in effects.find_effect(f"mda:{name}").parameters]
+    rng = np.random.default_rng(NAMES.index(name))
+    rows = [map(float, rng.random(len(names), np.float32)) for _ in range(count - 1)]
+    return [dict.fromkeys(names, 0.5), *(dict(zip(names, row, strict=True)) for row in rows)]
+
+
+def test_the_effects_of_the_report_are_offered():
+    report = "Delay Overdrive MultiBand Ambience ThruZero RingMod Combo Dynamics Leslie"
+    assert set(report.split()) <= set(NAMES) and not set(plugins.MDA) & set(effects.EFFECTS)
+
+
+@pytest.mark.slow
+@needs_mda
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_bits_are_those_of_another_host(host, name, tmp_path, monkeypatch):
+    """Both write float32. lv2apply hands over one sample at a time, and so do we beside it."""
+    command, block, channels, argument = HOSTS[host]
+    if shutil.which(host) is None and not os.environ.get("CI"):
+        pytest.skip(f"no {host} here: apt-get install lilv-utils lv2proc")
+    monkeypatch.setattr(plugins, "BLOCK", block)
+    dry, wet = tmp_path / "dry.wav", tmp_path / "wet.wav"
+    soundfile.write(dry, np.stack([AUDIO] * channels, axis=1), RATE_HZ, subtype="FLOAT")
+    for values in settings(name, 4):
+        controls = " ".join(argument.format(*pair) for pair in values.items()).split()
+        uri = f"http://drobilla.net/plugins/mda/{name}"
+        arguments = [*command, "-i", str(dry), "-o", str(wet), *controls, uri]
+        run = subprocess.run(arguments, capture_output=True, text=True, env=ENVIRONMENT)
+        assert run.returncode == 0 and "clipping" not in run.stderr, run.stderr
+        assert soundfile.info(wet).subtype == "FLOAT"
+        expected = soundfile.read(wet, dtype="float32")[0].mean(axis=1)
+        dirty_heap()
+        ours = effects.find_effect(f"mda:{name}").apply(AUDIO, RATE_HZ, **values)
+        assert ours.dtype == np.float32 and np.array_equal(ours, expected), values
+
+
+@needs_mda
+@pytest.mark.parametrize("name", NAMES)
+def test_controls_are_those_of_the_package(name):
+    text = (BUNDLE / f"{name}.ttl").read_text(encoding="utf-8")
+    effect = effects.find_effect(f"mda:{name}")
+    assert (effect.name, effect.label) == (f"mda:{name}", name) and "requiredFeature" not in text
+    for mark in ("lv2:ControlPort", "lv2:minimum 0.0", "lv2:maximum 1.0"):
+        assert text.count(mark) == len(effect.parameters)
+    assert all((p.low, p.high, p.scale) == (0, 1, "linear") for p in effect.parameters)
+    assert all(p.name.isidentifier() for p in effect.parameters)
+
+
+@needs_mda
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "MultiBand"])
+def test_random_settings_are_level_matched_finite_and_audible(name):
+    for seed in range(3):
+        dry, rng = tune(seed=seed), np.random.default_rng(seed)
+        wet, unit = effects.draw_wet(f"mda:{name}", dry, RATE_HZ, "random", rng)
+        assert wet.shape == dry.shape and wet.dtype == np.float32 and np.isfinite(wet).all()
+        assert loudness(wet, RATE_HZ) == pytest.approx(-23, abs=0.05)
+        assert difference(wet, dry) > effects.EQUAL and unit.keys() == settings(name, 1)[0].keys()
+
+
+def all_bytes(names: list[str]) -> dict[str, str]:
+    """Hash of every plug-in on the tune, computed in an order."""
+    hashes = {}
+    for name in names:
+        wet = effects.find_effect(f"mda:{name}").apply(AUDIO, RATE_HZ, **settings(name, 2)[1])
+        hashes[name] = hashlib.sha256(wet.tobytes()).hexdigest()
+    return hashes
+
+
+@needs_mda
+def test_same_bytes_in_any_order_and_process():
+    before, first = AUDIO.copy(), all_bytes(NAMES)
+    assert all_bytes(NAMES[::-1]) == first and np.array_equal(AUDIO, before)
+    code = "from test_plugins import *; print(*all_bytes(NAMES).values())"
+    where = {"cwd": ROOT / "tests", "env": os.environ | {"PYTHONPATH": str(ROOT)}}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **where)
+    assert run.stdout.split() == list(first.values()), run.stderr
+
+
+@needs_mda
+def test_a_silent_plug_in_is_an_error():
+    """MultiBand listens to a single band, which is silent in mono unless `listen` is near 1."""
+    with pytest.raises(BadInput, match="'mda:MultiBand' with fixed settings: .*silent"):
+        effects.draw_wet("mda:MultiBand", tune(), RATE_HZ, "fixed", np.random.default_rng(0))
+    values = settings("MultiBand", 1)[0] | {"listen": 1.0}
+    wet = effects.find_effect("mda:MultiBand").apply(AUDIO, RATE_HZ, **values)
+    assert np.abs(wet).max() > 0.01
+
+
+@needs_mda
+def test_a_rendering_has_their_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
+    for person in range(4):
+        path = tmp_path / f"sounds/{person}/a.wav"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, tune(4.0, seed=person), RATE_HZ, subtype="FLOAT")
+    clips = {"corpus": f"folder:{tmp_path}/sounds", "split": "train", "clip_s": 0.5, "seed": 0}
+    config = RenderConfig(clips=clips, effects=("clean", "mda:Overdrive"), clips_per_effect=20)
+    table = render(config).table
+    columns = [f"mda:Overdrive.{name}" for name in ("drive", "muffle", "output")]
+    assert [column for column in table.columns if ":" in column] == columns
+    assert table[columns].notna().all(axis=1).tolist() == [False] * 20 + [True] * 20
+
+
+def test_a_missing_package_is_named_and_the_rest_works(tmp_path, monkeypatch):
+    plugins.load_plugin.cache_clear()
+    monkeypatch.setenv("LV2_PATH", str(tmp_path))
+    message = (
+        rf"'mda:Delay': no mda.lv2/Delay.so in {tmp_path}; install the package mda-lv2 "
+        r".*apt-get install mda-lv2.*built-in effects work"
+    )
+    with pytest.raises(BadInput, match=message):
+        effects.find_effect("mda:Delay")
+    clips = {"corpus": "speech", "split": "train"}
+    with pytest.raises(BadInput, match="install the package mda-lv2"):
+        RenderConfig(clips=clips, effects=("mda:Delay",), clips_per_effect=1)
+    assert effects.apply_at("delay", tune(), RATE_HZ).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mda:overdrive", 'is unknown; did you mean "mda:Overdrive"'),
+        ("mda:Dither", 'is unknown; did you mean "mda:'),
+        ("vst3:/none.vst3", ".*not found.*give the path of a VST3 effect"),
+        ("vst3:{}/text.vst3", ".*unsupported plugin format.*give the path of a VST3 effect"),
+    ],
+)
+def test_a_wrong_name_or_file_is_named_with_a_remedy(name, message, tmp_path):
+    (tmp_path / "text.vst3").write_text("no plug-in")
+    name = name.format(tmp_path)
+    with pytest.raises(BadInput, match=rf"effect '{name}':? {message}"):
+        effects.find_effect(name)
+
+
+def test_a_vst3_is_set_by_raw_values_of_its_automatable_numbers(monkeypatch):
+    """A stand-in takes the place of the plug-in, as no Debian package has a VST3."""
+
+    class Plugin:
+        name = "Gain"
+        parameters = {
+            "gain": SimpleNamespace(type=float, is_automatable=True, raw_value=0.0),
+            "mode": SimpleNamespace(type=str, is_automatable=True, raw_value=0.0),
+            "meter": SimpleNamespace(type=float, is_automatable=False, raw_value=0.0),
+        }
+
+        def __call__(self, audio, rate_hz, reset):
+            assert audio.shape == (2, AUDIO.size) and rate_hz == RATE_HZ and reset
+            return audio * np.float32([[self.parameters["gain"].raw_value], [0]])
+
+    monkeypatch.setattr(plugins.pb, "load_plugin", lambda path: Plugin())
+    effect = effects.find_effect("vst3:/any/Gain.vst3")
+    assert effect.label == "Gain"
+    assert [(p.name, p.low, p.high) for p in effect.parameters] == [("gain", 0, 1)]
+    assert np.array_equal(effect.apply(AUDIO, RATE_HZ, gain=0.5), AUDIO / 4)
+    assert effects.find_effect("vst3:/any/Gain.vst3") is effect  # loaded once
+    plugins.load_plugin.cache_clear()
