@@ -12,6 +12,7 @@ import argparse
 import gzip
 import json
 import math
+import os
 import struct
 import sys
 import warnings
@@ -119,7 +120,7 @@ def _verdict(result: dict) -> str:
 
 def _read(data: str, latents: int, clips: int) -> tuple[np.ndarray, Prepare | None, str]:
     """The examples (n, ...), what is done to each chunk of them, and both in words."""
-    path = Path(data).expanduser()
+    path = Path(os.path.expanduser(data))
     if data and path.is_dir():
         return _sound(f"folder:{path}", latents, clips)
     if data.partition(":")[0] in SOUND:

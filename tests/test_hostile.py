@@ -2,7 +2,7 @@
 
 Hostile inputs of one kind have their tests elsewhere: archives in test_download.py, broken and odd sound in
 test_bad_audio.py, files of data in test_predict.py, parameters in test_parameters.py, cards in test_artifacts.py,
-checkpoints in test_training.py, layouts of corpora in test_known_corpora.py.
+checkpoints in test_vae_training.py, layouts of corpora in test_known_corpora.py.
 """
 
 import ast
