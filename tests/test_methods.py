@@ -56,7 +56,7 @@ def test_every_method_gives_scores_of_the_unseen_clips(data, seen, method: str) 
 def test_nothing_of_the_unseen_clips_is_fitted(data, seen) -> None:
     """Other features and spectrograms in the unseen rows leave the codes of the seen ones as they are."""
     changed = ClipSet(data.parts)
-    for name in ("prints", "spectrograms"):
+    for name in ("features", "spectrograms"):
         array = np.array(getattr(data, name))
         array[~seen] = array[~seen][::-1] * 1.5
         changed.__dict__[name] = array  # takes the place of the cached property

@@ -277,7 +277,7 @@ def test_a_corpus_of_silence_is_an_error_and_leaves_nothing(tmp_path, folder, wo
         ({"names": ("clean", "clean")}, "twice"),
         ({"names": ("flangr",)}, "did you mean .flanger"),
         ({"settings": "wild"}, "settings = 'wild'"),
-        ({"effcts": ("clean",)}, "effcts.*Fields: clips, spectrogram, effects"),
+        ({"effcts": ("clean",)}, "effcts.*effects"),
         ({"spectrogram": SpectrogramConfig()}, "= 8000 of clips, 24000 of spectrogram"),
     ],
 )
