@@ -34,6 +34,7 @@ from lib.data import clips
 from lib.data.corpora import load, manifest
 from lib.data.splits import SPLITS, split_groups
 from lib.embeddings import maps as embeddings
+from lib.runtime.progress import progress
 
 parameters = story.begin("01_dataset_preparation", globals())
 layout = spectrograms.SpectrogramConfig()
@@ -228,7 +229,7 @@ for corpus in parameters.corpora:
         clip_s=parameters.clip_s,
         seed=parameters.seed,
     )
-    for group in story.progress(
+    for group in progress(
         table.loc[corpus].index, len(table.loc[corpus]), f"spectra {corpus}"
     ):
         source = clips.Clips(
