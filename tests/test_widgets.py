@@ -70,13 +70,12 @@ def test_too_few_components_are_named() -> None:
 def test_the_slider_gets_what_was_measured_and_what_was_predicted() -> None:
     edge = theory.edge_beta(PCA.eigenvalues[0], 90)
     total = PCA.total_variance
-    predicted = {"spectrum": PCA.eigenvalues, "total": total, "values": 90, "edge": edge}
     shown, stops = np.linspace(0, 1, 3 * 90).reshape(3, 9, 10), {}
     for beta in (0.5, 0.1):
         x_hat = shown * (1 - beta)
         stops[beta] = {"kl": 1 / beta, "active_units": 3, "mse": beta, "x_hat": x_hat}
     dataset = widgets.slider_dataset(
-        "digits", "a < b", predicted, 1.5, 8, shown, "three <pictures>", stops
+        "digits", "a < b", PCA, 1.5, 8, shown, "three <pictures>", stops
     )
     page = payload(widgets.slider([dataset], 8).data)
     (one,) = page["datasets"]
