@@ -319,9 +319,7 @@ def test_a_corpus_in_the_provenance_is_text(monkeypatch) -> None:
     )
     assert len(soup.find_all("tr")) == len(rows) and not soup.find(["script", "img", "strong", "a"])
     told = publish.provenance(new_notebook(cells=[new_code_cell(outputs=shown)]))
-    assert told["commit"] == story.commit() and not any(
-        "alert" in text for text in told.values()
-    )
+    assert told["commit"] == story.commit() and not any("alert" in text for text in told.values())
 
 
 GROUPS = [
