@@ -21,7 +21,8 @@ import torch
 
 from lib.data.batches import ArrayDataset, Splits
 from lib.data.standardiser import Standardiser
-from lib.runtime import stages as artifacts
+from lib.runtime.files import write_json
+from lib.runtime.provenance import commit
 from lib.vae import training
 from lib.vae.config import TrainingConfig
 
@@ -88,11 +89,11 @@ def main(path: str) -> None:
                 )
     told = {
         "gpu": torch.cuda.get_device_name(),
-        "commit": artifacts.commit(),
+        "commit": commit(),
         "nets": found,
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
     }
-    artifacts.write_json(Path(path), told)
+    write_json(Path(path), told)
 
 
 if __name__ == "__main__":

@@ -222,7 +222,9 @@ def names(given_names: tuple[str, str, str], folder: Path) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = [recording.name for recording in corpora.load_corpus(f"{kind}:{folder / top}")]
+                found = [
+                    recording.name for recording in corpora.load_corpus(f"{kind}:{folder / top}")
+                ]
         except BadInput:
             found = []
         assert (

@@ -51,11 +51,11 @@ def run(function: Callable, *arguments: Any) -> Any:
             raise answer
         return answer
     status = process.exitcode
-    if -status in OUTSIDE:
-        raise RuntimeError(f"the process that decodes sound was ended by signal {-status}")
     name = "out of memory" if status == NO_MEMORY else f"status {status}"
     if status < 0:
         name = signal.Signals(-status).name
+    if -status in OUTSIDE:
+        raise RuntimeError(f"the process that decodes sound was ended by {name}; run again")
     raise Crash(f"ended its decoder: {name}")
 
 

@@ -20,7 +20,8 @@ def json_hash(value: object) -> str:
 
 def code_hash(module: str) -> str:
     """Hash of what a lib module, "lib.data.rendering", and the modules below it do."""
-    return source_hash(_file(module).read_text(encoding="utf-8"))
+    (path,) = _modules(module)
+    return source_hash(path.read_text(encoding="utf-8"))
 
 
 @cache
@@ -48,27 +49,23 @@ def _imports(source: str) -> set[Path]:
     """Files of the lib modules that a source imports itself, anywhere in it."""
     files = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            parent = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
             for alias in node.names:
-                files |= _modules(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:  # a module, or a name that the face of a room exports
-                files |= _modules(f"{node.module}.{alias.name}") or _modules(str(node.module))
+                files |= _modules(parent + alias.name)
     return files
 
 
 def _modules(name: str) -> set[Path]:
-    """Files that a dotted name stands for: a module, all of a room, or none outside lib."""
-    if not name.startswith("lib."):
+    """Files behind a dotted name, which are those of the whole room unless it names a module."""
+    package, *names = name.split(".")
+    if package != "lib" or not names:
         return set()
-    if _file(name).exists():
-        return {_file(name)}
-    return set(_file(name).with_suffix("").glob("[!_]*.py"))
-
-
-def _file(module: str) -> Path:
-    """The file of a module: "lib.vae.losses" is lib/vae/losses.py."""
-    return ROOT / f"{module.replace('.', '/')}.py"
+    for depth in (1, 2):
+        path = ROOT.joinpath("lib", *names[:depth]).with_suffix(".py")
+        if path.exists():
+            return {path}
+    return set((ROOT / "lib" / names[0]).glob("[!_]*.py"))
 
 
 @cache
