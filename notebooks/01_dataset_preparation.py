@@ -31,7 +31,7 @@ from lib.audio import levels, spectrograms
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
-from lib.data.corpora import load, manifest
+from lib.data.corpora import load_corpus, manifest
 from lib.embeddings import maps as embeddings
 
 parameters = story.begin("01_dataset_preparation", globals())
@@ -45,7 +45,7 @@ names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
 # song. Allison Smith reads English and Spanish: two languages, one person, one group.
 
 # %%
-recordings = {corpus: load(corpus) for corpus in parameters.corpora}
+recordings = {corpus: load_corpus(corpus) for corpus in parameters.corpora}
 table = pd.DataFrame(
     [
         vars(each) | {"corpus": corpus}

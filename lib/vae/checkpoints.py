@@ -103,7 +103,7 @@ def load(path: Path) -> dict[str, Any]:
     """Read weights or a state without unpickling objects. BadInput: the file is no checkpoint."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, RuntimeError):
+    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, RuntimeError):
         raise BadInput(
             f"{path}: not a readable checkpoint of weights; delete {path.parent} and run again"
         ) from None  # torch's own words advise to trust the file
