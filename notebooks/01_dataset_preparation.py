@@ -33,6 +33,7 @@ from lib.book import page as story
 from lib.data import clips
 from lib.data.corpora import load_corpus, manifest
 from lib.embeddings import maps as embeddings
+from lib.runtime.progress import progress
 
 parameters = story.begin("01_dataset_preparation", globals())
 layout = spectrograms.SpectrogramConfig()
@@ -229,7 +230,7 @@ for corpus in parameters.corpora:
         clip_s=parameters.clip_s,
         seed=parameters.seed,
     )
-    for group in story.progress(
+    for group in progress(
         table.loc[corpus].index, len(table.loc[corpus]), f"spectra {corpus}"
     ):
         source = clips.Clips(

@@ -1,4 +1,4 @@
-"""What tests share: a browser that opens pages from files, the published book, built once, a place without network."""
+"""Tests share a browser, the published book, built once, and an environment without a network."""
 
 import os
 import shutil
@@ -13,16 +13,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lib import ROOT
 
-# for kernels and commands, what pyproject.toml tells pytest: Lightning has a word to say wherever SLURM is installed
+# Kernels and commands ignore what pyproject.toml ignores: Lightning warns where SLURM is installed.
 os.environ.setdefault("PYTHONWARNINGS", "ignore:The `srun` command is available on your system")
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run"),
 ]
 THEME_COMPLAINS = (
     "Identifier 'THEBE_JS_URL' has already been declared",
@@ -32,7 +28,9 @@ THEME_COMPLAINS = (
 
 @pytest.fixture
 def offline(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Environment of commands that may not use a network: who tries is refused, and fails the test by name."""
+    """Environment of commands without a network: a process that tries is refused, and fails the
+    test.
+    """
     log = tmp_path / "asked.log"
     log.touch()
     paths = [str(ROOT / "tests/offline"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -42,7 +40,7 @@ def offline(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def denormals() -> Iterator[None]:
-    """A training in this process takes denormal numbers for zero from then on; the next test has them again."""
+    """A training flushes denormal numbers to zero; the next test has them again."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
@@ -51,23 +49,21 @@ def denormals() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None and not os.environ.get("CI"):
-        pytest.skip(
-            "no chromium here: what moves on a page is not tested (apt-get install chromium)"
-        )
+        pytest.skip("no chromium here: pages are not tested (apt-get install chromium)")
     assert CHROMIUM, "CI needs chromium: .ci/run installs it"
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield found
-        found.close()
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a file. A request to the network or a complaint fails the test, but for what the theme always says.
+    """Opens a file. A request to the network or an error of a script fails the test.
 
-    excused: words of a complaint that this test provokes.
+    excused: words of a complaint that the test provokes.
     """
-    asked, complaints, excuses = [], [], []
+    asked, complaints, excuses = [], [], list(THEME_COMPLAINS)
 
     def only_files(route) -> None:
         if route.request.url.startswith(("file:", "data:", "blob:")):
@@ -76,16 +72,19 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
             asked.append(route.request.url)
             route.abort()
 
+    def heard(message) -> None:
+        if message.type == "error":
+            complaints.append(message.text)
+
     context = browser.new_context()
     context.set_default_timeout(120_000)  # the machine may be busy
     context.route("**/*", only_files)
 
     def opened(path: Path, width: int = 1280, excused: str = "") -> Page:
-        excuses.extend([excused] if excused else [])
+        if excused:
+            excuses.append(excused)
         page = context.new_page()
-        page.on(
-            "console", lambda said: complaints.append(said.text) if said.type == "error" else None
-        )
+        page.on("console", heard)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.set_viewport_size({"width": width, "height": 900})
         page.goto(path.as_uri())
@@ -93,17 +92,13 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     yield opened
     context.close()
-    excused = [
-        text
-        for text in complaints
-        if text in THEME_COMPLAINS or any(words in text for words in excuses)
-    ]
-    assert asked == [] and [text for text in complaints if text not in excused] == []
+    unexpected = [text for text in complaints if not any(words in text for words in excuses)]
+    assert asked == [] and unexpected == []
 
 
 @pytest.fixture
 def loaded() -> Callable[[Page], set[Path]]:
-    """Tells the files that a page asks for when it is opened anew."""
+    """The files that a page asks for when it is opened anew."""
 
     def files(page: Page) -> set[Path]:
         asked = []
@@ -119,15 +114,8 @@ def loaded() -> Callable[[Page], set[Path]]:
 def published(tmp_path_factory) -> Path:
     """The folder of the published book's pages, built here."""
     folder = tmp_path_factory.mktemp("published") / "book"
-    shutil.copytree(
-        ROOT / "book", folder, ignore=shutil.ignore_patterns("_build")
-    )  # links become files
-    done = subprocess.run(
-        [Path(sys.executable).with_name("jupyter-book"), "build", folder],
-        text=True,
-        timeout=900,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    shutil.copytree(ROOT / "book", folder, ignore=shutil.ignore_patterns("_build"))  # follows links
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", folder]
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0 and "WARNING" not in done.stdout, done.stdout[-4000:]
     return folder / "_build/html"

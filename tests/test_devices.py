@@ -1,29 +1,62 @@
-"""On another device: every net and objective, on a stand-in that computes on the CPU and refuses to mix with it."""
+"""On another device: every net and loss, on a stand-in that computes on the CPU and refuses to mix with it; on two."""
 
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 import torch
-from test_ranks import OBJECTIVES
-from test_training import Killed, artifact_folder, blobs
+from test_vae_training import (
+    CONFIG,
+    TEST,
+    Killed,
+    artifact_folder,
+    blobs,
+    changed,
+    killing,
+    weights,
+)
+from torch.multiprocessing.spawn import ProcessException
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from lib.data.batches import ArrayDataset, Batches
+from lib import ROOT, BadInput, vae
+from lib.data.batches import ArrayDataset, Batches, Splits
 from lib.data.digits import load_digits
-from lib.vae import evaluate as measures
-from lib.vae import train as training
+from lib.vae import losses, training
 from lib.vae.alarm import PATIENCE, CollapseAlarm
-from lib.vae.module import Keep, Task, TrainingConfig
+from lib.vae.checkpoints import Checkpoints, Run, net
+from lib.vae.config import TrainingConfig
+from lib.vae.evaluation import importance_nll
+from lib.vae.module import VAEModule
 
 __all__ = ["artifact_folder"]  # a fixture
 DEVICE = torch.device("lazy:0")  # a kind of device that autograd knows and no machine has
 MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
-PRESETS = ["small", "repair", "mlp", "linear", "final", "told_paired", "told_picture_paired"]
+CASES = [
+    *({"loss": name} for name in losses.LOSSES),
+    {"loss": "bernoulli", "beta": 1.0, "samples": 3, "preset": "mlp"},
+    {"loss": "calibrated", "preset": "refined"},
+]
+PRESETS = [
+    "small",
+    "repair",
+    "mlp",
+    "linear",
+    "final",
+    "conditional_paired",
+    "conditional_spectrogram_paired",
+]
+CASES += [{"loss": "calibrated", "preset": preset} for preset in PRESETS]
+
+
+def case_name(chosen: dict) -> str:
+    return "-".join(map(str, chosen.values()))
 
 
 class Elsewhere(torch.Tensor):
@@ -99,14 +132,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def examples(config: TrainingConfig, count: int = 12) -> ArrayDataset:
     """Pictures of 0 to 1, of a shape that the net takes."""
-    rows = (
-        3
-        if config.preset in ("told", "told_paired")
-        else 8
-        if config.preset.startswith("told")
-        else 9
-    )
+    rows = {"conditional_paired": 3, "conditional_spectrogram_paired": 8}.get(config.preset, 9)
     return ArrayDataset(blobs(count, 2)[:, :rows], 1 / 255)
+
+
+def stand_in(step: int) -> SimpleNamespace:
+    """A trainer of one device at a step of ten."""
+    strategy = SimpleNamespace(reduce=lambda tensor, reduce_op: tensor)
+    return SimpleNamespace(
+        global_step=step, global_rank=0, current_epoch=0, sanity_checking=False, strategy=strategy,
+        estimated_stepping_batches=10 * PATIENCE, is_global_zero=True,
+    )  # fmt: skip
 
 
 def test_the_stand_in_refuses_what_a_gpu_would(machine: None) -> None:
@@ -128,112 +164,133 @@ def test_the_stand_in_refuses_what_a_gpu_would(machine: None) -> None:
             wrong()
 
 
-CASES = [*OBJECTIVES, *({"objective": "calibrated", "preset": preset} for preset in PRESETS)]
-
-
-@pytest.mark.parametrize("chosen", CASES, ids=lambda chosen: "-".join(map(str, chosen.values())))
-def test_a_step_there_is_the_step_here(chosen: dict, machine: None) -> None:
-    """Losses, weights after two steps, numbers, the alarm's sums and the measures; nothing moves there by itself."""
-    config = TrainingConfig(
-        **({"preset": "small", "latent": 3, "beta": 0.3, "equalise": 0.01} | chosen)
-    )
-    config = config.model_copy(update={"equalise": 0.0} if config.objective == "bernoulli" else {})
+def two_steps(config: TrainingConfig, device: torch.device) -> dict[str, Any]:
+    """Losses and weights of two steps on a device, the numbers of an epoch, and what the evaluation says."""
     data = examples(config)
-    found = {}
-    for device in (torch.device("cpu"), DEVICE):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = training._built(config, data.shape)
-            task = Task(model, config, 10).to(device)
-            task.trainer = SimpleNamespace(
-                global_step=5, global_rank=0, current_epoch=0, sanity_checking=False
-            )
-            optimiser = task.configure_optimizers()[0][0]
-            alarm, watched = (
-                CollapseAlarm(None, 1.0, tell=lambda message: None),
-                SimpleNamespace(
-                    world_size=1, estimated_stepping_batches=10 * PATIENCE, global_step=0
-                ),
-            )
-            task._start(0)
-            losses = []
-            for x in Batches(data, np.arange(len(data)), 6, 1):
-                out = task.training_step(x.to(device), 0)
-                assert out["loss"].device == device
-                optimiser.zero_grad()
-                out["loss"].backward()
-                optimiser.step()
-                watched.global_step += 1
-                alarm.on_train_batch_end(watched, task, out)
-                losses.append(float(out["loss"].detach()))
-            row = task._finish("train")
-            task._start(1)
-            task.validation_step(data.__getitems__([0, 1]).to(device), 0)
-            row |= task._finish("val")
-        assert {value.device for value in model.state_dict().values()} == {device}
-        state = {name: value.cpu() for name, value in model.state_dict().items()}
-        assert {value.device.type for value in alarm.sums.values()} == {"cpu"}
-        measured = measures.evaluate(model, data) | {"mu": measures.embed(model, data)[0]}
-        measured["x_hat"] = measures.reconstruct(
-            model, data.__getitems__([0, 1]), sample=True
-        ).numpy()
-        if config.objective == "bernoulli":
-            measured["nll"] = measures.importance_nll(model, data, 3)
-        found[device.type] = {"losses": losses, **row, **state, **alarm.sums, **measured}
-    here, there = found["cpu"], found["lazy"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = net(config, data.shape)
+        module = VAEModule(model, config, 10).to(device)
+        module.trainer = stand_in(5)
+        optimiser = module.configure_optimizers()[0][0]
+        alarm = CollapseAlarm(None, 1.0, tell=lambda message: None)
+        module._seed(0, 0)
+        steps = []
+        for x in Batches(data, np.arange(len(data)), 6, 1):
+            out = module.training_step(x.to(device), 0)
+            assert out["loss"].device == device
+            optimiser.zero_grad()
+            out["loss"].backward()
+            optimiser.step()
+            module.trainer.global_step += 1
+            alarm.on_train_batch_end(module.trainer, module, out)
+            steps.append(float(out["loss"].detach()))
+        module._seed(1, 0)
+        module.validation_step(data.__getitems__([0, 1]).to(device), 0)
+        numbers = module._epoch("train") | module._epoch("val")
+    assert {value.device for value in model.state_dict().values()} == {device}
+    assert {value.device.type for value in alarm.sums.values()} == {"cpu"}
+    state = {name: value.cpu() for name, value in model.state_dict().items()}
+    measured = vae.measure(model, data) | {"mu": vae.encode_all(model, data)[0]}
+    measured["x_hat"] = vae.reconstruct(model, data.__getitems__([0, 1]), sample=True).numpy()
+    if config.loss == "bernoulli":
+        measured["nll"] = importance_nll(model, data, 3)
+    return {"losses": steps, **numbers, **state, **alarm.sums, **measured}
+
+
+@pytest.mark.parametrize("chosen", CASES, ids=case_name)
+def test_a_step_there_is_the_step_here(chosen: dict, machine: None) -> None:
+    equalise = 0.0 if chosen["loss"] == "bernoulli" else 0.01
+    fields = {"latent": 3, "beta": 0.3, "floor": 0.2, "equalise": equalise} | chosen
+    config = TrainingConfig(**fields)
+    here, there = two_steps(config, torch.device("cpu")), two_steps(config, DEVICE)
     assert here.keys() == there.keys() and np.ptp(here["losses"]) > 0
     for name, value in here.items():
         assert np.allclose(np.asarray(there[name]), np.asarray(value), rtol=1e-4, atol=1e-6), name
 
 
-@pytest.mark.parametrize("chosen", CASES, ids=lambda chosen: "-".join(map(str, chosen.values())))
+@pytest.mark.parametrize("chosen", CASES, ids=case_name)
 def test_a_step_in_bfloat16_is_near_the_step_in_float32(chosen: dict) -> None:
-    """Autocast, as Lightning's "bf16-mixed" does: losses and sums are float32, gradients are finite and reach all."""
-    config = TrainingConfig(**({"preset": "small", "latent": 3, "beta": 0.3} | chosen))
+    """Autocast, as Lightning's "bf16-mixed" does: losses and sums are float32, gradients reach every weight."""
+    config = TrainingConfig(**({"latent": 3, "beta": 0.3} | chosen))
     data = examples(config)
-    losses = {}
+    steps = {}
     for mixed in (False, True):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            task = Task(training._built(config, data.shape).eval(), config, 10)
-            for value in (
-                task.model.parameters()
-            ):  # some start at zero, and would not tell one precision from another
+            module = VAEModule(net(config, data.shape).eval(), config, 10)
+            for (
+                value
+            ) in module.model.parameters():  # some start at zero, where precision is no matter
                 value.data += 0.05 * torch.randn(value.shape)
-            task.trainer = SimpleNamespace(global_step=5, global_rank=0, current_epoch=0)
-            task.noise.manual_seed(1)
+            module.trainer = stand_in(5)
+            module.noise.manual_seed(1)
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                out = task.training_step(data.__getitems__(np.arange(12)), 0)
+                out = module.training_step(data.__getitems__(np.arange(12)), 0)
         assert {value.dtype for value in out.values()} == {torch.float32}
-        assert {value.dtype for name, value in task.sums.items() if name != "n"} == {torch.float32}
+        assert module.sums["train"].dtype == torch.float32
         out["loss"].backward()
-        gradients = [parameter.grad for parameter in task.model.parameters()]
+        gradients = [parameter.grad for parameter in module.model.parameters()]
         assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
-        losses[mixed] = out["loss"].item()
-    assert (
-        losses[True] != losses[False] or config.preset == "refined"
-    )  # whose linear part is zero until it is fitted
-    assert losses[True] == pytest.approx(losses[False], rel=0.05)
+        steps[mixed] = out["loss"].item()
+    assert steps[True] == pytest.approx(steps[False], rel=0.05)
 
 
-needs_cuda = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="no CUDA device here: its own tests are skipped"
-)
+TWO = changed(CONFIG, devices=2, accelerator="cpu")
+ODD = Splits(ArrayDataset(blobs(321, 0), 1 / 255), TEST, TEST, {"data": "odd"})
 
 
-def fitted(accelerator: str, key: int = 0, **chosen: Any) -> training.Fitted:
-    fields = {
-        "preset": "small",
-        "latent": 16,
-        "epochs": 2,
-        "batch_size": 128,
-        "learning_rate": 3e-3,
-        "seed": 3,
-    }
-    config = TrainingConfig(**(fields | {"accelerator": accelerator} | chosen))
-    pictures = load_digits("train")[0]
-    parts = [ArrayDataset(part, scale=1 / 255) for part in (pictures[:4000], pictures[-1000:])]
-    return training.fit(config, *parts, {"digits": key})
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_and_a_killed_pair_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal batches and other noise; then the same pair, killed in its second epoch, with the same bytes."""
+    one, two = vae.train(CONFIG, ODD), vae.train(TWO, ODD)
+    assert two.folder != one.folder and two.alarms == one.alarms
+    for name in ("train_mse", "val_mse", "train_loss", "val_loss"):
+        curve = one.log()[name].to_numpy()
+        assert two.log()[name].to_numpy() == pytest.approx(curve, rel=0.05), name
+    assert two.log()["val_mse"].is_monotonic_decreasing
+    assert any(not torch.equal(value, weights(two)[name]) for name, value in weights(one).items())
+    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "killed"))
+    with monkeypatch.context() as patch, pytest.raises(ProcessException):
+        patch.setattr(training, "progress", killing(15))
+        vae.train(TWO, ODD)
+    resumed = vae.train(TWO, ODD)
+    assert two.log().equals(resumed.log())
+    assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(two).items())
+
+
+@pytest.mark.slow
+def test_a_user_s_mistake_in_one_of_two_processes_is_raised_here() -> None:
+    config = changed(TWO, loss="report", beta=1e30, learning_rate=1e6, schedule="constant")
+    with pytest.raises(
+        BadInput, match=r"^learning_rate = 1e\+06: training left .*; use a smaller one$"
+    ):
+        vae.train(config, ODD)
+
+
+@pytest.mark.slow
+def test_several_devices_work_inside_a_kernel() -> None:
+    cell = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from test_devices import ODD, TWO, vae
+print(len(vae.train(TWO.model_copy(update={{"epochs": 1}}), ODD).log()))"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    assert notebook.cells[0].outputs[-1]["text"] == "1\n" and len(notebook.cells[0].outputs) == 1
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+def trained(accelerator: str, key: int = 0, **chosen: Any) -> Run:
+    fields = {"latent": 16, "epochs": 2, "learning_rate": 3e-3, "seed": 3} | chosen
+    x, _ = load_digits("train")
+    train, validation = (ArrayDataset(part, scale=1 / 255) for part in (x[:4000], x[-1000:]))
+    config = TrainingConfig(accelerator=accelerator, **fields)
+    return vae.train(config, Splits(train, validation, None, {"digits": key}))
 
 
 @needs_cuda
@@ -241,20 +298,18 @@ def fitted(accelerator: str, key: int = 0, **chosen: Any) -> training.Fitted:
     "chosen",
     [
         {"beta": 1e-3},
-        {"beta": 1.0},
-        {"objective": "calibrated", "preset": "repair"},
-        {"objective": "delta", "floor": 0.2},
-        {"objective": "free_bits", "beta": 1e-3, "floor": 0.1},
-        {"objective": "bernoulli", "preset": "mlp"},
-        {"objective": "bernoulli", "preset": "mlp", "samples": 5},
-        {"objective": "calibrated", "preset": "refined"},
-        {"objective": "calibrated", "preset": "final"},
+        {"loss": "calibrated", "preset": "repair"},
+        {"loss": "delta", "floor": 0.2},
+        {"loss": "free_bits", "beta": 1e-3, "floor": 0.1},
+        {"loss": "bernoulli", "preset": "mlp", "samples": 5},
+        {"loss": "calibrated", "preset": "refined"},
+        {"loss": "calibrated", "preset": "final"},
     ],
-    ids=lambda chosen: "-".join(map(str, chosen.values())),
+    ids=case_name,
 )
 def test_a_training_on_cuda_ends_where_one_on_the_cpu_ends(chosen: dict) -> None:
     """In bf16 mixed precision: 4,000 digits, twice."""
-    here, there = (fitted(accelerator, **chosen).log().iloc[-1] for accelerator in ("cpu", "cuda"))
+    here, there = (trained(accelerator, **chosen).log().iloc[-1] for accelerator in ("cpu", "cuda"))
     for name in ("val_mse", "val_kl"):
         assert there[name] == pytest.approx(here[name], rel=0.05), name
 
@@ -263,16 +318,16 @@ def test_a_training_on_cuda_ends_where_one_on_the_cpu_ends(chosen: dict) -> None
 def test_a_training_on_cuda_that_was_killed_ends_with_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = fitted("cuda", 1, epochs=4, beta=1e-3).model().state_dict()
-    keep = Keep.on_train_epoch_end
+    whole = weights(trained("cuda", 1, epochs=4, beta=1e-3))
+    keep = Checkpoints.on_train_epoch_end
 
-    def killing(self: Keep, trainer: Any, task: Task) -> None:
-        keep(self, trainer, task)
-        if task.current_epoch == 1:
+    def killing_after(self: Checkpoints, trainer: Any, module: VAEModule) -> None:
+        keep(self, trainer, module)
+        if module.current_epoch == 1:
             raise Killed
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Keep, "on_train_epoch_end", killing)
-        fitted("cuda", 2, epochs=4, beta=1e-3)
-    again = fitted("cuda", 2, epochs=4, beta=1e-3).model().state_dict()
+        patched.setattr(Checkpoints, "on_train_epoch_end", killing_after)
+        trained("cuda", 2, epochs=4, beta=1e-3)
+    again = weights(trained("cuda", 2, epochs=4, beta=1e-3))
     assert all(torch.equal(value, again[name]) for name, value in whole.items())

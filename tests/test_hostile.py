@@ -169,9 +169,8 @@ def card(path: Path) -> None:
 
 
 def weights(path: Path) -> None:
-    from lib.vae.checkpoints import damaged, load
+    from lib.vae.checkpoints import load
 
-    assert damaged(path)
     load(path)
 
 
@@ -229,6 +228,7 @@ CASES = {  # what: name of the file, which says who reads it, and its content
     "weights: pickled code in a tar": ("model.pt", tarred_weights()),
     "weights: code of 1996": ("model.pt", f"cos\nsystem\n(S'{SHELL}'\ntR."),
     "weights: nested 100,000 times": ("model.pt", b"(" * 10**5 + b"."),
+    "weights: a bomb": ("model.pt", lambda path: path.write_bytes(bomb_weights())),
     "corpus: a command": ("corpus", f"folder:$({SHELL})"),
     "corpus: a zero byte": ("corpus", "vctk:a\0b"),
     "corpus: half a character": ("corpus", "folder:\ud800"),
@@ -270,13 +270,6 @@ def test_a_card_names_no_file_outside_of_its_folder(tmp_path, name) -> None:
     (stage / "card.json").write_text(signed({"files": {name: "0" * 32}}))
     with pytest.raises(BadInput, match="not a file of this stage"):
         sandbox.run(card, stage / "card.json")
-
-
-def test_packed_weights_are_not_unpacked(tmp_path) -> None:
-    from lib.vae.checkpoints import damaged
-
-    (tmp_path / "model.pt").write_bytes(bomb_weights())
-    assert damaged(tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("name", fuzz.PROPERTIES)

@@ -1,4 +1,4 @@
-"""Players: what is heard is what was given, and the HTML is safe, labelled and small."""
+"""Players: one hears what was given, and the HTML is safe, labelled and small."""
 
 import base64
 import io
@@ -15,21 +15,21 @@ from lib.book.players import mp3, player, players
 RATE = 24000
 
 
-def tone(hz: float = 440.0, seconds: float = 2.0, level: float = 0.1) -> np.ndarray:
-    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)).astype(
-        np.float32
-    )
+def tone(seconds: float = 2.0, level: float = 0.1) -> np.ndarray:
+    t = np.arange(round(seconds * RATE)) / RATE
+    return (level * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
 
 
-class Tags(HTMLParser):
-    def __init__(self, text: str) -> None:
+class Page(HTMLParser):
+    """Tags with their attributes, and the text, of some HTML."""
+
+    def __init__(self, html: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict]] = []
-        self.text = ""
-        self.feed(text)
+        self.tags, self.text = [], ""
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -37,46 +37,33 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("level", [0.02, 0.1, 0.9])
 def test_mp3_keeps_length_level_and_pitch(level: float) -> None:
-    heard, rate = soundfile.read(io.BytesIO(mp3(tone(level=level), RATE)))
-    assert rate == RATE and len(heard) == 2 * RATE
-    assert np.sqrt(np.mean(heard**2)) == pytest.approx(
-        level / np.sqrt(2), rel=0.03
-    )  # the level as given
-    assert np.argmax(np.abs(np.fft.rfft(heard))) / 2.0 == pytest.approx(440, abs=1)
+    audio, rate = soundfile.read(io.BytesIO(mp3(tone(level=level), RATE)))
+    assert rate == RATE and len(audio) == 2 * RATE
+    assert np.sqrt(np.mean(audio**2)) == pytest.approx(level / np.sqrt(2), rel=0.03)
+    assert np.argmax(np.abs(np.fft.rfft(audio))) / 2.0 == pytest.approx(440, abs=1)
 
 
 def test_two_seconds_of_noise_are_small() -> None:
-    noise = np.random.default_rng(0).normal(0, 0.07, 2 * RATE)
-    assert len(mp3(noise, RATE)) < 16_000
+    assert len(mp3(np.random.default_rng(0).normal(0, 0.07, 2 * RATE), RATE)) < 16_000
 
 
 def test_player_says_what_it_plays_and_stops_the_others() -> None:
-    page = Tags(player(tone(), RATE, "A voice, delay", "A low tone.").data)
-    audio = dict(page.found)["audio"]
-    assert dict(page.found)["figure"]["class"] == "player"
-    assert (
-        audio["aria-label"] == "A voice, delay"
-        and audio["preload"] == "none"
-        and "controls" in audio
-    )
+    page = Page(player(tone(), RATE, "A voice, delay", "A low tone.").data)
+    figure, audio = dict(page.tags)["figure"], dict(page.tags)["audio"]
+    assert figure["class"] == "player" and audio["aria-label"] == "A voice, delay"
+    assert audio["preload"] == "none" and "controls" in audio
     assert "pause()" in audio["onplay"] and "querySelectorAll('audio')" in audio["onplay"]
     assert "A voice, delay" in page.text and "A low tone." in page.text
     data = base64.b64decode(re.fullmatch("data:audio/mpeg;base64,(.+)", audio["src"])[1])
     assert soundfile.info(io.BytesIO(data)).frames == 2 * RATE
 
 
-def test_labels_are_escaped() -> None:
+def test_labels_are_escaped_and_a_grid_holds_all_players() -> None:
     bad = '"><script>alert(1)</script>'
-    page = Tags(player(tone(seconds=0.2), RATE, bad, bad).data)
-    assert (
-        "script" not in [tag for tag, _ in page.found]
-        and dict(page.found)["audio"]["aria-label"] == bad
-    )
-
-
-def test_grid_holds_all_players() -> None:
-    items = [player(tone(seconds=0.2), RATE, f"tone {i}") for i in range(3)]
-    assert [tag for tag, _ in Tags(players(items).data).found].count("audio") == 3
+    page = Page(players([player(tone(0.2), RATE, bad, bad)] * 3).data)
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("audio") == 3 and "script" not in tags
+    assert dict(page.tags)["audio"]["aria-label"] == bad
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the calculator, the slider and the explorer get: it decodes to what went in, and sounds can be heard."""
+"""Calculator, slider and explorer get what went in, and every sound of the map can be heard."""
 
 import base64
 import dataclasses

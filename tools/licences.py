@@ -1,7 +1,9 @@
-"""Write the tables of book/licences.md: each package of the lock, its version and its licence, by pip-licenses.
+"""Write the tables of book/licences.md: each package of the lock, its version and its licence, by
+pip-licenses.
 
-A licence that nobody has accepted stops the tool: a person reads it and adds it to ACCEPTED or BY_HAND. Copyleft that
-reaches our own code is accepted of pedalboard alone. Run it in the environment of the lock (`make lock` does).
+A licence that nobody has accepted stops the tool: a person reads it and adds it to ACCEPTED or
+BY_HAND. Copyleft that reaches our own code is accepted of pedalboard alone. Run it in the
+environment of the lock (`make lock` does).
 """
 
 import json
@@ -59,7 +61,9 @@ def licences() -> dict[str, tuple[str, str]]:
 
 
 def group(name: str, licence: str) -> str:
-    """The strictest group of a licence's parts; of alternatives, the mildest. BadInput: not accepted."""
+    """The strictest group of a licence's parts; of alternatives, the mildest. BadInput: not
+    accepted.
+    """
     order = list(ACCEPTED)
     ranks = []
     for alternative in re.sub(r" \(.*\)$", "", licence).split(" OR "):

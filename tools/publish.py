@@ -1,12 +1,13 @@
 """From the pages of a run to the book: chapters, numbers and the status page.
 
-    python tools/publish.py                       publishes a complete report run into book/ (`make publish`)
-    python tools/publish.py status                writes book/status.md again, from the published chapters
-    python tools/publish.py results FILE PAGE...  collects the numbers recorded on pages into one flat JSON file
-    python tools/publish.py stage RUN             lays out prose, settings and pages of a run in RUN/book
+    python tools/publish.py                       a complete report run into book/ (`make publish`)
+    python tools/publish.py status                book/status.md anew, from the published chapters
+    python tools/publish.py results FILE PAGE...  numbers recorded on pages, into one flat JSON file
+    python tools/publish.py stage RUN             prose, settings and pages of a run, into RUN/book
 
-Publishing refuses a run that is incomplete, that other code or other parameters made, or that has a page above 1 MB. It
-writes beside and renames: the published book is the old one or the new one, never a mixture.
+Publishing refuses a run that is incomplete, that other code or other parameters made, or that has
+a page above 1 MB. It writes beside and renames: the published book is the old one or the new one,
+never a mixture.
 """
 
 import ast
@@ -98,7 +99,9 @@ def records(notebook: nbformat.NotebookNode) -> dict[str, float]:
 
 
 def mark(notebook: nbformat.NotebookNode) -> dict[str, str]:
-    """Story and hash left by lib.book.page.provenance; empty when the page did not run to its end."""
+    """Story and hash left by lib.book.page.provenance; empty when the page did not run to its
+    end.
+    """
     marks = [output.get("metadata", {}).get("average_spectrogram") for output in outputs(notebook)]
     return next((each for each in reversed(marks) if each), {})
 
@@ -155,8 +158,9 @@ def with_current_prose(notebook: nbformat.NotebookNode, name: str) -> nbformat.N
 def as_chapter(page: Path) -> dict[Path, bytes | Path]:
     """Files of a page as a chapter, by their place in the book: their content, or the file to copy.
 
-    Sounds leave the page: a data address becomes a file in `_static/sound/`. An output whose metadata
-    say `average_spectrogram_assets: {name, folder}` brings that stage's files into `_static/<name>/`.
+    Sounds leave the page: a data address becomes a file in `_static/sound/`. An output whose
+    metadata say `average_spectrogram_assets: {name, folder}` brings that stage's files into
+    `_static/<name>/`.
     """
     notebook = with_current_prose(read(page), page.stem)
     notebook.metadata.pop("papermill", None)  # it names folders of this machine
@@ -190,30 +194,32 @@ def as_chapter(page: Path) -> dict[Path, bytes | Path]:
 STATUS = """\
 # The state of this book
 
-Written by `tools/publish.py` when the pages were laid out. A page is **fresh** when its story, the code that it imports
-and its parameters are those of the checkout. It is **confirmed** when code has changed since, but the story's small
-run, of `make book`, still gives every number that it gave then. Else it is **stale**: its numbers are of other code.
+Written by `tools/publish.py` when the pages were laid out. A page is **fresh** when its story, the
+code that it imports and its parameters are those of the checkout. It is **confirmed** when code has
+changed since, but the story's small run, of `make book`, still gives every number that it gave
+then. Else it is **stale**: its numbers are of other code.
 {behind}
 | page | state | time | peak memory | commit |
 |---|---|---|---|---|
 {rows}
 
-The time is that of the last run of the page. It is short where finished stages were found, so their sum is not the time
-of a first run. A commit marked *dirty* had changes that were not committed.
+The time is that of the last run of the page. It is short where finished stages were found, so their
+sum is not the time of a first run. A commit marked *dirty* had changes that were not committed.
 
 ## Parameters and versions
 {folded}
 ## All numbers
 
-Every number that a page recorded, rounded to six digits; {{download}}`results.json` has them in full.
+Every number that a page recorded, rounded to six digits; {{download}}`results.json` has them in
+full.
 
 | number | value | page |
 |---|---|---|
 {numbers}
 """
 BEHIND = """
-**{stale} of {count} pages are stale**: lib or the stories have moved on since they were computed, at the commit in the
-last column. `make report publish` computes them again.
+**{stale} of {count} pages are stale**: lib or the stories have moved on since they were computed,
+at the commit in the last column. `make report publish` computes them again.
 """
 FOLDED = """
 ```{{admonition}} {title}
@@ -236,7 +242,9 @@ def small(name: str) -> tuple[nbformat.NotebookNode, bool]:
 
 
 def confirmed(name: str) -> bool:
-    """Whether a story's quick run, with the checkout's code, gives the numbers of the publication."""
+    """Whether a story's quick run, with the checkout's code, gives the numbers of the
+    publication.
+    """
     tracked, current = small(name)
     before = json.loads(SMALL.read_text(encoding="utf-8")).get(name) if SMALL.exists() else None
     now = records(tracked)
@@ -247,7 +255,9 @@ def confirmed(name: str) -> bool:
 
 
 def state(name: str, notebook: nbformat.NotebookNode) -> str:
-    """fresh, confirmed or stale: whether the checkout would compute the numbers of this page again."""
+    """fresh, confirmed or stale: whether the checkout would compute the numbers of this page
+    again.
+    """
     try:
         now = page_hash(name, resolve(name, parameters(notebook)))
     except BadInput:  # a parameter has gone, or its values are others
@@ -316,7 +326,9 @@ def is_computed(place: Path) -> bool:
 
 
 def stage(run: Path) -> None:
-    """Prose, settings and the run's pages with their files, side by side in RUN/book, and nothing else."""
+    """Prose, settings and the run's pages with their files, side by side in RUN/book, and nothing
+    else.
+    """
     files: dict[Path, bytes | Path] = {}
     for path in (ROOT / "book").rglob("*"):
         name = path.relative_to(ROOT / "book")
@@ -387,7 +399,8 @@ def computed(book: Path) -> list[str]:
 def publish(run: Path, stories: dict[str, dict], book: Path) -> None:
     """A run's pages, with their files and numbers, into a book folder, all or nothing.
 
-    A second publication waits for the first. After one that was killed, the old book comes back first.
+    A second publication waits for the first. After one that was killed, the old book comes back
+    first.
     """
     with FileLock(stages.root() / ".publish.lock"):
         for old in book.glob(".old.*"):

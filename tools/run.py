@@ -1,9 +1,11 @@
-"""Run the graph: `python tools/run.py quick`, `report` or `full`; further words go to Snakemake as they are.
+"""Run the graph: `python tools/run.py quick`, `report` or `full`; further words go to Snakemake as
+they are.
 
 With `--profile profiles/slurm` it runs on a cluster, and the profile says on how many cores.
 
-A lock of the operating system keeps two runs of one checkout apart, and vanishes with a run that was killed: the next
-one goes on where it stopped. A run that ends adds a line with its time to `artifacts/<run>/took.jsonl`.
+A lock of the operating system keeps two runs of one checkout apart, and vanishes with a run that
+was killed: the next one goes on where it stopped. A run that ends adds a line with its time to
+`artifacts/<run>/took.jsonl`.
 """
 
 import contextlib
@@ -56,7 +58,9 @@ def reset_future_times(out: Path) -> None:
 
 
 def remove_wrong_results(numbers: Path, pages: list[Path]) -> None:
-    """Remove results.json unless it holds the numbers of the pages: Snakemake compares times only."""
+    """Remove results.json unless it holds the numbers of the pages: Snakemake compares times
+    only.
+    """
     if not numbers.exists():
         return
     try:
@@ -69,7 +73,9 @@ def remove_wrong_results(numbers: Path, pages: list[Path]) -> None:
 
 
 def main(run: str, *more: str) -> int:
-    """Exit status of Snakemake; 130 after Ctrl-C; 2 for a wrong run file, a second run, no right to write."""
+    """Exit status of Snakemake; 130 after Ctrl-C; 2 for a wrong run file, a second run, no right to
+    write.
+    """
     try:
         stories = read_run(ROOT / "runs" / f"{run}.yml")["stories"]
         for story in stories:
@@ -93,6 +99,8 @@ def main(run: str, *more: str) -> int:
         reset_future_times(out)
         for damage in stages.verify_all():
             print(damage, file=sys.stderr)
+        for problem in stages.verify_all():
+            print(problem, file=sys.stderr)
         pages = [out / "pages" / f"{story}.ipynb" for story in stories]
         remove_wrong_results(out / "results.json", pages)
         if not (index.exists() and (out / "results.json").exists()):
@@ -101,7 +109,9 @@ def main(run: str, *more: str) -> int:
 
 
 def snakemake(out: Path, index: Path, *more: str) -> int:
-    """Run the graph and wait for its end, also after Ctrl-C; say where the book is or how to go on."""
+    """Run the graph and wait for its end, also after Ctrl-C; say where the book is or how to go
+    on.
+    """
     # every output moves into place whole, so what a killed run has left is good
     command = [sys.executable, "-m", "snakemake", "--quiet", "rules", "--config", f"run={out.name}"]
     command += ["--nolock", "--ignore-incomplete"]

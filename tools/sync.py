@@ -1,6 +1,7 @@
-"""Put the outputs of the quick run into notebooks/*.ipynb, which nbval compares: the last step of `make sync`.
+"""Put the outputs of the quick run into notebooks/*.ipynb, where nbval compares them: `make sync`.
 
-The cells come from the .py, by `jupytext --update`, before the run. The cell that papermill injects stays out.
+The cells come from the .py, by `jupytext --update`, before the run. The cell that papermill injects
+stays out.
 """
 
 import os
@@ -20,13 +21,14 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 
 def check(script: Path) -> None:
     """BadInput when a story's .ipynb, which a run executes, has other cells than its .py."""
-    notebook = script.with_suffix(".ipynb")
+    path = script.with_suffix(".ipynb")
+    notebook = read(path)
+    notebook.metadata = {}  # the .py names no kernel
     try:
-        compare_notebooks(read(notebook), jupytext.read(script, fmt="py:percent"), "py:percent")
+        compare_notebooks(notebook, jupytext.read(script, fmt="py:percent"), "py:percent")
     except NotebookDifference:
-        raise BadInput(
-            f"{notebook}: other cells than {script.name}; run `make sync` first"
-        ) from None
+        message = f"{path}: other cells than {script.name}; run `make sync` first"
+        raise BadInput(message) from None
 
 
 def strip(page: nbformat.NotebookNode) -> nbformat.NotebookNode:

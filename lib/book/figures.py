@@ -211,7 +211,7 @@ def umap_panel(
     another. BadInput for an unknown effect.
     """
     points, labels = np.asarray(points), np.asarray(labels)
-    unknown = sorted(set(labels) - set(EFFECT_COLOURS))
+    unknown = sorted(set(labels.tolist()) - set(EFFECT_COLOURS))
     if unknown:
         known = ", ".join(EFFECT_COLOURS)
         raise BadInput(f"labels: unknown effect {unknown[0]!r}; known are {known}")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,11 +63,13 @@ class Checkpoints(Checkpoint):
         self.folder = folder
         self.ticks = ticks  # advanced once per step, to show progress
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        next(self.ticks, None)
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.is_global_zero:
+            next(self.ticks, None)
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        next(self.ticks, None)
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.is_global_zero:
+            next(self.ticks, None)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -100,23 +101,25 @@ def net(config: TrainingConfig, shape: tuple[int, int]) -> VAE:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read weights or a state without unpickling objects. BadInput: the file is no checkpoint."""
+    """Read weights or a state without unpickling objects. BadInput: the file is damaged, or no checkpoint.
+
+    torch.load checks no checksum, zipfile does. torch does not compress: a compressed part may be a bomb.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, RuntimeError):
-        raise BadInput(
-            f"{path}: not a readable checkpoint of weights; delete {path.parent} and run again"
-        ) from None  # torch's own words advise to trust the file
+        with zipfile.ZipFile(path) as file:
+            compressed = any(part.compress_type for part in file.infolist())
+            if not compressed and file.testzip() is None:
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged file raises many kinds of error
+        pass
+    raise BadInput(
+        f"{path}: not a readable checkpoint of weights; delete {path.parent} and run again"
+    )
 
 
 def damaged(path: Path) -> bool:
-    """Whether a checkpoint exists and cannot be used: torch.load checks no checksum, zipfile does."""
-    if not path.exists():
-        return False
+    """Whether a checkpoint exists and cannot be used."""
     try:
-        with zipfile.ZipFile(path) as file:
-            # torch does not compress, so a compressed part may be a bomb
-            compressed = any(part.compress_type for part in file.infolist())
-            return compressed or file.testzip() is not None or not load(path)
-    except Exception:  # a damaged file raises many kinds of error
+        return path.exists() and not load(path)
+    except BadInput:
         return True

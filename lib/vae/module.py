@@ -123,7 +123,10 @@ class VAEModule(pl.LightningModule):
         torch.manual_seed(seed_stream(self.config.seed, 6, *path))
 
     def on_train_epoch_start(self) -> None:
-        self.trainer.train_dataloader.epoch = self.current_epoch
+        batches, validation = self.trainer.train_dataloader, self.trainer.val_dataloaders
+        batches.epoch = self.current_epoch
+        batches.rank = validation.rank = self.global_rank
+        batches.ranks = validation.ranks = self.trainer.world_size
         self._seed(0, self.current_epoch)
 
     def on_validation_epoch_start(self) -> None:
@@ -137,7 +140,7 @@ class VAEModule(pl.LightningModule):
                 f"in epoch {self.current_epoch + 1}; use a smaller one"
             )
         self.history.append({"epoch": self.current_epoch + 1} | row)
-        self.log_dict(row)
+        self.log_dict(row, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history

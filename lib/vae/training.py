@@ -35,7 +35,8 @@ from lib.vae.module import VAEModule
 from lib.vae.networks import VAE
 from lib.vae.refined import RefinedVAE
 
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # no greetings and tips on a page
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.ERROR)  # no greetings and tips on a page
 
 
 def train(config: TrainingConfig, data: Splits) -> Run:

@@ -1,4 +1,4 @@
-"""The refined net starts at probabilistic PCA; separable components against the exact ones; the random equaliser."""
+"""The refined net starts at probabilistic PCA and learns a correction only."""
 
 import math
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib import BadInput, theory
-from lib.vae import networks as vae
+from lib import BadInput, theory, vae
 
 
 def clips(n: int, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -54,7 +53,7 @@ def test_only_the_refinement_and_the_widths_learn() -> None:
     x = torch.from_numpy(clips(8, (7, 9), 1)).float().unsqueeze(1)
     (model(x, sample=False)[0] - x).square().mean().backward()
     assert model.refine[-1].weight.grad.abs().max() > 0  # a zero layer that can leave zero
-    assert vae.build("refined", (28, 28)).latent == vae.REFINED_LATENT
+    assert vae.build("refined", (28, 28)).latent == 64
     with pytest.raises(BadInput, match="latent = 0"):
         vae.build("refined", (7, 9), 0)
 
@@ -74,8 +73,3 @@ def test_more_latents_than_directions_are_bad_input(latent: int, varying: int) -
         model = vae.build("refined", (3, 4), varying - 1)
         model.start_from(theory.separable_pca(x.reshape(40, 3, 4), varying - 1))
         assert all(value.isfinite().all() for value in model.state_dict().values())
-
-
-def test_it_has_no_floor() -> None:
-    with pytest.raises(BadInput, match="floor = 0.5: preset 'refined' has no floor"):
-        vae.build("refined", (7, 9), 3, floor=0.5)

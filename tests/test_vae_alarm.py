@@ -1,4 +1,4 @@
-"""The collapse alarm: when it speaks, when it keeps quiet, and that a kill does not change what it told."""
+"""The collapse alarm: when it speaks, when it keeps quiet, and that a kill does not change what it said."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -8,14 +8,14 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lib.vae.train import ArrayDataset, TrainingConfig
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from lib import BadInput, theory
-from lib.vae import train as training
+from lib.data.batches import ArrayDataset, Splits
+from lib.vae import training
 from lib.vae.alarm import ENDLESS, PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
+from lib.vae.config import TrainingConfig
 
-KEY = {"data": "blobs"}
 lightning = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
 
 
@@ -35,14 +35,15 @@ def blobs(n: int, seed: int) -> np.ndarray:
 
 
 TRAIN, TEST = ArrayDataset(blobs(320, 0)), ArrayDataset(blobs(64, 1))
+DATA = Splits(TRAIN, TEST, None, {"data": "blobs"})
 LAMBDA_1 = theory.pca(TRAIN.array, 1).eigenvalues[0]
 COLLAPSING = TrainingConfig(
     latent=2, beta=1.5 * theory.edge_beta(LAMBDA_1, 30), learning_rate=2e-2, epochs=7, batch_size=32
 )
 
 
-class Told(pl.LightningModule):
-    """A training whose code is told: mu at a step, (batch, latent); the posterior's variance is the prior's."""
+class Scripted(pl.LightningModule):
+    """A training whose code is given: mu at a step, (batch, latent); the posterior's variance is the prior's."""
 
     def __init__(self, mu: Callable[[int], torch.Tensor]):
         super().__init__()
@@ -78,7 +79,7 @@ def of_kl(nats: float) -> torch.Tensor:
     return torch.tensor([[(2 * nats) ** 0.5, 0.0]]).expand(4, 2)
 
 
-def heard(
+def alarms_of(
     mu: Callable[[int], torch.Tensor],
     steps: int,
     alarm: CollapseAlarm | None = None,
@@ -103,28 +104,28 @@ def heard(
         plugins=LightningEnvironment(),  # no word of srun
         **({"max_epochs": 1} | settings),
     )
-    trainer.fit(Told(mu), Ones(steps))
+    trainer.fit(Scripted(mu), Ones(steps))
     return alarm.alarms
 
 
 def test_a_real_collapse_is_told_before_and_during_training() -> None:
-    (first, before), (later, during) = training.fit(COLLAPSING, TRAIN, TEST, KEY).alarms
+    (first, before), (later, during) = training.train(COLLAPSING, DATA).alarms
     assert first == 0 < later <= 70 and later % (70 // WINDOWS) == 0
     assert f"{1.5 * LAMBDA_1:.4g}" in before and f"{LAMBDA_1:.4g}" in before
     assert f"step {later}: " in during and "no active unit" in during
 
 
 @pytest.mark.parametrize(
-    "change", [{"objective": "calibrated"}, {"beta": 0.01 * COLLAPSING.beta}, {"beta": 0.0}]
+    "change", [{"loss": "calibrated"}, {"beta": 0.01 * COLLAPSING.beta}, {"beta": 0.0}]
 )
 def test_a_healthy_run_is_not_disturbed(change: dict) -> None:
-    assert training.fit(COLLAPSING.model_copy(update=change), TRAIN, TEST, KEY).alarms == []
+    assert training.train(COLLAPSING.model_copy(update=change), DATA).alarms == []
 
 
 @pytest.mark.parametrize(("ratio", "told"), [(0.999, 0), (1.0, 1)])
 @lightning
 def test_the_edge_itself_is_an_alarm(ratio: float, told: int) -> None:
-    alarms = heard(
+    alarms = alarms_of(
         lambda step: of_kl(1.0), 3, CollapseAlarm(2.0 * ratio, 2.0, tell=lambda message: None)
     )
     assert [step for step, _ in alarms] == [0] * told and all(
@@ -135,7 +136,7 @@ def test_the_edge_itself_is_an_alarm(ratio: float, told: int) -> None:
 @lightning
 def test_standalone_it_warns() -> None:
     with pytest.warns(CollapseWarning) as told:
-        alarms = heard(lambda step: of_kl(0.0), 20, CollapseAlarm(3.0, 2.0))
+        alarms = alarms_of(lambda step: of_kl(0.0), 20, CollapseAlarm(3.0, 2.0))
     assert [str(warning.message) for warning in told if warning.category is CollapseWarning] == [
         m for _, m in alarms
     ]
@@ -147,27 +148,27 @@ def test_standalone_it_warns() -> None:
 )
 @lightning
 def test_an_empty_code_is_told_once_after_patience_looks(steps: int, window: int) -> None:
-    ((step, message),) = heard(lambda step: of_kl(0.01), steps)
+    ((step, message),) = alarms_of(lambda step: of_kl(0.01), steps)
     assert step == PATIENCE * window and "does not fill" in message and "0.01 nats" in message
 
 
 @lightning
 def test_a_code_that_fills_is_left_alone() -> None:
-    assert heard(lambda step: of_kl(0.003 * step), 20) == []  # 0.06 nats in the end
-    ((step, message),) = heard(lambda step: of_kl(0.001 * step), 20)  # 0.02
+    assert alarms_of(lambda step: of_kl(0.003 * step), 20) == []  # 0.06 nats in the end
+    ((step, message),) = alarms_of(lambda step: of_kl(0.001 * step), 20)  # 0.02
     assert step == 20 and "at the end of training" in message
 
 
 @lightning
 def test_an_active_unit_or_one_full_look_starts_the_patience_anew() -> None:
     spread = of_kl(0.02) * torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])  # variance 0.04
-    assert heard(lambda step: spread, 20) == []
+    assert alarms_of(lambda step: spread, 20) == []
     signs = {True: 1.0, False: -1.0}
     assert (
-        heard(lambda step: of_kl(0.02) * signs[step % 2 == 0], 80) == []
+        alarms_of(lambda step: of_kl(0.02) * signs[step % 2 == 0], 80) == []
     )  # varies over a window, not in a batch
     full = {PATIENCE, 2 * PATIENCE, 20}
-    assert heard(lambda step: of_kl(1.0 if step in full else 0.01), 20) == []
+    assert alarms_of(lambda step: of_kl(1.0 if step in full else 0.01), 20) == []
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_no_variance_is_bad_input(sigma2: float | None, lambda_1: float) -> None
 @lightning
 def test_steps_are_counted_not_batches(together: int) -> None:
     """Gradients of so many batches make one step; the patience is that of the steps."""
-    ((step, message),) = heard(
+    ((step, message),) = alarms_of(
         lambda step: of_kl(0.01), 20 * together, accumulate_grad_batches=together
     )
     assert step == PATIENCE and "does not fill" in message
@@ -191,7 +192,7 @@ def test_steps_are_counted_not_batches(together: int) -> None:
 
 @lightning
 def test_a_training_without_an_end_is_watched_too() -> None:
-    ((step, message),) = heard(
+    ((step, message),) = alarms_of(
         lambda step: of_kl(0.01), 90, stop=PATIENCE * ENDLESS + 10, max_epochs=-1
     )
     assert step == PATIENCE * ENDLESS and "does not fill" in message
@@ -213,11 +214,11 @@ class OnMps(torch.Tensor):
 def test_a_device_without_float64_is_watched_and_the_sums_are_on_the_cpu() -> None:
     alarm = CollapseAlarm(None, 1.0, tell=lambda message: None)
     weight = torch.ones(1, requires_grad=True)  # outputs may still hang on their graph
-    ((step, _),) = heard(
+    ((step, _),) = alarms_of(
         lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 20, alarm, stop=PATIENCE
     )
     assert step == PATIENCE
-    heard(
+    alarms_of(
         lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 60, alarm, stop=1
     )  # within a window
     assert alarm.count == 4 and not any(total.requires_grad for total in alarm.sums.values())
@@ -229,7 +230,7 @@ def test_a_device_without_float64_is_watched_and_the_sums_are_on_the_cpu() -> No
 @lightning
 def test_state_goes_through_a_file() -> None:
     first, second = (CollapseAlarm(3.0, 2.0, tell=lambda message: None) for _ in range(2))
-    heard(lambda step: of_kl(0.01), 60, first)
+    alarms_of(lambda step: of_kl(0.01), 60, first)
     first.sums, first.count = (
         {"kl": torch.tensor(0.5), "mu": torch.ones(2), "square": torch.ones(2)},
         4,
@@ -241,7 +242,7 @@ def test_state_goes_through_a_file() -> None:
     assert (
         second.alarms == first.alarms
         and len(second.alarms) == 2
-        and second.looks == first.looks != []
+        and second.empty_kls == first.empty_kls != []
     )
     assert second.count == 4 and all(
         torch.equal(second.sums[name], first.sums[name]) for name in first.sums
@@ -263,11 +264,12 @@ def test_a_killed_run_tells_what_one_that_was_not_does(
                 raise Killed
             yield step
 
-    whole = training.fit(COLLAPSING, TRAIN, TEST, KEY)
+    whole = training.train(COLLAPSING, DATA)
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "killed"))
-    with pytest.raises(Killed):
-        training.fit(COLLAPSING, TRAIN, TEST, KEY, progress)
-    resumed = training.fit(COLLAPSING, TRAIN, TEST, KEY)
+    with pytest.raises(Killed), monkeypatch.context() as patch:
+        patch.setattr(training, "progress", progress)
+        training.train(COLLAPSING, DATA)
+    resumed = training.train(COLLAPSING, DATA)
     assert (resumed.folder / "alarms.json").read_bytes() == (
         whole.folder / "alarms.json"
     ).read_bytes()

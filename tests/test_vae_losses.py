@@ -1,17 +1,21 @@
-"""The loss against torch.distributions, against the report's formula as a student writes it, and by its gradients."""
+"""The losses against torch.distributions, the formulas of public repositories, and by their gradients."""
 
 import math
 from decimal import Decimal, localcontext
+from typing import get_args
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from lib import theory
-from lib.vae import losses as objective
+from lib.vae import losses
+from lib.vae.config import TrainingConfig
+from lib.vae.module import VAEModule
+from lib.vae.presets import build
 
 
 def example(batch: int = 5, latent: int = 3, shape: tuple = (1, 4, 7), seed: int = 0) -> tuple:
@@ -32,11 +36,9 @@ def test_kl_is_that_of_torch_distributions(
     posterior = Independent(Normal(mu, (0.5 * log_var).exp()), 1)
     prior = Independent(Normal(torch.zeros_like(mu), torch.ones_like(mu)), 1)
     expected = kl_divergence(posterior, prior)
-    assert torch.allclose(objective.kl_sum_latent(mu, log_var), expected, rtol=1e-9)
-    assert torch.allclose(objective.kl_per_unit(mu, log_var).sum(1), expected, rtol=1e-9)
-    assert torch.allclose(
-        objective.kl_sum_latent_mean_batch(mu, log_var), expected.mean(), rtol=1e-9
-    )
+    assert torch.allclose(losses.kl_sum_latent(mu, log_var), expected, rtol=1e-9)
+    assert torch.allclose(losses.kl_per_unit(mu, log_var).sum(1), expected, rtol=1e-9)
+    assert torch.allclose(losses.kl_sum_latent(mu, log_var).mean(), expected.mean(), rtol=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
@@ -45,28 +47,28 @@ def test_report_loss_is_the_students_formula(beta: float, batch: int) -> None:
     x, x_hat, mu, log_var = example(batch)
     kl = torch.mean(-0.5 * torch.sum(1 + log_var - mu**2 - log_var.exp(), dim=1), dim=0)
     expected = torch.nn.MSELoss(reduction="mean")(x_hat, x) + beta * kl
-    assert torch.allclose(objective.report_loss(x, x_hat, mu, log_var, beta), expected, rtol=1e-12)
+    assert torch.allclose(losses.report(x, x_hat, mu, log_var, beta), expected, rtol=1e-12)
 
 
 def test_calibrated_gradient_points_where_the_gaussian_likelihood_does() -> None:
     x, x_hat, mu, log_var = example()
-    n_values = objective.values(x)
+    n_values = losses.values(x)
     assert n_values == 28
     inputs = (x_hat, mu, log_var)
-    ours = torch.autograd.grad(objective.calibrated_loss(x, x_hat, mu, log_var), inputs)
-    mse = objective.squared_error_mean(x, x_hat)
-    kl = objective.kl_sum_latent_mean_batch(mu, log_var)
-    nats = torch.autograd.grad(objective.calibrated_nats(mse, kl, n_values), inputs)
+    ours = torch.autograd.grad(losses.calibrated(x, x_hat, mu, log_var), inputs)
+    mse = losses.squared_error_mean(x, x_hat)
+    kl = losses.kl_sum_latent(mu, log_var).mean()
+    nats = torch.autograd.grad(losses.calibrated_nats(mse, kl, n_values), inputs)
     for a, b in zip(ours, nats, strict=True):
         assert torch.allclose(a, 2 * mse.detach() / n_values * b, rtol=1e-9)
 
 
 def test_neg_elbo_is_that_of_a_normal_decoder() -> None:
     x, x_hat, mu, log_var = example()
-    sigma2, kl = 0.37, objective.kl_sum_latent(mu, log_var)
+    sigma2, kl = 0.37, losses.kl_sum_latent(mu, log_var)
     expected = kl - Normal(x_hat, math.sqrt(sigma2)).log_prob(x).flatten(1).sum(1)
-    squared = objective.squared_error_sum(x, x_hat)
-    assert torch.allclose(objective.neg_elbo_nats(squared, kl, sigma2, 28), expected, rtol=1e-9)
+    squared = losses.squared_error_sum(x, x_hat)
+    assert torch.allclose(losses.neg_elbo_nats(squared, kl, sigma2, 28), expected, rtol=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
@@ -77,29 +79,25 @@ def test_beta_implies_the_noise_variance_beta_n_over_2(beta: float) -> None:
     differences = []
     for seed in (1, 2):
         x, x_hat, mu, log_var = example(seed=seed)
-        kl = objective.kl_sum_latent(mu, log_var)
-        elbo = objective.neg_elbo_nats(objective.squared_error_sum(x, x_hat), kl, sigma2, 28).mean()
-        differences.append(
-            objective.report_loss(x, x_hat, mu, log_var, beta) - 2 * sigma2 / 28 * elbo
-        )
+        kl = losses.kl_sum_latent(mu, log_var)
+        elbo = losses.neg_elbo_nats(losses.squared_error_sum(x, x_hat), kl, sigma2, 28).mean()
+        differences.append(losses.report(x, x_hat, mu, log_var, beta) - 2 * sigma2 / 28 * elbo)
     assert torch.allclose(differences[0], differences[1], rtol=1e-9)
 
 
-def by_hand(
-    reduction: str, x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, weight: float
-) -> Tensor:
+def written_out(name: str, x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, weight: float):
     """The loss as a repository with this reduction writes it."""
     kl, mse = -0.5 * (1 + log_var - mu.pow(2) - log_var.exp()), torch.nn.MSELoss
     summed = mse(reduction="sum")(x_hat, x) / len(x)
     return {
-        "mean-sum": mse()(x_hat, x) + weight * kl.sum(1).mean(),
-        "mean-mean": mse()(x_hat, x) + weight * kl.mean(),
-        "sum-sum": summed + weight * kl.sum(1).mean(),
-        "half-sum-sum": 0.5 * summed + weight * kl.sum() / len(x),
-    }[reduction]
+        "report": mse()(x_hat, x) + weight * kl.sum(1).mean(),
+        "mean_mean": mse()(x_hat, x) + weight * kl.mean(),
+        "sum_sum": summed + weight * kl.sum(1).mean(),
+        "half_sum_sum": 0.5 * summed + weight * kl.sum() / len(x),
+    }[name]
 
 
-@pytest.mark.parametrize("reduction", theory.REDUCTIONS)
+@pytest.mark.parametrize("name", losses.REDUCTIONS)
 @settings(max_examples=15, deadline=None)
 @given(
     weight=st.floats(1e-3, 100),
@@ -108,30 +106,48 @@ def by_hand(
     seed=st.integers(0, 99),
 )
 def test_each_reduction_is_the_formula_and_the_report_loss_at_another_beta(
-    reduction: str, weight: float, batch: int, latent: int, seed: int
+    name: str, weight: float, batch: int, latent: int, seed: int
 ) -> None:
-    beta = 2 * theory.sigma2_of(reduction, weight, 28, latent) / 28
+    beta = 2 * theory.sigma2_of(losses.REDUCTIONS[name], weight, 28, latent) / 28
     ratios = []
     for inputs in (example(batch, latent, seed=seed), example(batch, latent, seed=seed + 100)):
-        found = objective.reduced_loss(*inputs, weight, reduction)
-        assert torch.allclose(found, by_hand(reduction, *inputs, weight), rtol=1e-12)
-        ratios.append((found / objective.report_loss(*inputs, beta)).item())
-    factor = {"mean": 1, "sum": 28, "half": 14}[reduction.split("-")[0]]
+        loss = losses.LOSSES[name](*inputs, weight)
+        assert torch.allclose(loss, written_out(name, *inputs, weight), rtol=1e-12)
+        ratios.append((loss / losses.report(*inputs, beta)).item())
+    factor = {"sum_sum": 28, "half_sum_sum": 14}.get(name, 1)
     assert ratios == pytest.approx([factor, factor], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_the_loss_of_the_table_is_the_object_that_trains(name: str) -> None:
+    module = VAEModule(build("mlp", (4, 7), 3), TrainingConfig(loss=name, floor=0.3), steps=1)
+    if name == "free_bits":
+        assert module.loss.func is losses.free_bits and module.loss.keywords == {"floor": 0.3}
+    else:
+        assert module.loss is losses.LOSSES[name]
+    assert losses.LOSSES["report"] is losses.LOSSES["delta"] is losses.report
+    assert get_args(TrainingConfig.model_fields["loss"].annotation) == tuple(losses.LOSSES)
+
+
+def test_bernoulli_is_the_negative_elbo_of_binary_pixels() -> None:
+    x, logits, mu, log_var = example()
+    x = (x > 0).double()
+    nats = -Independent(Bernoulli(logits=logits), 3).log_prob(x) + losses.kl_sum_latent(mu, log_var)
+    assert torch.allclose(losses.bernoulli(x, logits, mu, log_var, 1.0), nats.mean(), rtol=1e-9)
 
 
 def test_free_bits_cost_nothing_below_the_floor_and_the_whole_kl_above() -> None:
     x, x_hat, mu, log_var = inputs = example()
-    per_unit = objective.kl_per_unit(mu, log_var).mean(0).detach()
+    per_unit = losses.kl_per_unit(mu, log_var).mean(0).detach()
     low, high = 0.9 * per_unit.min().item(), 1.1 * per_unit.max().item()
-    report = objective.report_loss(*inputs, 0.3)
-    assert torch.allclose(objective.free_bits_loss(*inputs, 0.3, low), report, rtol=1e-12)
-    loss = objective.free_bits_loss(*inputs, 0.3, high)
-    assert torch.allclose(loss, objective.squared_error_mean(x, x_hat) + 0.3 * 3 * high, rtol=1e-12)
+    report = losses.report(*inputs, 0.3)
+    assert torch.allclose(losses.free_bits(*inputs, 0.3, low), report, rtol=1e-12)
+    loss = losses.free_bits(*inputs, 0.3, high)
+    assert torch.allclose(loss, losses.squared_error_mean(x, x_hat) + 0.3 * 3 * high, rtol=1e-12)
     picture, *code = torch.autograd.grad(loss, inputs[1:])
     assert picture.abs().min() > 0 and all((gradient == 0).all() for gradient in code)
     between = per_unit.sort().values[:2].mean().item()  # one unit below, two above
-    (gradient,) = torch.autograd.grad(objective.free_bits_loss(*inputs, 0.3, between), mu)
+    (gradient,) = torch.autograd.grad(losses.free_bits(*inputs, 0.3, between), mu)
     assert ((gradient == 0).all(0) == (per_unit < between)).all() and (
         per_unit < between
     ).sum() == 1
@@ -144,11 +160,11 @@ def test_free_bits_cost_nothing_below_the_floor_and_the_whole_kl_above() -> None
 def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(
     floor: float, below: float, mu: float
 ) -> None:
-    cap = objective.log_var_cap(floor)
+    cap = losses.log_var_cap(floor)
     assert cap < 0
 
     def kl(mean: float, log_var: float) -> float:
-        return objective.kl_per_unit(*torch.tensor([mean, log_var], dtype=torch.float64)).item()
+        return losses.kl_per_unit(*torch.tensor([mean, log_var], dtype=torch.float64)).item()
 
     assert abs(kl(0, cap) - floor) < 1e-9
     assert (
@@ -156,7 +172,7 @@ def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(
         and kl(mu, cap) > kl(0, cap)
         and kl(mu, cap - below) > kl(0, cap)
     )
-    assert objective.log_var_cap(0.0) == math.inf
+    assert losses.log_var_cap(0.0) == math.inf
 
 
 @settings(max_examples=60, deadline=None)
@@ -165,7 +181,7 @@ def test_the_cap_holds_the_floor_at_any_size(exponent: float) -> None:
     """(v - 1 - ln v) / 2 = floor in 60 digits, down to where 1 + floor is 1."""
     floor = 10**exponent
     with localcontext(prec=60):
-        log_var = Decimal(objective.log_var_cap(floor))
+        log_var = Decimal(losses.log_var_cap(floor))
         assert log_var < 0 and abs(
             (log_var.exp() - 1 - log_var) / 2 / Decimal(floor) - 1
         ) < Decimal("1e-9")
@@ -178,10 +194,8 @@ def test_bernoulli_nats_are_those_of_torch() -> None:
     expected = torch.nn.functional.binary_cross_entropy_with_logits(
         many, x.expand_as(many), reduction="none"
     )
-    assert torch.allclose(objective.bernoulli_nats(x, many), expected.sum((2, 3, 4)), rtol=1e-12)
-    assert torch.allclose(
-        objective.bernoulli_nats(x, logits), expected[0].sum((1, 2, 3)), rtol=1e-12
-    )
+    assert torch.allclose(losses.bernoulli_nats(x, many), expected.sum((2, 3, 4)), rtol=1e-12)
+    assert torch.allclose(losses.bernoulli_nats(x, logits), expected[0].sum((1, 2, 3)), rtol=1e-12)
 
 
 def test_importance_nats_are_exact_for_the_true_posterior_and_the_elbo_for_one_draw() -> None:
@@ -201,15 +215,15 @@ def test_importance_nats_are_exact_for_the_true_posterior_and_the_elbo_for_one_d
 
     for k in (1, 3):
         z = mu + (log_var / 2).exp() * draws[:k]
-        assert torch.allclose(objective.importance_nats(nats(z), z, mu, log_var), exact, atol=1e-9)
+        assert torch.allclose(losses.importance_nats(nats(z), z, mu, log_var), exact, atol=1e-9)
     mu, log_var = (
         mu + 0.4,
         log_var + 0.5,
     )  # not the posterior: the bound lies above, and more draws lower it
     z = mu + (log_var / 2).exp() * draws
     singles = torch.stack(
-        [objective.importance_nats(nats(one)[None], one[None], mu, log_var) for one in z]
+        [losses.importance_nats(nats(one)[None], one[None], mu, log_var) for one in z]
     )
-    elbo = nats(z).mean(0) + objective.kl_sum_latent(mu, log_var)
+    elbo = nats(z).mean(0) + losses.kl_sum_latent(mu, log_var)
     assert torch.allclose(singles.mean(0), elbo, atol=0.1) and (elbo > exact + 0.05).all()
-    assert torch.allclose(objective.importance_nats(nats(z), z, mu, log_var), exact, atol=0.05)
+    assert torch.allclose(losses.importance_nats(nats(z), z, mu, log_var), exact, atol=0.05)
