@@ -40,7 +40,7 @@ from lib.audio.effects import REPORT_ORDER
 from lib.audio.spectrograms import REPORT_STFT, SpectrogramConfig
 from lib.book import figures, page
 from lib.data.clips import ClipConfig
-from lib.data.rendering import RenderConfig, Rendered, render
+from lib.data.rendering import RenderConfig, Rendering, render
 from lib.embeddings import maps
 from lib.runtime.progress import progress
 
@@ -64,22 +64,22 @@ sizes = dict(zip(parameters.effects, parameters.clips_per_effect, strict=True))
 
 
 # %%
-def clips_of(corpus: str, place: int) -> ClipConfig:
+def clips_of(corpus: str) -> ClipConfig:
     return ClipConfig(
         corpus=corpus,
         split="all",
         clip_s=parameters.clip_s,
-        seed=parameters.seed + 1000 * place,
+        seed=parameters.seed,
     )
 
 
 # %%
-def rendered(corpus: str, effect: str) -> Rendered:
+def rendered(corpus: str, effect: str) -> Rendering:
     """As many clips under an effect as the largest of its panels needs."""
     place = REPORT_ORDER.index(effect)
     counts = [count for number, count in sizes.items() if number > place]
     config = RenderConfig(
-        clips=clips_of(corpus, place),
+        clips=clips_of(corpus),
         spectrogram=layout,
         effects=(effect,),
         settings=parameters.settings,

@@ -44,7 +44,7 @@ from lib.audio import effects
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures
 from lib.book import page as story
-from lib.data import examples, pairs
+from lib.data import examples
 from lib.embeddings import maps as embeddings
 from lib.vae.conditional import ConditionalSpectrogramVAE
 from matplotlib.colors import LinearSegmentedColormap
@@ -62,20 +62,36 @@ parameters = story.begin("12_latent_space", globals())
 # it can tell *what* is done and hardly *when*. The last layer, of $f_\theta$ in {eq}`eq-told-picture`, starts at zero, so the untrained net returns the dry clip.
 
 # %%
-found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
-train, validation, test = found.values()
-others = (
-    parameters.seed + 1,
+found, data = examples.paired_splits(
+    parameters.corpora,
+    REPORT_ORDER,
+    parameters.train_clips,
+    parameters.test_clips,
+    parameters.seed,
     parameters.floor_db,
-    train.data.standardiser,
-    story.progress,
 )
-unseen = pairs.pairs(
+preset = "conditional_spectrogram"
+if parameters.paired:
+    preset = "conditional_spectrogram_paired"
+config = vae.TrainingConfig(
+    preset=preset,
+    latent=parameters.latent,
+    epochs=parameters.epochs,
+    loss="calibrated",
+    learning_rate=6e-3,
+    batch_size=16,
+    seed=parameters.seed,
+)
+run = vae.train(config, data)
+train, validation, test = found.values()
+unseen = examples.render_pairs(
     parameters.corpora,
     "test",
     parameters.unseen,
     parameters.test_clips,
-    *others,
+    parameters.seed + 1,
+    parameters.floor_db,
+    data.train.standardiser,
 )
 for split, of in (found | {"test, unseen effects": unseen}).items():
     effects_, people = (
@@ -127,7 +143,7 @@ story.record(
     driven.groupby(groups[driven.index]).mean().max(),
 )
 story.record("latent.error.overdrive.median", driven.median())
-metrics = vae.evaluate(run, pairs.splits(found))
+metrics = vae.evaluate(run, data)
 for name in ("kl", "active_units"):
     story.record(f"latent.{name}", metrics[name])
 errors.style.set_uuid("errors").format(precision=4).set_caption(

@@ -32,13 +32,33 @@ from lib.audio import effects, levels
 from lib.audio.effects import REPORT_ORDER
 from lib.book import figures, players
 from lib.book import page as story
-from lib.data import examples, pairs
+from lib.data import examples
 
 parameters = story.begin("13_between_effects", globals())
 layout, rate = examples.SMALL, examples.SMALL.sample_rate_hz
 
 # %% tags=["nbval-ignore-output"]
-found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
+found, data = examples.paired_splits(
+    parameters.corpora,
+    REPORT_ORDER,
+    parameters.train_clips,
+    parameters.test_clips,
+    parameters.seed,
+    parameters.floor_db,
+)
+preset = "conditional_spectrogram"
+if parameters.paired:
+    preset = "conditional_spectrogram_paired"
+config = vae.TrainingConfig(
+    preset=preset,
+    latent=parameters.latent,
+    epochs=parameters.epochs,
+    loss="calibrated",
+    learning_rate=6e-3,
+    batch_size=16,
+    seed=parameters.seed,
+)
+run = vae.train(config, data)
 model, test = run.model(), found["test"]
 (wet, dry), mu = test.x, torch.from_numpy(vae.encode_all(model, test.data)[0])
 
@@ -257,7 +277,7 @@ WAY = {
     "Delay: the second clip": "The second voice alone, with a blurred tail.",
 }
 way = [
-    test.heard(picture, mix)
+    test.to_audio(picture, mix)
     for picture, mix in zip(across, mixes, strict=True)
 ]
 players.players(
@@ -287,7 +307,7 @@ sounds = {
         "A voice that was never heard in training speaks a short phrase.",
     ),
     "Dry, through its picture": (
-        test.heard(x_clip[0], clip),
+        test.to_audio(x_clip[0], clip),
         "The same words, a little rough: the cost of 48 bands.",
     ),
     "Delay itself": (
@@ -295,15 +315,15 @@ sounds = {
         "The words return again and again and run into one another.",
     ),
     "Delay, drawn by the decoder": (
-        test.heard(between[0], clip),
+        test.to_audio(between[0], clip),
         "The words with a blurred tail where the echoes were.",
     ),
     "Midway to overdrive": (
-        test.heard(between[2], clip),
+        test.to_audio(between[2], clip),
         "A shorter tail, a sharper voice.",
     ),
     "Overdrive, drawn by the decoder": (
-        test.heard(between[4], clip),
+        test.to_audio(between[4], clip),
         "A sharp and dense voice, hardly a tail.",
     ),
     "Another clip, dry": (
@@ -311,7 +331,7 @@ sounds = {
         "Another person, also never heard in training, begins after a pause.",
     ),
     "Another clip, with the giver's delay": (
-        test.heard(moved[chosen[0]], taker),
+        test.to_audio(moved[chosen[0]], taker),
         "The same clip with a blurred tail.",
     ),
 }

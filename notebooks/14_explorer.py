@@ -25,16 +25,37 @@ shown: int = 5  # dry clips per corpus and split, under every effect
 # %%
 import numpy as np
 import pandas as pd
+from lib import vae
 from lib.audio.effects import REPORT_ORDER
 from lib.book import explorer
 from lib.book import page as story
-from lib.data import pairs
+from lib.data import examples
 from lib.embeddings import maps as embeddings
 
 parameters = story.begin("14_explorer", globals())
 
 # %%
-found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
+found, data = examples.paired_splits(
+    parameters.corpora,
+    REPORT_ORDER,
+    parameters.train_clips,
+    parameters.test_clips,
+    parameters.seed,
+    parameters.floor_db,
+)
+preset = "conditional_spectrogram"
+if parameters.paired:
+    preset = "conditional_spectrogram_paired"
+config = vae.TrainingConfig(
+    preset=preset,
+    latent=parameters.latent,
+    epochs=parameters.epochs,
+    loss="calibrated",
+    learning_rate=6e-3,
+    batch_size=16,
+    seed=parameters.seed,
+)
+run = vae.train(config, data)
 
 # %% [markdown]
 # ## The map

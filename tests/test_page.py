@@ -47,9 +47,8 @@ def test_an_unknown_injected_name_stops_the_page():
         page.begin(NAME, VALUES | {"In": cells, "setings": "random"})
 
 
-ALL_CELLS = [str(number) for number in range(BELOW - 1)]
 STALE = [  # cells that follow the first check; how many cells have not run
-    ([CHANGED, BEGIN, *ALL_CELLS, PROVENANCE], 0),
+    ([CHANGED, BEGIN, *map(str, range(BELOW - 1)), PROVENANCE], 0),
     ([CHANGED, BEGIN, *["0"] * (BELOW - 1), PROVENANCE], BELOW - 2),  # one, repeated
     ([PARAMETERS, BEGIN, PROVENANCE], None),  # nothing has changed
 ]

@@ -1,4 +1,4 @@
-"""What the notebooks of all chapters call: parameters, numbers, tables, figures, players, widgets."""
+"""What notebooks call: parameters, numbers, tables, figures, players and widgets."""
 
 from lazy_loader import attach
 

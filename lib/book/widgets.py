@@ -87,7 +87,7 @@ def slider(datasets: list[dict], latents: int) -> HTML:
 def slider_dataset(
     key: str,
     name: str,
-    predicted: dict,
+    pca: Pca,
     mean_mse: float,
     latent: int,
     originals: np.ndarray,
@@ -96,11 +96,11 @@ def slider_dataset(
 ) -> dict:
     """One choice of the slider.
 
-    predicted: `spectrum` (leading eigenvalues), `total` (variance), `values` (N) and `edge` (beta);
-    mean_mse: error of the mean; originals: pictures (n, row, column); alt: what they show;
-    stops: for each beta what a net measured: kl, active_units, mse, and its x_hat like originals.
+    pca: of the training set; mean_mse: error of the mean on the test set; originals: pictures
+    (n, row, column); alt: what they show; stops: for each beta what a net measured: kl,
+    active_units, mse, and its x_hat like originals.
     """
-    eigenvalues, total, n_values = predicted["spectrum"], predicted["total"], predicted["values"]
+    eigenvalues, total, n_values = pca.eigenvalues, pca.total_variance, len(pca.mean)
     rows = []
     for beta, stop in sorted(stops.items()):
         sigma2 = collapse.sigma2_of("mean-sum", beta, n_values, latent)
@@ -118,7 +118,7 @@ def slider_dataset(
         "name": name,
         "n_values": n_values,
         "total": float(total),
-        "edge": predicted["edge"],
+        "edge": collapse.edge_beta(eigenvalues[0], n_values),
         "eigenvalues": np.asarray(eigenvalues[:latent], float).tolist(),
         "mean_mse": mean_mse,
         "tile": list(originals.shape[:0:-1]),

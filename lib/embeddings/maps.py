@@ -17,7 +17,7 @@ from sklearn.metrics import pairwise_distances, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 from lib import BadInput
-from lib.data.clipset import Clipset
+from lib.data.rendering import ClipSet
 from lib.embeddings import probes
 from lib.embeddings.methods import Embedding, packed
 from lib.runtime import stages
@@ -167,7 +167,7 @@ def map_stage(
 
 
 def latent_map(
-    embedding: Embedding, data: Clipset, seen: np.ndarray, seed: int
+    embedding: Embedding, data: ClipSet, seen: np.ndarray, seed: int
 ) -> tuple[pd.DataFrame, float]:
     """UMAP of the latent means of the clips in `seen`, in which the others are placed.
 

@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 
 from lib.audio import cepstra
 from lib.data.batches import ArrayDataset, Splits
-from lib.data.clipset import Clipset
+from lib.data.rendering import ClipSet
 from lib.data.standardiser import Standardiser
 from lib.embeddings import probes
 from lib.embeddings.classifier import classify
@@ -37,7 +37,7 @@ WATCHED = 256  # a training looks at this many of its own clips after each epoch
 class Task:
     """A method is given clips, which of them to learn from (bool (clip,)), passes and a seed."""
 
-    data: Clipset
+    data: ClipSet
     fit: np.ndarray
     epochs: int
     seed: int
@@ -49,7 +49,7 @@ class Task:
 
     def features(self) -> ArrayDataset:
         """Cepstral features of all clips, each value standardised by the training clips."""
-        x = self.data.prints
+        x = self.data.features
         return ArrayDataset(x, standardiser=cepstra.FeatureStandardiser(x[self.fit]))
 
 
@@ -265,7 +265,7 @@ def packed(mask: np.ndarray) -> str:
 
 
 def embed(
-    data: Clipset,
+    data: ClipSet,
     method: str,
     fit: np.ndarray,
     seen: np.ndarray,
