@@ -25,7 +25,7 @@ def _panels(corpus: str, clips: list[int]) -> Iterator[tuple[np.ndarray, np.ndar
     for number, count in enumerate(clips, 2):
         parts = []
         for place, effect in enumerate(REPORT_ORDER[:number]):
-            source = ClipConfig(corpus=corpus, split="all", seed=SEED + 1000 * place)
+            source = ClipConfig(corpus=corpus, split="all", seed=SEED)
             most = max(clips[max(0, place - 1) :])  # what the largest panel with this effect needs
             parts.append(
                 render(RenderConfig(clips=source, effects=(effect,), clips_per_effect=most))
