@@ -436,12 +436,12 @@ print("and less with more effects. Fewer samples are not to blame.")
 
 # %% [markdown]
 # ````{admonition} Exercise
-# Is the separation lost in the map, or was it never in the spectrograms? Compute `embeddings.knn_accuracy` for the five-effect panel on
+# Is the separation lost in the map, or was it never in the spectrograms? Compute `maps.knn_accuracy` for the five-effect panel on
 # 50 principal components instead of the map, with the own voice left out.
 #
 # ```{admonition} A solution
 # :class: dropdown
-# `x, labels, groups = components("speech", 5, 100)`, then `embeddings.knn_accuracy(x, labels, groups=groups)`. We expect a little more
+# `x, labels, groups = components("speech", 5, 100)`, then `maps.knn_accuracy(x, labels, groups=groups)`. We expect a little more
 # than on the map, but far from 1: UMAP does not lose most of it.
 # ```
 # ````

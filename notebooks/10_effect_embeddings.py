@@ -298,12 +298,11 @@ plt.show()
 r2 = {}
 for corpus, method in product(parameters.corpora, ("told", "told_paired")):
     parts = []
+    units = data[corpus].table.filter(like=".")  # effect.parameter
     for fold in range(parameters.folds):
         mu = embedding(corpus, method, first_seed, fold).mu
         seen = seen_in(corpus, first_seed, fold)
-        parts.append(
-            probes.parameters_r2(mu, data[corpus].table.filter(like="."), seen)
-        )
+        parts.append(probes.parameters_r2(mu, units, seen))
     r2[names[corpus], method] = pd.DataFrame(parts).mean()
 
 # %% tags=["nbval-ignore-output", "hide-input"]
