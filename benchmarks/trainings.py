@@ -227,7 +227,7 @@ def spectrogram_vae(clips: int) -> Work:
     training.spectrum(data, 1, {"clips": clips})
     net, counter = build("small", data.shape), FlopCounterMode(display=False)
     with counter:
-        _loss(net, data.__getitems__([0])).backward()
+        _loss(net, data[[0]]).backward()
 
     def work() -> tuple[int, dict[str, float]]:
         config = TrainingConfig(
