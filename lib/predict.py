@@ -23,7 +23,7 @@ import numpy as np
 
 from lib import BadInput
 from lib.theory import collapse
-from lib.theory.components import Pca, Prepare, pca
+from lib.theory.components import pca
 
 # Types of IDX files by their code, see http://yann.lecun.com/exdb/mnist.
 IDX = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -79,7 +79,7 @@ def predict_data(
     return result
 
 
-def _components(data: str, x: np.ndarray, prepare: Prepare | None, latents: int) -> Pca:
+def _components(data, x, prepare, latents):
     """The components that a prediction needs; BadInput names the data."""
     n, n_values = len(x), math.prod(x.shape[1:])
     most = min(n - 1, n_values)
@@ -92,13 +92,11 @@ def _components(data: str, x: np.ndarray, prepare: Prepare | None, latents: int)
     except BadInput as error:
         raise BadInput(f"{data}: {error}") from None
     if not components.total_variance > 0:
-        raise BadInput(
-            f"{data}: all {n} examples are equal; a prediction needs examples that differ"
-        )
+        raise BadInput(f"{data}: all {n} examples are equal; give examples that differ")
     return components
 
 
-def _verdict(result: dict) -> str:
+def _verdict(result):
     """Whether this loss collapses, in words."""
     weight, edge, sigma2 = result["weight"], result["edge"], result["sigma2"]
     lambda_1, dead = result["eigenvalues"][0], result["latents"] - result["active"]
@@ -118,7 +116,7 @@ def _verdict(result: dict) -> str:
     )
 
 
-def _read(data: str, latents: int, clips: int) -> tuple[np.ndarray, Prepare | None, str]:
+def _read(data, latents, clips):
     """The examples (n, ...), what is done to each chunk of them, and both in words."""
     path = Path(os.path.expanduser(data))
     if data and path.is_dir():
@@ -140,13 +138,13 @@ def _read(data: str, latents: int, clips: int) -> tuple[np.ndarray, Prepare | No
     return x, None, f"{x.dtype}, taken as they are"
 
 
-def _digits() -> np.ndarray:
+def _digits():
     from lib.data.digits import load_digits
 
     return load_digits("train")[0]
 
 
-def _array(path: Path) -> np.ndarray:
+def _array(path):
     """A .npy file as a memory map, or an IDX file, gzipped or not: known by their first bytes.
 
     Raises ValueError, and what reading raises, for anything else.
@@ -165,20 +163,16 @@ def _array(path: Path) -> np.ndarray:
         shape, dtype = struct.unpack(f">{axes}I", file.read(4 * axes)), np.dtype(IDX[code])
         promised = math.prod(shape) * dtype.itemsize
         if gzipped and promised > UNPACKED:
-            raise ValueError(
-                f"unpacks to {promised} bytes, {UNPACKED} are the most: gunzip it first"
-            )
+            raise ValueError(f"unpacks to {promised} bytes, too many: gunzip it first")
         # A gzipped file may unpack to far more than its header promises.
         content = file.read(promised + 1 if gzipped else -1)
     if len(content) != promised:
-        raise ValueError(
-            f"cut off or damaged: sizes {shape} promise {promised} bytes of content, "
-            f"{len(content)} are there"
-        )
+        sizes = f"sizes {shape} promise {promised} bytes of content, {len(content)} are there"
+        raise ValueError(f"cut off or damaged: {sizes}")
     return np.frombuffer(content, dtype).reshape(shape)
 
 
-def _sound(corpus: str, latents: int, clips: int) -> tuple[np.ndarray, Prepare, str]:
+def _sound(corpus, latents, clips):
     """Spectrograms of dry clips, rendered once into artifacts/ and standardised, as in chapter 04.
 
     1,000 clips of speech or music are the training set of that chapter. A folder is used whole.
@@ -215,22 +209,20 @@ def main(arguments: list[str] | None = None) -> None:
     option("--reduction", default="mean-sum", metavar="R", help=f"of the loss: {reductions}")
     option("--clips", type=int, default=1000, metavar="C", help="cut from sound (default 1000)")
     option("--json", action="store_true", help="the same numbers as one JSON object")
-    options = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     try:
-        result = predict_data(
-            options.data, options.latents, options.beta, options.reduction, options.clips
-        )
+        result = predict_data(args.data, args.latents, args.beta, args.reduction, args.clips)
     except BadInput as error:
         parser.error(str(error))
-    if options.json:
+    if args.json:
         print(json.dumps(result, allow_nan=False))
         return
     for name, value in result.items():
         print(f"{name:<12} {_shown(value)}")
 
 
-def _shown(value: object) -> str:
+def _shown(value):
     """Four digits of a number, the first numbers of a list."""
     if isinstance(value, list):
         return " ".join(map(_shown, value[:LEADING]))

@@ -32,7 +32,9 @@ from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
 from lib.data.corpora import load, manifest
+from lib.data.splits import SPLITS, split_groups
 from lib.embeddings import maps as embeddings
+from lib.runtime.progress import progress
 
 parameters = story.begin("01_dataset_preparation", globals())
 layout = spectrograms.SpectrogramConfig()
@@ -91,11 +93,11 @@ for corpus, rows in table.groupby("corpus"):
 # group each:
 
 # %%
-story.source(clips.split_groups)
+story.source(split_groups)
 
 # %% mystnb={"figure": {"name": "fig-splits", "caption": "Every group, its minutes of sound, and the split it belongs to. A group is never divided."}, "image": {"alt": "Horizontal bars, one for each person or song, coloured by split: most are for training, a few for validation and test."}}
 splits = {
-    corpus: clips.split_groups(part, parameters.split_seed)
+    corpus: split_groups(part, parameters.split_seed)
     for corpus, part in recordings.items()
 }
 rows = [
@@ -124,7 +126,7 @@ for ax, corpus in zip(axes[:, 0], parameters.corpora, strict=True):
     part = minutes[minutes["corpus"] == corpus]
     part = part.sort_values(
         "split",
-        key=lambda column: column.map(clips.SPLITS.index),
+        key=lambda column: column.map(SPLITS.index),
         kind="stable",
     )
     first = ax is axes[0, 0]
@@ -133,7 +135,7 @@ for ax, corpus in zip(axes[:, 0], parameters.corpora, strict=True):
         y="group",
         x="minutes",
         hue="split",
-        hue_order=clips.SPLITS,
+        hue_order=SPLITS,
         dodge=False,
         ax=ax,
         legend=first,
@@ -157,7 +159,7 @@ plt.show()
 # %%
 examples = {}
 for corpus in parameters.corpora:
-    for split in clips.SPLITS:
+    for split in SPLITS:
         config = clips.ClipConfig(
             corpus=corpus,
             split=split,
@@ -165,9 +167,7 @@ for corpus in parameters.corpora:
             seed=parameters.seed,
             split_seed=parameters.split_seed,
         )
-        examples[corpus, split] = clips.Clips(config, recordings[corpus]).clip(
-            0
-        )
+        examples[corpus, split] = clips.Clips(config, recordings[corpus])[0]
 rate_hz = config.sample_rate_hz
 words = {
     "speech": "A voice, cut from a sentence.",
@@ -196,7 +196,7 @@ seen = {
     for key, (audio, _) in examples.items()
 }  # dB
 top = max(values.max() for values in seen.values())
-shape = len(parameters.corpora), len(clips.SPLITS)
+shape = len(parameters.corpora), len(SPLITS)
 figure, axes = plt.subplots(
     *shape,
     figsize=(8.5, 2.0 * shape[0] + 0.4),
@@ -229,13 +229,13 @@ for corpus in parameters.corpora:
         clip_s=parameters.clip_s,
         seed=parameters.seed,
     )
-    for group in story.progress(
+    for group in progress(
         table.loc[corpus].index, len(table.loc[corpus]), f"spectra {corpus}"
     ):
         source = clips.Clips(
             config, [r for r in recordings[corpus] if r.group == group]
         )
-        audio = [source.clip(index)[0] for index in range(12)]
+        audio = [source[index][0] for index in range(12)]
         pictures = spectrograms.spectrogram(
             np.stack(audio), power
         )  # (clip, bin, frame)
@@ -302,8 +302,7 @@ for (corpus, group), limit in band_hz.items():
 # %%
 for corpus, parts in splits.items():
     sides = [
-        {recording.group for recording in parts[split]}
-        for split in clips.SPLITS
+        {recording.group for recording in parts[split]} for split in SPLITS
     ]
     assert all(sides), f"{corpus}: an empty split"
     assert sum(map(len, sides)) == len(set.union(*sides)), (
@@ -312,7 +311,7 @@ for corpus, parts in splits.items():
     assert sum(len(part) for part in parts.values()) == len(
         recordings[corpus]
     ), f"{corpus}: recordings lost"
-    for split, side in zip(clips.SPLITS, sides, strict=True):
+    for split, side in zip(SPLITS, sides, strict=True):
         audio, about = examples[corpus, split]
         assert (
             about["group"] in side

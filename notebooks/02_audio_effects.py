@@ -75,11 +75,11 @@ def wet_clip(name: str, index: int) -> np.ndarray:
         [parameters.seed, index, list(effects.EFFECTS).index(name)]
     )
     return effects.draw_wet(
-        name, source.clip(index)[0], rate_hz, parameters.settings, rng
+        name, source[index][0], rate_hz, parameters.settings, rng
     )[0]
 
 
-dry, about = source.clip(0)
+dry, about = source[0]
 wet = {name: wet_clip(name, 0) for name in effects.EFFECTS}
 peaks = {
     name: 20 * np.log10(np.abs(audio).max()) for name, audio in wet.items()
@@ -194,7 +194,7 @@ plt.show()
 # %% mystnb={"figure": {"name": "fig-effects-trace", "caption": "Size of the trace of each effect, and the share of it that a fixed filter would explain; means over 24 clips, with their standard deviation."}, "image": {"alt": "Scatter of eleven effects. Overdrive, multiband, combo, ring modulator and bitcrush are large and half fixed; delay, ambience and compressor are mostly moving; flanger, chorus and phaser are small and moving."}}
 trace = []
 for index in range(24):
-    dry_db = spectrograms.spectrogram(source.clip(index)[0], layout)
+    dry_db = spectrograms.spectrogram(source[index][0], layout)
     for name in names:
         change = difference(
             dry_db,

@@ -63,7 +63,7 @@ layout = (
 )
 
 
-def rendered(split: str, count: int) -> render.Rendered:
+def rendered(split: str, count: int) -> render.Rendering:
     """Dry clips of one split as spectrograms on disk."""
     augment = parameters.augment and split == "train"
     chosen = clips.ClipConfig(
@@ -76,10 +76,9 @@ def rendered(split: str, count: int) -> render.Rendered:
     config = render.RenderConfig(
         clips=chosen,
         spectrogram=layout,
-        effects=("clean",),
         clips_per_effect=count,
     )
-    return render.render(config, progress=story.progress)
+    return render.render(config)
 
 
 counts = {

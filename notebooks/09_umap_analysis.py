@@ -40,7 +40,7 @@ from lib.audio.effects import REPORT_ORDER
 from lib.audio.spectrograms import REPORT_STFT, SpectrogramConfig
 from lib.book import figures, page
 from lib.data.clips import ClipConfig
-from lib.data.rendering import RenderConfig, Rendered, render
+from lib.data.rendering import RenderConfig, Rendering, render
 from lib.embeddings import maps
 from lib.runtime.progress import progress
 
@@ -64,22 +64,22 @@ sizes = dict(zip(parameters.effects, parameters.clips_per_effect, strict=True))
 
 
 # %%
-def clips_of(corpus: str, place: int) -> ClipConfig:
+def clips_of(corpus: str) -> ClipConfig:
     return ClipConfig(
         corpus=corpus,
         split="all",
         clip_s=parameters.clip_s,
-        seed=parameters.seed + 1000 * place,
+        seed=parameters.seed,
     )
 
 
 # %%
-def rendered(corpus: str, effect: str) -> Rendered:
+def rendered(corpus: str, effect: str) -> Rendering:
     """As many clips under an effect as the largest of its panels needs."""
     place = REPORT_ORDER.index(effect)
     counts = [count for number, count in sizes.items() if number > place]
     config = RenderConfig(
-        clips=clips_of(corpus, place),
+        clips=clips_of(corpus),
         spectrogram=layout,
         effects=(effect,),
         settings=parameters.settings,
@@ -436,12 +436,12 @@ print("and less with more effects. Fewer samples are not to blame.")
 
 # %% [markdown]
 # ````{admonition} Exercise
-# Is the separation lost in the map, or was it never in the spectrograms? Compute `embeddings.knn_accuracy` for the five-effect panel on
+# Is the separation lost in the map, or was it never in the spectrograms? Compute `maps.knn_accuracy` for the five-effect panel on
 # 50 principal components instead of the map, with the own voice left out.
 #
 # ```{admonition} A solution
 # :class: dropdown
-# `x, labels, groups = components("speech", 5, 100)`, then `embeddings.knn_accuracy(x, labels, groups=groups)`. We expect a little more
+# `x, labels, groups = components("speech", 5, 100)`, then `maps.knn_accuracy(x, labels, groups=groups)`. We expect a little more
 # than on the map, but far from 1: UMAP does not lose most of it.
 # ```
 # ````

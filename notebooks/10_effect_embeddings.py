@@ -31,7 +31,7 @@ from IPython.display import display
 from lib.audio import cepstra
 from lib.audio.effects import EFFECTS, REPORT_ORDER
 from lib.book import figures, page
-from lib.data.clipset import clipset
+from lib.data.rendering import render_set
 from lib.embeddings import maps, probes
 from lib.embeddings.methods import METHODS, Embedding, embed
 from lib.runtime.progress import progress
@@ -51,8 +51,8 @@ names = {corpus: page.slug(corpus) for corpus in parameters.corpora}
 data = {}
 for corpus in parameters.corpora:
     count = parameters.clips_per_effect
-    clips = clipset(corpus, REPORT_ORDER, count, parameters.seed)
-    people, values = len(set(clips.groups)), clips.prints.shape[2]
+    clips = render_set(corpus, REPORT_ORDER, count, parameters.seed)
+    people, values = len(set(clips.groups)), clips.features.shape[2]
     print(f"{corpus}: {len(clips.table)} clips of {people} persons or songs,")
     print(f"{values} cepstral features per clip")
     data[corpus] = clips
@@ -177,7 +177,7 @@ first_seed = parameters.seeds[0]
 ours = scores[(scores["seed"] == first_seed) & (scores["method"] == "told")]
 for corpus, value in ours.groupby("corpus")["logistic"].mean().items():
     page.record(f"embed.{corpus}.first_folds.told", value)
-page.record("embed.print_values", first.prints.shape[2])
+page.record("embed.print_values", first.features.shape[2])
 page.record("embed.cnn_passes", parameters.cnn_epochs)
 
 
@@ -298,10 +298,11 @@ plt.show()
 r2 = {}
 for corpus, method in product(parameters.corpora, ("told", "told_paired")):
     parts = []
+    units = data[corpus].table.filter(like=".")  # effect.parameter
     for fold in range(parameters.folds):
         mu = embedding(corpus, method, first_seed, fold).mu
         seen = seen_in(corpus, first_seed, fold)
-        parts.append(probes.parameters_r2(mu, data[corpus].units, seen))
+        parts.append(probes.parameters_r2(mu, units, seen))
     r2[names[corpus], method] = pd.DataFrame(parts).mean()
 
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -343,7 +344,7 @@ print("log-mel embedding on voices and songs never heard.")
 # ````{admonition} A solution
 # :class: dropdown
 # ```python
-# shuffled = data["speech"].prints.copy()
+# shuffled = data["speech"].features.copy()
 # rng = np.random.default_rng(0)
 # for group in set(data["speech"].groups):
 #     rows = np.flatnonzero(data["speech"].groups == group)

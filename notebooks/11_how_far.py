@@ -30,7 +30,7 @@ import seaborn as sns
 from IPython.display import display
 from lib.audio.effects import EFFECTS, REPORT_ORDER
 from lib.book import page
-from lib.data.clipset import Clipset, clipset
+from lib.data.rendering import ClipSet, render_set
 from lib.embeddings import probes
 from lib.embeddings.methods import METHODS, embed
 from lib.runtime.progress import progress
@@ -45,10 +45,10 @@ PROBE = ("logistic",)  # the one probe of this page
 
 def clips_of(
     corpus: str, effects: tuple[str, ...], settings: str = "random"
-) -> Clipset:
+) -> ClipSet:
     """The clips of the page before, where effects and settings are its own."""
     count, seed = parameters.clips_per_effect, parameters.seed
-    return clipset(corpus, effects, count, seed, settings)
+    return render_set(corpus, effects, count, seed, settings)
 
 
 data = {}
@@ -75,11 +75,11 @@ for corpus, clips in data.items():
         clip_sets[names[corpus], kind] = clips_of(corpus, *KINDS[kind])
 if parameters.joint:
     parts = sum((clips.parts for clips in data.values()), ())
-    clip_sets["joint", "random"] = Clipset(parts)
+    clip_sets["joint", "random"] = ClipSet(parts)
 
 
 # %%
-def accuracies(clips: Clipset, method: str) -> list[float]:
+def accuracies(clips: ClipSet, method: str) -> list[float]:
     """Accuracy of the logistic probe on the groups of each fold in turn."""
     fold_of = probes.folds(clips.groups, parameters.folds, parameters.net_seed)
     values = []
@@ -156,7 +156,7 @@ if len(parameters.corpora) > 1:
     ways = [(one, other), (other, one)]
 transfer = {}
 for source, target in ways:
-    both = Clipset(data[source].parts + data[target].parts)
+    both = ClipSet(data[source].parts + data[target].parts)
     seen = np.arange(len(both.table)) < len(data[source].table)
     for method in ("moments", "print", "told"):
         epochs, seed = parameters.epochs, parameters.net_seed

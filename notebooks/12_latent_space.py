@@ -40,19 +40,17 @@ import pandas as pd
 import seaborn as sns
 import torch
 from lib import vae
-from lib.audio import effects
-from lib.audio.effects import REPORT_ORDER
-from lib.book import figures
-from lib.book import page as story
-from lib.data import examples, pairs
-from lib.embeddings import maps as embeddings
+from lib.audio.effects import REPORT_ORDER, apply_at, find_effect
+from lib.book import figures, page
+from lib.data.examples import SMALL, paired_splits, render_pairs
+from lib.embeddings import maps
 from lib.vae.conditional import ConditionalSpectrogramVAE
 from matplotlib.colors import LinearSegmentedColormap
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
 
-parameters = story.begin("12_latent_space", globals())
+parameters = page.begin("12_latent_space", globals())
 
 # %% [markdown]
 # ## The model
@@ -62,80 +60,95 @@ parameters = story.begin("12_latent_space", globals())
 # it can tell *what* is done and hardly *when*. The last layer, of $f_\theta$ in {eq}`eq-told-picture`, starts at zero, so the untrained net returns the dry clip.
 
 # %%
-found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
-train, validation, test = found.values()
-others = (
-    parameters.seed + 1,
+pairs, splits = paired_splits(
+    parameters.corpora,
+    REPORT_ORDER,
+    parameters.train_clips,
+    parameters.test_clips,
+    parameters.seed,
     parameters.floor_db,
-    train.data.standardiser,
-    story.progress,
 )
-unseen = pairs.pairs(
+train, test = pairs["train"], pairs["test"]
+
+# %%
+unseen = render_pairs(
     parameters.corpora,
     "test",
     parameters.unseen,
     parameters.test_clips,
-    *others,
+    parameters.seed + 1,
+    parameters.floor_db,
+    train.data.standardiser,
 )
-for split, of in (found | {"test, unseen effects": unseen}).items():
-    effects_, people = (
-        of.table["effect"].nunique(),
-        of.table["group"].nunique(),
-    )
-    print(
-        f"{split}: {len(of.table)} pairs, {effects_} effects, {people} persons and songs"
-    )
-story.source(ConditionalSpectrogramVAE.decode)
 
-# %% tags=["nbval-ignore-output"]
-model, names, groups = (
-    run.model(),
-    test.table["effect"].to_numpy(),
-    test.table["group"].to_numpy(),
+# %% tags=["hide-input"]
+for split, clips in (pairs | {"test, unseen effects": unseen}).items():
+    kinds, people = len(set(clips.effects)), len(set(clips.groups))
+    count = f"{split}: {len(clips.table)} pairs, {kinds} effects"
+    print(f"{count}, {people} persons and songs")
+
+# %%
+preset = "conditional_spectrogram"
+if parameters.paired:
+    preset = "conditional_spectrogram_paired"
+config = vae.TrainingConfig(
+    preset=preset,
+    latent=parameters.latent,
+    loss="calibrated",
+    learning_rate=6e-3,
+    batch_size=16,
+    epochs=parameters.epochs,
+    seed=parameters.seed,
 )
-mu, mu_unseen = (
-    vae.encode_all(model, test.data)[0],
-    vae.encode_all(model, unseen.data)[0],
-)
-(wet, dry), x_hat = test.x, vae.reconstruct(model, torch.cat(test.x, 2))
-raised, gain = dry.clone(), train.x[0] - train.x[1]
-for effect in (
-    REPORT_ORDER
-):  # the mean gain of each band, learned with the effect's name
-    raised[names == effect] += gain[
-        np.flatnonzero(train.table["effect"] == effect)
-    ].mean((0, 3), keepdim=True)
+run = vae.train(config, splits)
+page.source(ConditionalSpectrogramVAE.decode)
+
+# %%
+model = run.model()
+names, groups = test.effects, test.groups
+mu = vae.encode_all(model, test.data)[0]
+mu_unseen = vae.encode_all(model, unseen.data)[0]
+wet, dry = test.x
+x_hat = vae.reconstruct(model, torch.cat([wet, dry], 2))
+
+# %%
+# To compare with: the dry clip and the mean gain of each band, which is
+# learned with the effect's name.
+wet_train, dry_train = train.x
+gain = wet_train - dry_train
+raised = dry.clone()
+for effect in REPORT_ORDER:
+    rows = np.flatnonzero(train.effects == effect)
+    raised[names == effect] += gain[rows].mean((0, 3), keepdim=True)
+
+# %%
 compared = {
     "dry clip itself": dry,
     "dry clip and mean gain": raised,
-    "told VAE": x_hat,
+    "conditional VAE": x_hat,
 }
-by_clip = pd.DataFrame(
-    {
-        label: (y - wet).square().flatten(1).mean(1).numpy()
-        for label, y in compared.items()
-    }
-)
+by_clip = pd.DataFrame()
+for label, picture in compared.items():
+    by_clip[label] = (picture - wet).square().flatten(1).mean(1).numpy()
 errors = by_clip.groupby(names).mean().loc[list(REPORT_ORDER)]
 errors.loc["mean"] = errors.mean()
+
+# %% tags=["nbval-ignore-output", "hide-input"]
 for effect, row in errors.iterrows():
-    for key, value in zip(("dry", "gain", "told"), row, strict=True):
-        story.record(f"latent.error.{effect}.{key}", value)
-driven = by_clip["told VAE"][names == "overdrive"]
-story.record(
-    "latent.error.overdrive.worst",
-    driven.groupby(groups[driven.index]).mean().max(),
-)
-story.record("latent.error.overdrive.median", driven.median())
-metrics = vae.evaluate(run, pairs.splits(found))
-for name in ("kl", "active_units"):
-    story.record(f"latent.{name}", metrics[name])
-errors.style.set_uuid("errors").format(precision=4).set_caption(
-    "Squared error, in units of the training variance."
-)
+    row.index = ["dry", "gain", "told"]
+    page.record_all(f"latent.error.{effect}", row)
+driven = by_clip["conditional VAE"][names == "overdrive"]
+by_group = driven.groupby(groups[driven.index]).mean()
+page.record("latent.error.overdrive.worst", by_group.max())
+page.record("latent.error.overdrive.median", driven.median())
+metrics = vae.evaluate(run, splits)
+page.record("latent.kl", metrics["kl"])
+page.record("latent.active_units", metrics["active_units"])
+caption = "Squared error, in units of the training variance."
+page.table(errors, "errors", caption, digits=4)
 
 # %% [markdown]
-# **What we see.** The error of the told VAE is {glue:text}`latent.error.mean.told:.3f`; that of the dry clip itself is {glue:text}`latent.error.mean.dry:.3f`, and with the mean
+# **What we see.** The error of the conditional VAE is {glue:text}`latent.error.mean.told:.3f`; that of the dry clip itself is {glue:text}`latent.error.mean.dry:.3f`, and with the mean
 # gain of its effect {glue:text}`latent.error.mean.gain:.3f`. The code holds {glue:text}`latent.kl:.0f` nats, and {glue:text}`latent.active_units:.0f` units are active. The flanger
 # is the limit of these pictures: its comb is finer than a band, and the dry clip is only {glue:text}`latent.error.flanger.dry:.3f` away. With overdrive the median clip has
 # {glue:text}`latent.error.overdrive.median:.3f`, but one person or song {glue:text}`latent.error.overdrive.worst:.2f`: what nothing in training resembles is not drawn. Step size,
@@ -143,11 +156,11 @@ errors.style.set_uuid("errors").format(precision=4).set_caption(
 
 # %% mystnb={"figure": {"name": "fig-latent-pairs", "caption": "One unheard clip of each effect: wet (original), dry, and what the model makes of the dry clip and z. One colour scale; the titles give the mean squared error to the wet picture."}, "image": {"alt": "Three rows of five spectrograms, one column for each effect. The third row looks like the first: tails fill the pauses under delay and ambience, overdrive fills the high bands."}}
 first = [int(np.flatnonzero(names == effect)[1]) for effect in REPORT_ORDER]
-below = {"dry": dry[first][:, 0], "told VAE": x_hat[first][:, 0]}
+rows = {"dry": dry[first][:, 0], "conditional VAE": x_hat[first][:, 0]}
 figures.reconstruction_grid(
     wet[first][:, 0],
-    below,
-    examples.SMALL,
+    rows,
+    SMALL,
     list(REPORT_ORDER),
     "standardised dB",
 )
@@ -159,67 +172,56 @@ plt.show()
 # We expect islands of effects that are not islands of voices. And if $z$ holds the effect, it holds its settings: neighbours should have similar parameters. Domain colouring shows
 # two at once, one as hue and one as lightness.
 
-# %% tags=["nbval-ignore-output"]
-COLOURED = {
+# %%
+both = np.concatenate([mu, mu_unseen])
+plane = maps.umap_2d(both, parameters.seed)  # one map of all clips
+here, there = plane[: len(mu)], plane[len(mu) :]
+spectra = maps.reduce(wet.numpy(), parameters.seed)
+knn5 = maps.knn_accuracy(mu, names)
+knn5_grouped = maps.knn_accuracy(mu, names, groups=groups)
+raw_grouped = maps.knn_accuracy(spectra, names, groups=groups)
+page.record("latent.map.knn5_grouped", knn5_grouped)
+page.record("latent.raw.knn5_grouped", raw_grouped)
+
+# %%
+COLOURED = {  # two controls of each effect, drawn as hue and lightness
     "overdrive": ("drive_db", "muffle_hz"),
     "delay": ("delay_ms", "mix"),
-}  # hue and lightness
-here, there = np.split(
-    embeddings.umap_2d(np.concatenate([mu, mu_unseen]), parameters.seed),
-    [len(mu)],
-)  # one map
-mu_train, separate = vae.encode_all(model, train.data)[0], {}
-for key, space in {
-    "map": mu,
-    "raw": embeddings.reduce(wet.numpy(), parameters.seed),
-}.items():
-    votes = {"knn5": None, "knn5_grouped": groups}
-    separate[key] = {
-        name: embeddings.knn_accuracy(space, names, groups=of)
-        for name, of in votes.items()
-    }
-    story.record(f"latent.{key}.knn5_grouped", separate[key]["knn5_grouped"])
-for name in (
-    f"{effect}.{parameter}"
-    for effect, pair in COLOURED.items()
-    for parameter in pair
-):
-    fit, new = (of.table[name].dropna() for of in (train, test))
-    read = Ridge(1.0).fit(mu_train[fit.index], fit).predict(mu[new.index])
-    story.record(
-        f"latent.rank.{name}",
-        new.corr(pd.Series(read, new.index), method="spearman"),
-    )
+}
+mu_train = vae.encode_all(model, train.data)[0]
+for effect, controls in COLOURED.items():
+    for control in controls:
+        name = f"{effect}.{control}"
+        known, setting = train.table[name].dropna(), test.table[name].dropna()
+        readout = Ridge(1.0).fit(mu_train[known.index], known)
+        answer = pd.Series(readout.predict(mu[setting.index]), setting.index)
+        rank = setting.corr(answer, method="spearman")
+        page.record(f"latent.rank.{name}", rank)
 
 
+# %% tags=["hide-input"]
 def domain(hue: np.ndarray, lightness: np.ndarray) -> np.ndarray:
-    """Colours (..., 3) of positions in [0, 1]: blue by way of violet to orange, dark to light."""
-    hues, light = (
-        LinearSegmentedColormap.from_list(
-            "hue", ["#0072B2", "#B8528F", "#F09000"]
-        ),
-        lightness[..., None],
-    )
-    colour = hues(hue)[..., :3]
-    return np.where(
-        light < 0.5,
-        colour * (0.3 + 1.4 * light),
-        colour + (1 - colour) * (light - 0.5) * 1.4,
-    )
+    """Colours (..., 3) of positions in [0, 1].
+
+    Hue goes from blue by way of violet to orange, lightness from dark
+    to light.
+    """
+    colours = ["#0072B2", "#B8528F", "#F09000"]
+    colour = LinearSegmentedColormap.from_list("hue", colours)(hue)[..., :3]
+    light = lightness[..., None]
+    darker = colour * (0.3 + 1.4 * light)
+    lighter = colour + (1 - colour) * (light - 0.5) * 1.4
+    return np.where(light < 0.5, darker, lighter)
 
 
-# %% mystnb={"figure": {"name": "fig-latent-map", "caption": "UMAP of mu of unheard clips. Left: by effect, under it the 5-NN accuracy in the latent space. Middle and right: the same map, the clips of one effect coloured by two of its parameters, all others grey; the square is the legend."}, "image": {"alt": "Three scatter plots of the same points. Left: effects in patches, ambience among delay. Middle: the overdrive points. Right: the delay points; in both, neighbours mostly have similar colours."}}
-figure, axes = plt.subplots(1, 3, figsize=(10.5, 4.4))
-text = f"5-NN {separate['map']['knn5']:.2f}, other voices {separate['map']['knn5_grouped']:.2f}, seed {parameters.seed}"
-figures.umap_panel(axes[0], here, names, text, "by effect")
-for ax, (effect, pair) in zip(axes[1:], COLOURED.items(), strict=True):
-    mine, units = (
-        names == effect,
-        test.table[[f"{effect}.{name}" for name in pair]].dropna().to_numpy(),
-    )
-    ax.scatter(*here[~mine].T, s=5, c="#dddddd", linewidths=0)
+def draw_settings(ax: plt.Axes, effect: str, controls: tuple) -> None:
+    """The map with the clips of one effect in the colours of two controls."""
+    own = names == effect
+    columns = [f"{effect}.{control}" for control in controls]
+    units = test.table[columns].dropna().to_numpy()
+    ax.scatter(*here[~own].T, s=5, c="#dddddd", linewidths=0)
     ax.scatter(
-        *here[mine].T,
+        *here[own].T,
         s=18,
         c=domain(*units.T),
         marker=figures.EFFECT_MARKERS[effect],
@@ -228,21 +230,40 @@ for ax, (effect, pair) in zip(axes[1:], COLOURED.items(), strict=True):
     )
     ax.set(xticks=[], yticks=[], title=f"{effect} by its parameters")
     sns.despine(ax=ax, left=True, bottom=True)
-    key = ax.inset_axes((0.08, -0.26, 0.22, 0.2))
-    ranges = {
-        p.name: f"{p.name}, {p.low:g} to {p.high:g} {p.unit}"
-        for p in effects.find_effect(effect).parameters
-    }
-    key.imshow(
-        domain(*np.meshgrid(np.linspace(0, 1, 32), np.linspace(0, 1, 32))),
-        origin="lower",
-        extent=(0, 1, 0, 1),
+
+
+def draw_square(ax: plt.Axes, effect: str, controls: tuple) -> None:
+    """The legend of two controls: a square of colours under the map."""
+    square = ax.inset_axes((0.08, -0.26, 0.22, 0.2))
+    unit = np.linspace(0, 1, 32)
+    colours = domain(*np.meshgrid(unit, unit))
+    square.imshow(colours, origin="lower", extent=(0, 1, 0, 1))
+    square.set(xticks=[], yticks=[])
+    lines = []
+    for way, control in zip(("across", "up"), controls, strict=True):
+        for p in find_effect(effect).parameters:
+            if p.name == control:
+                lines.append(
+                    f"{way}: {p.name}, {p.low:g} to {p.high:g} {p.unit}"
+                )
+    square.text(
+        1.15,
+        0.5,
+        "\n".join(lines),
+        transform=square.transAxes,
+        fontsize=8,
+        va="center",
     )
-    key.set(xticks=[], yticks=[])
-    words = f"across: {ranges[pair[0]]}\nup: {ranges[pair[1]]}"
-    key.text(
-        1.15, 0.5, words, transform=key.transAxes, fontsize=8, va="center"
-    )
+
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-latent-map", "caption": "UMAP of mu of unheard clips. Left: by effect, under it the 5-NN accuracy in the latent space. Middle and right: the same map, the clips of one effect coloured by two of its parameters, all others grey; the square is the legend."}, "image": {"alt": "Three scatter plots of the same points. Left: effects in patches, ambience among delay. Middle: the overdrive points. Right: the delay points; in both, neighbours mostly have similar colours."}}
+figure, axes = plt.subplots(1, 3, figsize=(10.5, 4.4))
+caption = f"5-NN {knn5:.2f}, other voices {knn5_grouped:.2f}"
+caption += f", seed {parameters.seed}"
+figures.umap_panel(axes[0], here, names, caption, "by effect")
+for ax, (effect, controls) in zip(axes[1:], COLOURED.items(), strict=True):
+    draw_settings(ax, effect, controls)
+    draw_square(ax, effect, controls)
 figures.effect_legend(figure, axes[0])
 plt.show()
 
@@ -256,80 +277,90 @@ plt.show()
 #
 # One unheard clip, one control from its lowest to its highest value, the others in the middle. We expect a smooth path, one for each control, that does not come back.
 
-# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-latent-paths", "caption": "Four controls swept through their range on one unheard clip, in the plane of the first two principal components of mu. Faint: unheard clips by effect. A path starts at the small and ends at the large marker; the cross is the dry clip itself. Outermost points are cut off."}, "image": {"alt": "Two scatter plots with faint clouds of effects. In each, two lines with nine markers of growing size, one for each control, run in different directions."}}
+# %%
 clip = test.parts[0].dry(1)  # (sample,), by someone never heard in training
 
 
-def code(versions: list[np.ndarray]) -> np.ndarray:
+def codes_of(versions: list[np.ndarray]) -> np.ndarray:
     """mu (version, latent) of wet versions of the clip."""
-    x = torch.cat(
-        [
-            torch.cat([test.picture(wet), test.picture(clip)], 2)
-            for wet in versions
-        ]
-    )
-    return model.encode(x)[0].detach().numpy()
+    x_dry = test.picture(clip)
+    x = [torch.cat([test.picture(audio), x_dry], 2) for audio in versions]
+    return model.encode(torch.cat(x))[0].detach().numpy()
 
 
+def sweep(effect: str, control: str) -> np.ndarray:
+    """mu (step, latent) of the clip, one control from 0 to 1."""
+    versions = []
+    for unit in np.linspace(0, 1, 9):
+        setting = {control: unit}
+        wet = apply_at(effect, clip, SMALL.sample_rate_hz, **setting)
+        versions.append(wet)
+    return codes_of(versions)
+
+
+# %%
 paths = {}
-for effect, name in (
-    (effect, name) for effect, pair in COLOURED.items() for name in pair
-):
-    versions = [
-        effects.apply_at(
-            effect, clip, examples.SMALL.sample_rate_hz, **{name: u}
-        )
-        for u in np.linspace(0, 1, 9)
-    ]
-    paths[effect, name] = path = code(versions)
-    steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
-    story.record(
-        f"latent.straight.{effect}.{name}",
-        np.linalg.norm(path[-1] - path[0]) / steps.sum(),
-    )
-plane = PCA(2, random_state=parameters.seed).fit(mu)
-flat, lines = (
-    plane.transform(mu),
-    {key: plane.transform(path) for key, path in paths.items()},
-)
-(left, right), (low, high) = (
-    np.percentile(axis, (4.0, 96.0))
-    for axis in np.concatenate([flat, *lines.values()]).T
-)
-figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)
-for ax, of in zip(axes, COLOURED, strict=True):
+for effect, controls in COLOURED.items():
+    for control in controls:
+        path = sweep(effect, control)
+        length = np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
+        straight = np.linalg.norm(path[-1] - path[0]) / length
+        page.record(f"latent.straight.{effect}.{control}", straight)
+        paths[effect, control] = path
+
+
+# %% tags=["hide-input"]
+def draw_clouds(ax: plt.Axes) -> None:
+    """The test clips in the plane, faint, by effect."""
     for effect in REPORT_ORDER:
-        look = dict(
+        ax.scatter(
+            *flat[names == effect].T,
+            s=9,
+            alpha=0.35,
+            linewidths=0,
             c=figures.EFFECT_COLOURS[effect],
             marker=figures.EFFECT_MARKERS[effect],
             label=effect,
         )
-        ax.scatter(
-            *flat[names == effect].T, s=9, alpha=0.35, linewidths=0, **look
-        )
-    for name, dashes, below in zip(
-        COLOURED[of], ("-", ":"), (6, -2), strict=True
-    ):
-        line = lines[of, name]
-        ax.plot(*line.T, dashes, c="black", lw=1)
-        ax.scatter(
-            *line.T,
-            s=np.linspace(6, 60, 9),
-            c=figures.EFFECT_COLOURS[of],
-            edgecolors="black",
-            lw=0.6,
-            zorder=3,
-        )
-        ax.annotate(
-            name,
-            line[-1],
-            xytext=(10, below),
-            textcoords="offset points",
-            fontsize=9,
-        )
-    ax.plot(*plane.transform(code([clip])).T, "kx")
+
+
+def draw_path(
+    ax: plt.Axes, effect: str, control: str, dashes: str, below: float
+) -> None:
+    """One path, its markers growing with the control."""
+    line = lines[effect, control]
+    ax.plot(*line.T, dashes, c="black", lw=1)
+    ax.scatter(
+        *line.T,
+        s=np.linspace(6, 60, 9),
+        c=figures.EFFECT_COLOURS[effect],
+        edgecolors="black",
+        lw=0.6,
+        zorder=3,
+    )
+    ax.annotate(
+        control,
+        line[-1],
+        xytext=(10, below),
+        textcoords="offset points",
+        fontsize=9,
+    )
+
+
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-latent-paths", "caption": "Four controls swept through their range on one unheard clip, in the plane of the first two principal components of mu. Faint: unheard clips by effect. A path starts at the small and ends at the large marker; the cross is the dry clip itself. Outermost points are cut off."}, "image": {"alt": "Two scatter plots with faint clouds of effects. In each, two lines with nine markers of growing size, one for each control, run in different directions."}}
+pca = PCA(2, random_state=parameters.seed).fit(mu)
+flat = pca.transform(mu)
+lines = {key: pca.transform(path) for key, path in paths.items()}
+points = np.concatenate([flat, *lines.values()])
+(left, low), (right, high) = np.percentile(points, (4, 96), axis=0)
+figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)
+for ax, (effect, (solid, dotted)) in zip(axes, COLOURED.items(), strict=True):
+    draw_clouds(ax)
+    draw_path(ax, effect, solid, "-", below=6)
+    draw_path(ax, effect, dotted, ":", below=-2)
+    ax.plot(*pca.transform(codes_of([clip])).T, "kx")
     ax.set(
-        title=f"{of} on one clip",
+        title=f"{effect} on one clip",
         xlabel="first component of mu",
         ylabel="second component of mu",
     )
@@ -346,28 +377,28 @@ plt.show()
 #
 # Six effects that were not in training, on other clips of the test persons and songs. We expect each beside the trained effect that sounds most like it.
 
-# %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-latent-unseen", "caption": "Left: unseen effects on the map of the figure above, trained ones grey. Right: of the five nearest clips under trained effects in the latent space, other persons and songs only, the share of each effect."}, "image": {"alt": "A scatter plot with six unseen effects over grey points, and a table of shares as a heat map with six rows and five columns."}}
-new, singers = (
-    unseen.table[column].to_numpy() for column in ("effect", "group")
-)
-votes = np.empty((len(new), 5), object)
-for group in np.unique(singers):
-    search = NearestNeighbors(n_neighbors=5).fit(mu[groups != group])
-    nearest = search.kneighbors(
-        mu_unseen[singers == group], return_distance=False
-    )
-    votes[singers == group] = names[groups != group][nearest]
-shares = {
-    of: {name: (votes[new == name] == of).mean() for name in parameters.unseen}
-    for of in REPORT_ORDER
-}
-for of, name in ((of, name) for of in shares for name in parameters.unseen):
-    story.record(f"latent.near.{name}.{of}", shares[of][name])
+# %%
+votes = np.empty((len(mu_unseen), 5), object)
+for group in np.unique(unseen.groups):
+    own, others = unseen.groups == group, groups != group
+    search = NearestNeighbors(n_neighbors=5).fit(mu[others])
+    nearest = search.kneighbors(mu_unseen[own], return_distance=False)
+    votes[own] = names[others][nearest]
+
+# %%
+shares = {}
+for effect in REPORT_ORDER:
+    shares[effect] = {}
+    for name in parameters.unseen:
+        share = (votes[unseen.effects == name] == effect).mean()
+        shares[effect][name] = share
+        page.record(f"latent.near.{name}.{effect}", share)
+
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-latent-unseen", "caption": "Left: unseen effects on the map of the figure above, trained ones grey. Right: of the five nearest clips under trained effects in the latent space, other persons and songs only, the share of each effect."}, "image": {"alt": "A scatter plot with six unseen effects over grey points, and a table of shares as a heat map with six rows and five columns."}}
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(1, 1.1))
 axes[0].scatter(*here.T, s=4, c="#dddddd", linewidths=0)
-figures.umap_panel(
-    axes[0], there, new, f"seed {parameters.seed}", "unseen effects"
-)
+caption = f"seed {parameters.seed}"
+figures.umap_panel(axes[0], there, unseen.effects, caption, "unseen effects")
 sns.heatmap(
     pd.DataFrame(shares),
     ax=axes[1],
@@ -395,25 +426,16 @@ plt.show()
 # ## The finding, asserted
 
 # %%
-itself, with_gain, ours = (
-    errors.T.to_numpy()
-)  # delay, overdrive, multiband, ambience, flanger, mean
-assert ours[-1] < 0.6 * itself[-1] and ours[-1] < 0.7 * with_gain[-1], (
-    "z tells the decoder little"
-)
-assert (ours[:4] < 0.8 * itself[:4]).all(), (
-    "an effect is drawn no better than by the dry clip itself"
-)
-knn5, raw5 = (separate[key]["knn5_grouped"] for key in ("map", "raw"))
-assert not parameters.paired or knn5 > raw5 + 0.15, (
-    "the map is no map of effects"
-)
-assert not set(train.table["group"]) & set(groups), (
-    "a person or song is in training and test"
-)
-print(
-    "asserted: on voices and songs never heard, z tells what the effect did, and neighbours share an effect"
-)
+dry_itself, with_gain, ours = errors.to_numpy().T  # five effects, then mean
+assert ours[-1] < 0.6 * dry_itself[-1], "z tells the decoder little"
+assert ours[-1] < 0.7 * with_gain[-1], "z tells little more than a gain"
+# all but the flanger, the last of the five
+assert (ours[:4] < 0.8 * dry_itself[:4]).all(), "the dry clip is as good"
+if parameters.paired:
+    assert knn5_grouped > raw_grouped + 0.15, "the map is no map of effects"
+assert not set(train.groups) & set(groups), "someone is in both splits"
+print("asserted: on voices and songs never heard, z tells what the effect")
+print("did, and neighbours share an effect")
 
 # %% [markdown]
 # ```{admonition} Exercise
@@ -429,4 +451,4 @@ print(
 # ## Provenance
 
 # %% tags=["nbval-ignore-output"]
-story.provenance(parameters)
+page.provenance(parameters)

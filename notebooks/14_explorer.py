@@ -25,16 +25,38 @@ shown: int = 5  # dry clips per corpus and split, under every effect
 # %%
 import numpy as np
 import pandas as pd
+from lib import vae
 from lib.audio.effects import REPORT_ORDER
-from lib.book import explorer
-from lib.book import page as story
-from lib.data import pairs
-from lib.embeddings import maps as embeddings
+from lib.book import explorer, page
+from lib.data.examples import paired_splits
+from lib.embeddings import maps
 
-parameters = story.begin("14_explorer", globals())
+parameters = page.begin("14_explorer", globals())
+
+# %% tags=["hide-input"]
+pairs, splits = paired_splits(
+    parameters.corpora,
+    REPORT_ORDER,
+    parameters.train_clips,
+    parameters.test_clips,
+    parameters.seed,
+    parameters.floor_db,
+)
+preset = "conditional_spectrogram"
+if parameters.paired:
+    preset = "conditional_spectrogram_paired"
+config = vae.TrainingConfig(
+    preset=preset,
+    latent=parameters.latent,
+    loss="calibrated",
+    learning_rate=6e-3,
+    batch_size=16,
+    epochs=parameters.epochs,
+    seed=parameters.seed,
+)
 
 # %%
-found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
+run = vae.train(config, splits)
 
 # %% [markdown]
 # ## The map
@@ -44,16 +66,13 @@ found, run = pairs.fit(parameters, REPORT_ORDER, story.progress)
 # go from point to point.
 
 # %% tags=["nbval-ignore-output"]
-new_clips = (
-    parameters.seed + 1
-)  # of the map: other positions in the recordings than those of training
 folder = explorer.explore(
     run,
-    found["test"],
+    pairs["test"],
     parameters.corpora,
     REPORT_ORDER,
     parameters.shown,
-    new_clips,
+    seed=parameters.seed + 1,  # other places in the recordings than above
 )
 explorer.show(folder, "Each mark is a clip under an effect.")
 
@@ -64,25 +83,26 @@ explorer.show(folder, "Each mark is a clip under an effect.")
 #
 # ## How many neighbours share an effect?
 
-# %% tags=["nbval-ignore-output"]
+# %%
 table = pd.read_parquet(folder / "points.parquet")
-plane, clip = table[["x", "y"]].to_numpy(), table["clip"].to_numpy()
-rows = {}
+votes = {}
 for split, part in table.groupby("split"):
-    here = part.index.to_numpy()
-    votes = embeddings.knn_accuracy(
-        plane[here], part["effect"].to_numpy(), groups=clip[here]
+    accuracy = maps.knn_accuracy(
+        part[["x", "y"]], part["effect"], groups=part["clip"]
     )
-    rows[split] = {
-        "points": len(here),
+    votes[split] = accuracy
+    page.record(f"explorer.{split.replace(' ', '_')}.knn5", accuracy)
+page.record("explorer.points", len(table))
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+rows = pd.DataFrame(
+    {
+        "points": table.groupby("split").size(),
         "5-NN in the plane, other clips": votes,
         "chance": 1 / len(REPORT_ORDER),
     }
-    story.record(f"explorer.{split.replace(' ', '_')}.knn5", votes)
-story.record("explorer.points", len(table))
-pd.DataFrame(rows).T.style.set_uuid("explorer").format("{:.2f}").format(
-    "{:.0f}", subset=["points"]
 )
+page.table(rows, "explorer", digits=2)
 
 # %% [markdown]
 # **What we see.** Of {glue:text}`explorer.points:.0f` points, five neighbours on *other* clips vote for the right effect in {glue:text}`explorer.training.knn5:.2f` of cases among
@@ -92,26 +112,18 @@ pd.DataFrame(rows).T.style.set_uuid("explorer").format("{:.2f}").format(
 # ## The finding, asserted
 
 # %%
-sizes = {
-    kind: len(list(folder.glob(f"{kind}-*.mp3")))
-    for kind in ("dry", "wet", "drawn")
-}
-assert (
-    sizes["wet"]
-    == sizes["drawn"]
-    == len(table)
-    == sizes["dry"] * len(REPORT_ORDER)
-), "a sound is missing"
-assert np.isfinite(plane).all() and len(np.unique(plane, axis=0)) == len(
-    plane
-), "two clips in one place"
-for split, row in rows.items():
-    assert row["5-NN in the plane, other clips"] > 2 / len(REPORT_ORDER), (
-        f"{split}: the map is no map of effects"
-    )
-print(
-    "asserted: every point can be heard, and neighbours share an effect, for voices and songs never heard, too"
-)
+sounds = {}
+for kind in ("dry", "wet", "drawn"):
+    sounds[kind] = len(list(folder.glob(f"{kind}-*.mp3")))
+assert sounds["wet"] == sounds["drawn"] == len(table), "a sound is missing"
+assert sounds["dry"] * len(REPORT_ORDER) == len(table), "a clip is missing"
+plane = table[["x", "y"]].to_numpy()
+assert np.isfinite(plane).all(), "a clip has no place"
+assert len(np.unique(plane, axis=0)) == len(plane), "two clips in one place"
+for split, accuracy in votes.items():
+    assert accuracy > 2 / len(REPORT_ORDER), f"{split}: no map of effects"
+print("asserted: every point can be heard, and neighbours share an effect,")
+print("for voices and songs never heard, too")
 
 # %% [markdown]
 # ```{admonition} Exercise
@@ -127,4 +139,4 @@ print(
 # ## Provenance
 
 # %% tags=["nbval-ignore-output"]
-story.provenance(parameters)
+page.provenance(parameters)

@@ -65,7 +65,7 @@ def listen(top: str) -> list[str]:
     for recording in recordings:
         config = ClipConfig(corpus=top, split="all", clip_s=0.5)
         with BadInputs(told):
-            audio, about = Clips(config, [recording]).clip(0)
+            audio, about = Clips(config, [recording])[0]
             assert np.isfinite(audio).all() and about["recording"] == recording.name
             told.append(f"taken {recording.name}")
     return told
@@ -74,6 +74,7 @@ def listen(top: str) -> list[str]:
 def read_whole(top: str) -> list[str]:
     """List a corpus and read every recording from its start to its end."""
     from lib.data import corpora
+    from lib.data.recordings import read_stretch
 
     told = []
     for recording in corpora.load_corpus(top):
@@ -108,6 +109,7 @@ def predict(path: Path) -> list[str]:
 
 def digits(folder: Path) -> list[str]:
     from lib.data import corpora
+    from lib.data.digits import load_digits
 
     corpora.DATA = folder
     load_digits("test")

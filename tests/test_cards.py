@@ -7,7 +7,8 @@ import pytest
 
 from lib import ROOT, vae
 from lib.audio import cepstra, spectrograms
-from lib.data import clips, corpora
+from lib.data import corpora
+from lib.data.splits import split_groups
 from lib.embeddings import classifier
 
 MODELS = (ROOT / "book/model_card.md").read_text(encoding="utf-8")
@@ -45,7 +46,7 @@ def test_the_model_card_gives_sizes_as_built(words: str, numbers: list[str]) -> 
 
 @pytest.mark.parametrize("corpus", ["speech", "music"])
 def test_the_data_card_gives_the_splits_as_drawn(corpus: str) -> None:
-    for split, recordings in clips.split_groups(corpora.load_corpus(corpus), 0).items():
+    for split, recordings in split_groups(corpora.load_corpus(corpus), 0).items():
         groups, seconds = (
             sorted({r.group for r in recordings}),
             math.fsum(r.seconds for r in recordings),

@@ -30,10 +30,9 @@ from lib.book import page as story
 from lib.data import corpora
 from lib.data.batches import ArrayDataset, Splits
 from lib.data.clips import ClipConfig
-from lib.data.clipset import Clipset
 from lib.data.digits import load_digits
 from lib.data.recordings import read_stretch
-from lib.data.rendering import RenderConfig, Rendered, render
+from lib.data.rendering import ClipSet, RenderConfig, Rendering, render
 from lib.data.standardiser import Standardiser
 from lib.embeddings import maps as embeddings
 from lib.embeddings import methods as encoders
@@ -98,9 +97,11 @@ def run_story(name: str, **values: object) -> tuple[dict[str, float], str]:
     return found, ""
 
 
-def rendered(folder: Path | str, seed: int = 0, count: int = 20, prints: bool = True) -> Rendered:
+def rendered(folder: Path | str, seed: int = 0, count: int = 20, prints: bool = True) -> Rendering:
     clips = ClipConfig(corpus=f"folder:{folder}", split="all", seed=seed)
-    return render(RenderConfig(clips=clips, effects=EFFECTS, clips_per_effect=count, prints=prints))
+    return render(
+        RenderConfig(clips=clips, effects=EFFECTS, clips_per_effect=count, features=prints)
+    )
 
 
 def numbers(out: Path, sounds: str) -> None:
@@ -351,7 +352,7 @@ def copy(
 EPOCHS = 5  # of a net
 
 
-def scores(data: Clipset, method: str = "moments", seed: int = 0) -> dict[str, float]:
+def scores(data: ClipSet, method: str = "moments", seed: int = 0) -> dict[str, float]:
     """Accuracies on persons that neither method nor probe has met, and a KL: the mean of three folds."""
     fold, rows = probes.folds(data.groups, 3, 0), []
     for held_out in range(3):
@@ -376,7 +377,7 @@ def within(found: dict[str, float], before: dict[str, float], accuracy: float, k
     return max(off.values()) <= accuracy and abs(found.get("kl", 1) / before.get("kl", 1) - 1) <= kl
 
 
-Plain = tuple[Rendered, dict[str, dict[str, float]]]
+Plain = tuple[Rendering, dict[str, dict[str, float]]]
 
 
 @pytest.fixture(scope="module")
@@ -385,10 +386,10 @@ def plain(place: Path, sounds: Path) -> Plain:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(place / "plain"))
         done = rendered(sounds)
-        return done, {method: scores(Clipset((done,)), method) for method in ("moments", "told")}
+        return done, {method: scores(ClipSet((done,)), method) for method in ("moments", "told")}
 
 
-def told_of(done: Rendered) -> pd.DataFrame:
+def told_of(done: Rendering) -> pd.DataFrame:
     """Which person and what stretch each clip is of, and its effect's settings: all but the files' names."""
     return done.table.drop(columns="recording")
 
@@ -413,7 +414,7 @@ def test_the_order_in_which_a_folder_lists_its_files_is_nothing(
         plain[0].folder / "table.parquet"
     ).read_bytes()
     assert np.array_equal(done.spectrograms, plain[0].spectrograms) and np.array_equal(
-        done.prints, plain[0].prints
+        done.features, plain[0].features
     )
 
 
@@ -425,7 +426,7 @@ def test_names_that_keep_their_order_are_nothing(
     assert set(done.table["recording"]).isdisjoint(plain[0].table["recording"])
     assert told_of(done).equals(told_of(plain[0]))
     assert np.array_equal(done.spectrograms, plain[0].spectrograms) and np.array_equal(
-        done.prints, plain[0].prints
+        done.features, plain[0].features
     )
 
 
@@ -442,15 +443,15 @@ def test_gain_is_nothing(plain: Plain, sounds: Path, tmp_path: Path) -> None:
     assert (
         off.max() < 0.5
     )  # near the floor of -100 dB, where an overdrive lifts the rounding of the file
-    assert np.abs(done.prints - plain[0].prints).mean() < 1e-3
+    assert np.abs(done.features - plain[0].features).mean() < 1e-3
     for method, before in plain[1].items():  # two clips of sixty; the KL moves by 0.002 %
-        assert within(scores(Clipset((done,)), method), before, 0.04, 1e-3), method
+        assert within(scores(ClipSet((done,)), method), before, 0.04, 1e-3), method
 
 
 def spread(folder: Path) -> np.ndarray:
     """LDA's accuracy by moments with five draws of clips."""
-    made = [rendered(folder, seed, 30, prints=False) for seed in range(5)]
-    return np.array([scores(Clipset((done,)))["lda"] for done in made])
+    made = [rendered(folder, seed, 30, features=False) for seed in range(5)]
+    return np.array([scores(ClipSet((done,)))["lda"] for done in made])
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:
@@ -473,7 +474,7 @@ def test_names_in_another_order_draw_other_clips_and_find_the_same(
     )
     one, other = spread(sounds), spread(renamed)
     tables = [
-        rendered(folder, 0, 30, prints=False).table for folder in (sounds, renamed)
+        rendered(folder, 0, 30, features=False).table for folder in (sounds, renamed)
     ]  # found, not made again
     assert tables[0]["group"].equals(tables[1]["group"])  # the draw of a person is not of a file
     assert (tables[0]["start_s"] != tables[1]["start_s"]).mean() > 0.3
@@ -511,17 +512,17 @@ def test_a_silent_file_is_left_out_and_costs_nobody_a_clip(
     others = (before["group"] != whose).to_numpy()
     assert after[others].equals(before[others])
     assert np.array_equal(done.spectrograms[others], plain[0].spectrograms[others])
-    assert np.array_equal(done.prints[others], plain[0].prints[others])
+    assert np.array_equal(done.features[others], plain[0].features[others])
     for method, before in plain[1].items():
-        assert within(scores(Clipset((done,)), method), before, 0.15, 0.01), method
+        assert within(scores(ClipSet((done,)), method), before, 0.15, 0.01), method
 
 
 @pytest.fixture(scope="module")
-def wide(place: Path, sounds: Path) -> Clipset:
+def wide(place: Path, sounds: Path) -> ClipSet:
     """More clips: in each fold a PCA has more of them than components, and a net two batches an epoch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(place / "wide"))
-        return Clipset((rendered(sounds, count=WIDE),))
+        return ClipSet((rendered(sounds, count=WIDE),))
 
 
 @pytest.mark.slow
@@ -529,18 +530,18 @@ def wide(place: Path, sounds: Path) -> Clipset:
 @pytest.mark.filterwarnings("ignore:.*m silent.wav")
 @pytest.mark.parametrize(("change", "most"), [("gain", 0.02), ("silence", 0.1)])
 def test_gain_and_a_silent_file_are_nothing_to_a_pca_of_prints(
-    change: str, most: float, wide: Clipset, sounds: Path, tmp_path: Path
+    change: str, most: float, wide: ClipSet, sounds: Path, tmp_path: Path
 ) -> None:
     """With three seeds of the clips an accuracy changed by up to 0.001 by the gain, by 0.045 by the silent file."""
     to = tmp_path / change
     folder = copy(sounds, to, gain=3.0) if change == "gain" else with_silence(sounds, to)
-    data = Clipset((rendered(folder, count=WIDE),))
+    data = ClipSet((rendered(folder, count=WIDE),))
     assert within(scores(data, "print_pca"), scores(wide, "print_pca"), most, 0)
 
 
-def permuted(data: Clipset, seed: int) -> tuple[Clipset, np.ndarray]:
+def permuted(data: ClipSet, seed: int) -> tuple[ClipSet, np.ndarray]:
     """The set with its rows in another order, spectrograms, prints and table alike; and this order."""
-    order, other = np.random.default_rng(seed).permutation(len(data.table)), Clipset(data.parts)
+    order, other = np.random.default_rng(seed).permutation(len(data.table)), ClipSet(data.parts)
     arrays = {name: np.array(getattr(data, name))[order] for name in ("spectrograms", "prints")}
     other.__dict__.update(
         arrays, table=data.table.iloc[order].reset_index(drop=True)
@@ -555,7 +556,7 @@ def permuted(data: Clipset, seed: int) -> tuple[Clipset, np.ndarray]:
     [("moments", None, 1e-5), ("print", None, 1e-4), ("print_pca", 10, 0.02)],
 )
 def test_codes_know_no_order_of_the_clips(
-    method: str, values: int | None, atol: float, wide: Clipset
+    method: str, values: int | None, atol: float, wide: ClipSet
 ) -> None:
     """Of a PCA the first ten, off by up to 0.003; the last of 64 are as a randomised SVD finds them, in its order."""
     other, order = permuted(wide, 0)
@@ -578,7 +579,7 @@ def test_codes_know_no_order_of_the_clips(
     [("moments", 0.01, 0), ("print_pca", 0.04, 0), ("told", 0.06, 0.05)],
 )
 def test_scores_know_no_order_of_the_clips(
-    method: str, accuracy: float, kl: float, wide: Clipset
+    method: str, accuracy: float, kl: float, wide: ClipSet
 ) -> None:
     """But for a PCA's last components and the batches of a net.
 

@@ -1,7 +1,7 @@
 """Hostile and broken inputs at scale: each of tests/hostile.py in a fork with limits, each parser under made-up input.
 
 Hostile inputs of one kind have their tests elsewhere: archives in test_download.py, broken and odd sound in
-test_bad_audio.py, files of data in test_predict.py, parameters in test_parameters.py, cards in test_artifacts.py,
+test_bad_audio.py, files of data in test_predict.py, parameters in test_parameters.py, cards in test_runtime.py,
 checkpoints in test_vae_training.py, layouts of corpora in test_known_corpora.py.
 """
 
@@ -319,9 +319,7 @@ def test_a_corpus_in_the_provenance_is_text(monkeypatch) -> None:
     )
     assert len(soup.find_all("tr")) == len(rows) and not soup.find(["script", "img", "strong", "a"])
     told = publish.provenance(new_notebook(cells=[new_code_cell(outputs=shown)]))
-    assert told["commit"] == story.commit() and not any(
-        "alert" in text for text in told.values()
-    )
+    assert told["commit"] == story.commit() and not any("alert" in text for text in told.values())
 
 
 GROUPS = [

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from lib.data.batches import ArrayDataset
-from lib.data.clipset import Clipset, clipset
+from lib.data.rendering import ClipSet, render_set
 from lib.embeddings import probes
 from lib.embeddings.classifier import classify
 from lib.embeddings.methods import METHODS, Task, embed
@@ -14,7 +14,7 @@ RATE_HZ = 24000
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Clipset:
+def data(tmp_path_factory) -> ClipSet:
     """Four persons, two effects that a mean spectrum tells apart, at fixed settings."""
     folder = tmp_path_factory.mktemp("sounds")
     t = np.arange(4 * RATE_HZ) / RATE_HZ
@@ -27,7 +27,7 @@ def data(tmp_path_factory) -> Clipset:
         soundfile.write(path, audio.astype(np.float32), RATE_HZ, subtype="FLOAT")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(tmp_path_factory.mktemp("artifacts")))
-        yield clipset(f"folder:{folder}", ("overdrive", "delay"), 16, 3, "fixed")
+        yield render_set(f"folder:{folder}", ("overdrive", "delay"), 16, 3, "fixed")
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_every_method_gives_scores_of_the_unseen_clips(data, seen, method: str) 
 
 def test_nothing_of_the_unseen_clips_is_fitted(data, seen) -> None:
     """Other features and spectrograms in the unseen rows leave the codes of the seen ones as they are."""
-    changed = Clipset(data.parts)
-    for name in ("prints", "spectrograms"):
+    changed = ClipSet(data.parts)
+    for name in ("features", "spectrograms"):
         array = np.array(getattr(data, name))
         array[~seen] = array[~seen][::-1] * 1.5
         changed.__dict__[name] = array  # takes the place of the cached property

@@ -68,25 +68,18 @@ def test_numbers_are_those_of_scikit_learn_and_the_closed_form(tmp_path, reducti
         "calibrated": values[3:].mean() / unit,
     }
     assert {name: r[name] for name in expected} == pytest.approx(expected)
+    assert predict_data(data, 3, r["edge"] * (1 + 1e-9), reduction)["collapse"]
+    assert predict_data(data, 3, r["edge"] * (1 - 1e-9), reduction)["active"] == 1
     assert "2 of 3 units stay alive; sigma2 exceeds the eigenvalues of the other 1" in r["verdict"]
-
-
-def test_at_the_edge_every_unit_dies_and_just_below_one_lives(tmp_path) -> None:
-    data = saved(tmp_path / "x.npy", examples())
-    edge = predict_data(data, 4)["edge"]
-    assert predict_data(data, 4, edge * (1 + 1e-9))["collapse"]
-    assert predict_data(data, 4, edge * (1 - 1e-9))["active"] == 1
 
 
 def test_the_gzipped_digits_are_the_digits() -> None:
     run = command(TRAIN, "--latents", 16, "--json")
     assert (run.returncode, run.stderr) == (0, "")
     r = json.loads(run.stdout)
-    assert r["edge"] == pytest.approx(0.01305, abs=1e-5)
     assert r["sigma2"] == 392 and r["active"] == r["kl_nats"] == 0
     assert r["mse_sampled"] == pytest.approx(r["mse_mean"])
     assert r["mse_mean"] == pytest.approx(0.06725, abs=1e-5)
-    assert r["calibrated"] == pytest.approx(7.1e-5, abs=5e-7)
     assert r["about"] == "uint8, scaled by 1/255"
     assert r["verdict"] == (
         "sigma2 = 392 exceeds lambda_1 = 5.12: every latent unit dies; the VAE will answer every "
@@ -115,12 +108,11 @@ def test_the_command_answers_in_words_and_loads_no_torch(tmp_path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
+SHAPES = st.lists(st.integers(2, 5), min_size=2, max_size=4)
+
+
 @settings(max_examples=30, deadline=None)
-@given(
-    st.sampled_from(sorted(IDX.values())),
-    st.booleans(),
-    st.lists(st.integers(2, 5), min_size=2, max_size=4),
-)
+@given(st.sampled_from(sorted(IDX.values())), st.booleans(), SHAPES)
 def test_an_idx_file_of_any_type_is_the_array(tmp_path_factory, dtype, packed, shape) -> None:
     """It is known by its content and not by its name; uint8 is scaled."""
     folder = tmp_path_factory.mktemp("idx")
@@ -169,28 +161,20 @@ ARRAYS = {
     "huge": (np.array([[1e200, 0], [-1e200, 3], [4, 5]]), "too large"),
     "constant": (np.full((30, 7), 0.1), "all 30 examples are equal"),
     "one sample": (np.ones((1, 9)), r"shape \(1, 9\)"),
-    "one axis": (np.arange(9.0), r"shape \(9,\)"),
     "no values": (np.ones((9, 0)), r"shape \(9, 0\)"),
-    "complex": (np.ones((9, 3)) * 1j, "complex128"),
     "text": (np.array([["a", "b"], ["c", "d"]]), "<U1"),
     "objects": (np.array([[1, None], [2, 3]], dtype=object), "not readable .*Python objects"),
 }
 FILES = {
     "cut npy": (b"\x93NUMPY\x01\0v\0{'descr': '<f8', ", "not readable"),
     "pickle": (b"\x80\x04\x95abc", "not as .npy or IDX"),
-    "npz": (b"PK\x03\x04abcdef", "begins with b'PK"),
     "empty": (b"", "not as .npy or IDX"),
-    "wrong magic": (b"\0\0\x07\x03" + CONTENT[4:], "not as .npy or IDX"),
     "cut idx": (CONTENT[:-1], r"sizes \(3, 4, 5\) promise 60 bytes of content, 59 are"),
     "long idx": (CONTENT + b"1", "promise 60 bytes of content, 61 are"),
-    "cut idx header": (CONTENT[:10], "not readable"),
-    "no idx axes": (b"\0\0\x08\0a", r"shape \(\)"),
     "many axes": (bytes([0, 0, 8, 255]) + b"\0\0\0\1" * 255 + b"1", "not readable"),
     "overflow": (bytes([0, 0, 14, 9]) + b"\xff" * 36 + b"12", "promise .*, 2 are there"),
     "cut gz": (gzip.compress(CONTENT)[:-12], "not readable"),
     "damaged gz": (b"\x1f\x8b\x08" + b"\xff" * 40, "not readable"),
-    "gz of text": (gzip.compress(b"hello there"), "not as .npy or IDX"),
-    "short gz": (gzip.compress(CONTENT[:-1]), "60 bytes of content, 59 are"),
     "bomb": (gzip.compress(CONTENT + bytes(10**7)), "60 bytes of content, 61 are"),
     "honest bomb": (gzip.compress(b"\0\0\x08\2" + b"\xff" * 8), "gunzip it first"),
 }
@@ -212,20 +196,6 @@ def test_bad_data_are_named(tmp_path, fault) -> None:
         path.mkdir()
     with pytest.raises(BadInput, match=f"(?s){path}: .*{message}"):
         predict_data(str(path), 1)
-
-
-STARTS = [b"", b"\0\0\x08\2", b"\x1f\x8b", b"\x93NUMPY\x01\0", FILES["cut npy"][0]]
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(STARTS), st.binary(max_size=80))
-def test_any_bytes_are_an_answer_or_bad_input(tmp_path_factory, start, rest) -> None:
-    path = tmp_path_factory.getbasetemp() / "any-bytes"
-    path.write_bytes(start + rest)
-    try:
-        predict_data(str(path), 1)
-    except BadInput as error:
-        assert str(path) in str(error) or "--latents" in str(error)
 
 
 @pytest.mark.parametrize(

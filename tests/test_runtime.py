@@ -35,10 +35,6 @@ def folders(top):
     return [path for path in (top / "demo").glob("*") if path.is_dir()]
 
 
-def child(source):
-    return subprocess.Popen([sys.executable, "-c", source], cwd=ROOT)
-
-
 def test_a_stage_is_computed_once_and_has_a_card(folder):
     counted = mock.Mock(side_effect=build)
     first = stages.stage("demo", {"seed": 1}, counted, MODULE)
@@ -96,7 +92,7 @@ stages.stage("demo", {{}}, build, {MODULE!r})
 
 def test_a_killed_build_leaves_no_stage_and_its_rest_goes_with_the_next(folder, tmp_path):
     source = BUILD.replace("CALLS", str(tmp_path / "calls")).replace("SECONDS", "60")
-    killed = child(source)
+    killed = subprocess.Popen([sys.executable, "-c", source], cwd=ROOT)
     while not list(folder.glob("demo/.*/half.txt")) and killed.poll() is None:
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
@@ -109,7 +105,8 @@ def test_a_killed_build_leaves_no_stage_and_its_rest_goes_with_the_next(folder, 
 
 def test_of_several_processes_one_computes_and_the_others_wait(folder, tmp_path):
     source = BUILD.replace("CALLS", str(tmp_path / "calls")).replace("SECONDS", "0.5")
-    children = [child(source) for _ in range(3)]
+    command = [sys.executable, "-c", source]
+    children = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
     assert [each.wait() for each in children] == [0, 0, 0]
     assert (tmp_path / "calls").read_text() == "x" and len(folders(folder)) == 1
 
@@ -215,11 +212,8 @@ def test_the_identity_of_code_sees_every_module_that_runs(source):
     assert code.closure("import numpy\nfrom lib import BadInput\n") == []
 
 
-VALUES = st.integers() | st.text(max_size=5) | st.lists(st.floats())
-
-
 @settings(max_examples=25, deadline=None)
-@given(st.dictionaries(st.text(max_size=5), VALUES, max_size=4))
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.lists(st.floats()), max_size=4))
 def test_the_key_follows_the_config_and_not_its_order(config):
     turned = dict(reversed(config.items()))
     assert stages.key(config, MODULE) == stages.key(turned, MODULE)

@@ -198,35 +198,6 @@ def test_a_training_without_an_end_is_watched_too() -> None:
     assert step == PATIENCE * ENDLESS and "does not fill" in message
 
 
-class OnMps(torch.Tensor):
-    """A tensor of a device that has no float64."""
-
-    def double(self) -> torch.Tensor:
-        raise TypeError(
-            "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64."
-        )
-
-    def cpu(self) -> torch.Tensor:
-        return self.as_subclass(torch.Tensor)
-
-
-@lightning
-def test_a_device_without_float64_is_watched_and_the_sums_are_on_the_cpu() -> None:
-    alarm = CollapseAlarm(None, 1.0, tell=lambda message: None)
-    weight = torch.ones(1, requires_grad=True)  # outputs may still hang on their graph
-    ((step, _),) = alarms_of(
-        lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 20, alarm, stop=PATIENCE
-    )
-    assert step == PATIENCE
-    alarms_of(
-        lambda step: (weight * of_kl(0.01)).as_subclass(OnMps), 60, alarm, stop=1
-    )  # within a window
-    assert alarm.count == 4 and not any(total.requires_grad for total in alarm.sums.values())
-    assert {(type(total), total.device.type, total.dtype) for total in alarm.sums.values()} == {
-        (torch.Tensor, "cpu", torch.float64)
-    }
-
-
 @lightning
 def test_state_goes_through_a_file() -> None:
     first, second = (CollapseAlarm(3.0, 2.0, tell=lambda message: None) for _ in range(2))

@@ -15,10 +15,11 @@ from PIL import Image
 from lib import BadInput, theory
 from lib.audio import effects, levels
 from lib.book import explorer, widgets
-from lib.book.parameters import BetweenEffects
-from lib.data import clips, pairs
-from lib.data.examples import SMALL
+from lib.data import clips
+from lib.data.examples import SMALL, paired_splits
 from lib.runtime import stages
+from lib.vae.config import TrainingConfig
+from lib.vae.training import train
 
 X = np.random.default_rng(0).normal(size=(90, 9, 10)) * 0.9 ** np.arange(10) + 3
 PCA = theory.pca(X, 70)
@@ -70,13 +71,12 @@ def test_too_few_components_are_named() -> None:
 def test_the_slider_gets_what_was_measured_and_what_was_predicted() -> None:
     edge = theory.edge_beta(PCA.eigenvalues[0], 90)
     total = PCA.total_variance
-    predicted = {"spectrum": PCA.eigenvalues, "total": total, "values": 90, "edge": edge}
     shown, stops = np.linspace(0, 1, 3 * 90).reshape(3, 9, 10), {}
     for beta in (0.5, 0.1):
         x_hat = shown * (1 - beta)
         stops[beta] = {"kl": 1 / beta, "active_units": 3, "mse": beta, "x_hat": x_hat}
     dataset = widgets.slider_dataset(
-        "digits", "a < b", predicted, 1.5, 8, shown, "three <pictures>", stops
+        "digits", "a < b", PCA, 1.5, 8, shown, "three <pictures>", stops
     )
     page = payload(widgets.slider([dataset], 8).data)
     (one,) = page["datasets"]
@@ -95,21 +95,14 @@ def test_the_slider_gets_what_was_measured_and_what_was_predicted() -> None:
 
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory):
-    settings = BetweenEffects(
-        corpora=("speech",),
-        paired=True,
-        latent=4,
-        epochs=1,
-        train_clips=4,
-        test_clips=9,
-        floor_db=-60.0,
-        seed=1,
-    )
+    preset = "conditional_spectrogram_paired"
+    config = TrainingConfig(preset=preset, latent=4, epochs=1, loss="calibrated", batch_size=16)
     names = ("delay", "overdrive")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(tmp_path_factory.mktemp("artifacts")))
-        splits, run = pairs.fit(settings, names)
-        yield explorer.explore(run, splits["test"], ("speech",), names, 4, 3)
+        pairs, data = paired_splits(("speech",), names, 4, 9, 1, -60.0)
+        run = train(config, data)
+        yield explorer.explore(run, pairs["test"], ("speech",), names, 4, 3)
 
 
 def test_every_point_of_the_explorer_can_be_heard(explored) -> None:
@@ -133,7 +126,7 @@ def test_a_wet_sound_is_the_effect_at_the_settings_of_its_row(explored) -> None:
     effect = row["effect"]
     values = {p.name: row[f"{effect}.{p.name}"] for p in effects.find_effect(effect).parameters}
     config = clips.ClipConfig(corpus="speech", split="train", seed=3)
-    dry, info = clips.Clips(config).clip(int(row["clip"]))
+    dry, info = clips.Clips(config)[int(row["clip"])]
     assert info["group"] == row["group"]
     unit = effects.normalise(effect, values)
     wet = effects.apply_at(effect, dry, SMALL.sample_rate_hz, **unit)

@@ -46,7 +46,7 @@ without such a div is left alone. tests/test_browser.py compares every number wi
     return made;
   }
 
-  // `predict`, `edge` and `calibrated_beta` of lib/theory/collapse.py; the last two as weights of the chosen loss.
+  // `predict`, `edge_beta` and `calibrated_sigma2` of lib/theory/collapse.py; the last two as weights of the chosen loss.
   function predict(data, reduction, beta, latents) {
     const n = data.n_values, unit = REDUCTIONS[reduction][1](n, latents), level = beta * unit;
     const lead = data.eigenvalues.slice(0, Math.min(latents, n)), rest = data.total - sum(lead);

@@ -14,7 +14,7 @@ class Parameter:
     name: str
     low: float
     high: float
-    unit: str
+    unit: str = ""
     scale: Literal["linear", "log"] = "linear"
 
     def denormalise(self, position: float) -> float:

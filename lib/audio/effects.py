@@ -23,7 +23,7 @@ EQUAL = 1e-3  # a wet clip that differs by less counts as dry: rms of the differ
 DRAWS = 10  # random settings tried before we give up
 
 LOG = "log"
-MIX = Parameter("mix", 0.3, 0.8, "")  # share of the processed sound
+MIX = Parameter("mix", 0.3, 0.8)  # share of the processed sound
 
 
 def _process(audio: np.ndarray, rate_hz: int, *processors: pb.Plugin) -> np.ndarray:
@@ -50,7 +50,7 @@ def delay(
 
 DELAY = (
     Parameter("delay_ms", 60, 600, "ms", LOG),  # from one echo to the next
-    Parameter("feedback", 0, 0.8, ""),  # of an echo into the next one
+    Parameter("feedback", 0, 0.8),  # of an echo into the next one
     MIX,
 )
 
@@ -150,8 +150,8 @@ def ambience(
 
 
 AMBIENCE = (
-    Parameter("room_size", 0.2, 0.95, ""),  # how slowly the reverberation decays
-    Parameter("damping", 0, 0.9, ""),  # how much faster high frequencies do
+    Parameter("room_size", 0.2, 0.95),  # how slowly the reverberation decays
+    Parameter("damping", 0, 0.9),  # how much faster high frequencies do
     MIX,
 )
 
@@ -172,17 +172,17 @@ def chorus(
 
 FLANGER = (
     Parameter("sweep_hz", 0.1, 2, "Hz", LOG),  # rate of the sweep
-    Parameter("depth", 0.05, 0.3, ""),  # width of the sweep
+    Parameter("depth", 0.05, 0.3),  # width of the sweep
     Parameter("centre_delay_ms", 2, 6, "ms"),
-    Parameter("feedback", 0.3, 0.85, ""),  # sharpens the notches
-    Parameter("mix", 0.35, 0.65, ""),
+    Parameter("feedback", 0.3, 0.85),  # sharpens the notches
+    Parameter("mix", 0.35, 0.65),
 )
 CHORUS = (
     Parameter("sweep_hz", 0.3, 3, "Hz", LOG),
-    Parameter("depth", 0.1, 0.6, ""),
+    Parameter("depth", 0.1, 0.6),
     Parameter("centre_delay_ms", 12, 30, "ms"),
-    Parameter("feedback", 0, 0.2, ""),
-    Parameter("mix", 0.3, 0.7, ""),
+    Parameter("feedback", 0, 0.2),
+    Parameter("mix", 0.3, 0.7),
 )
 
 
@@ -194,7 +194,7 @@ def ring_modulator(audio: np.ndarray, rate_hz: int, frequency_hz: float, mix: fl
 
 RING_MODULATOR = (
     Parameter("frequency_hz", 40, 2000, "Hz", LOG),
-    Parameter("mix", 0.5, 1, ""),
+    Parameter("mix", 0.5, 1),
 )
 
 
@@ -213,10 +213,10 @@ def phaser(
 
 PHASER = (
     Parameter("sweep_hz", 0.2, 4, "Hz", LOG),
-    Parameter("depth", 0.3, 1, ""),
+    Parameter("depth", 0.3, 1),
     Parameter("centre_hz", 400, 3000, "Hz", LOG),  # about which the notches move
-    Parameter("feedback", 0, 0.7, ""),
-    Parameter("mix", 0.3, 0.7, ""),
+    Parameter("feedback", 0, 0.7),
+    Parameter("mix", 0.3, 0.7),
 )
 
 
@@ -253,7 +253,7 @@ def combo(
 COMBO = (
     Parameter("low_cut_hz", 60, 300, "Hz", LOG),  # removes bass before the tanh, and the bias after
     Parameter("drive_db", 12, 40, "dB"),  # gain before the tanh
-    Parameter("bias", 0.1, 0.6, ""),  # makes the tanh lopsided
+    Parameter("bias", 0.1, 0.6),  # makes the tanh lopsided
     Parameter("bell_db", -8, 8, "dB"),
     Parameter("cabinet_hz", 2500, 6000, "Hz", LOG),  # above which the cabinet is silent
 )

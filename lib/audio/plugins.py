@@ -6,10 +6,20 @@ pedalboard hosts VST3. A plug-in hears the clip on both channels, and we average
 Every control goes from 0 to 1.
 """
 
-import ctypes
 import os
 import re
 from collections.abc import Callable
+from ctypes import (
+    CDLL,
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    addressof,
+    c_char_p,
+    c_double,
+    c_uint32,
+    c_void_p,
+)
 from functools import cache, partial
 from pathlib import Path
 
@@ -28,29 +38,18 @@ BLOCK = 512  # samples per call, as in most hosts: one at a time, Leslie turns 1
 M_PERTURB = -6  # the option of malloc.h that sets what new memory is filled with
 
 
-class Descriptor(ctypes.Structure):
+class Descriptor(Structure):
     """LV2_Descriptor of lv2.h, without its last field, which we do not call."""
 
     _fields_ = [
-        ("uri", ctypes.c_char_p),
-        (
-            "instantiate",
-            ctypes.CFUNCTYPE(
-                ctypes.c_void_p,
-                ctypes.c_void_p,  # descriptor
-                ctypes.c_double,  # sample rate
-                ctypes.c_char_p,  # path of the bundle
-                ctypes.c_void_p,  # features
-            ),
-        ),
-        (
-            "connect_port",
-            ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p),
-        ),
-        ("activate", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
-        ("run", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32)),
-        ("deactivate", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
-        ("cleanup", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        ("uri", c_char_p),
+        # handle = instantiate(descriptor, sample rate, path of the bundle, features)
+        ("instantiate", CFUNCTYPE(c_void_p, c_void_p, c_double, c_char_p, c_void_p)),
+        ("connect_port", CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)),
+        ("activate", CFUNCTYPE(None, c_void_p)),
+        ("run", CFUNCTYPE(None, c_void_p, c_uint32)),
+        ("deactivate", CFUNCTYPE(None, c_void_p)),
+        ("cleanup", CFUNCTYPE(None, c_void_p)),
     ]
 
 
@@ -65,7 +64,7 @@ def load_plugin(effect_name: str) -> Effect:
         label, controls, apply = _load_mda(name)
     else:
         label, controls, apply = _load_vst3(name)
-    parameters = tuple(Parameter(control, 0, 1, "") for control in controls)
+    parameters = tuple(Parameter(control, 0, 1) for control in controls)
     return Effect(effect_name, label, parameters, apply)
 
 
@@ -103,17 +102,17 @@ def _run_lv2(
 
     kinds: "In", "Out" or "Control" for each port (port,); controls: their names in this order.
     """
-    describe = ctypes.CDLL(str(library)).lv2_descriptor
-    describe.restype = ctypes.POINTER(Descriptor)
+    describe = CDLL(str(library)).lv2_descriptor
+    describe.restype = POINTER(Descriptor)
     plugin = describe(0).contents
     data = np.zeros((len(kinds), BLOCK), np.float32)  # (port, sample)
     data[kinds == "Control", 0] = [values[name] for name in controls]  # it reads one sample
-    no_features = (ctypes.c_void_p * 1)()
-    ctypes.CDLL(None).mallopt(M_PERTURB, 0xFF)  # zeros: Delay reads memory that it never wrote
+    no_features = (c_void_p * 1)()
+    CDLL(None).mallopt(M_PERTURB, 0xFF)  # zeros: Delay reads memory that it never wrote
     instance = plugin.instantiate(
-        ctypes.addressof(plugin), rate_hz, f"{library.parent}/".encode(), no_features
+        addressof(plugin), rate_hz, f"{library.parent}/".encode(), no_features
     )
-    ctypes.CDLL(None).mallopt(M_PERTURB, 0)
+    CDLL(None).mallopt(M_PERTURB, 0)
     if not instance:
         raise BadInput(
             f"rate_hz = {rate_hz}: {library} does not start at this sample rate; give another"

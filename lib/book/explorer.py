@@ -16,8 +16,7 @@ from PIL import Image
 from lib.audio import effects, levels
 from lib.book import figures, players, widgets
 from lib.data.clips import ClipConfig, Clips
-from lib.data.examples import SMALL
-from lib.data.pairs import Pairs
+from lib.data.examples import SMALL, PairSet
 from lib.embeddings import maps
 from lib.runtime import stages
 from lib.runtime.progress import progress
@@ -31,7 +30,7 @@ LOUDNESS_LUFS = -23.0
 
 def explore(
     run: Run,
-    like: Pairs,
+    like: PairSet,
     corpora: tuple[str, ...],
     effect_names: tuple[str, ...],
     shown: int,
@@ -65,7 +64,7 @@ def explore(
 def _build(folder, model, like, sources, effect_names, seed):
     rows, pictures, codes, decoded = [], [], [], []
     for clip, clips in enumerate(progress(sources, label="sounds")):
-        dry, info = clips.clip(clip)
+        dry, info = clips[clip]
         _write_mp3(folder / SOUNDS["dry"].format(clip=clip), dry)
         about = {"corpus": clips.config.corpus, "group": info["group"]}
         about |= {"split": SPLITS[clips.config.split], "clip": clip}
@@ -78,7 +77,7 @@ def _build(folder, model, like, sources, effect_names, seed):
         for effect, audio, values, picture in zip(effect_names, wet, settings, x_hat, strict=True):
             i = len(rows)
             _write_mp3(folder / SOUNDS["wet"].format(i=i), audio)
-            _write_mp3(folder / SOUNDS["reconstruction"].format(i=i), like.heard(picture, dry))
+            _write_mp3(folder / SOUNDS["reconstruction"].format(i=i), like.to_audio(picture, dry))
             rows.append({"effect": effect} | about | values)
         pictures.append(x[:, 0])
         codes.append(mu)

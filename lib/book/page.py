@@ -1,7 +1,7 @@
 """What every page does: check parameters, record numbers, style tables, show source and origin.
 
-The notebooks of all chapters import it. `begin` stands below the parameters cell, `provenance` is the
-last cell, and `record` keeps the numbers that the prose quotes and that results.json collects.
+The notebooks of all chapters import it. `begin` stands below the parameters cell, `provenance` is
+the last cell, and `record` keeps the numbers that the prose quotes and results.json collects.
 """
 
 import ast
@@ -65,13 +65,13 @@ def _show_parameters() -> None:
     text = (ROOT / "notebooks" / f"{_page.name}.py").read_text(encoding="utf-8")
     cell = text.partition('# %% tags=["parameters"]\n')[2].partition("\n# %%")[0]
     values = _page.parameters.model_dump(mode="json")
-    rows = "<tr><th>name</th><th>meaning</th><th>default</th><th>this run</th></tr>"
+    frame = pd.DataFrame(columns=["meaning", "default", "this run"])
     for name, default, meaning in re.findall(r"^(\w+): \w+ = (.*?)  # (.*)$", cell, re.M):
         default = json.dumps(ast.literal_eval(default))
-        row = [html.escape(text) for text in (meaning, default, json.dumps(values[name]))]
-        rows += f"<tr><th>{name}</th><td>" + "</td><td>".join(row) + "</td></tr>"
-    table = f"<details><summary>Parameters of this run</summary><table>{rows}</table></details>"
-    display({"text/html": table, "text/plain": "parameters"}, raw=True)
+        frame.loc[name] = [meaning, default, json.dumps(values[name])]
+    body = table(frame, "parameters").to_html()
+    folded = f"<details><summary>Parameters of this run</summary>{body}</details>"
+    display({"text/html": folded, "text/plain": "parameters"}, raw=True)
 
 
 def _mark_stale(result: Any) -> None:

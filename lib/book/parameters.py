@@ -32,12 +32,6 @@ def _tuple(value: Any) -> tuple:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _unique(values: tuple) -> tuple:
-    if not values or len(set(values)) != len(values):
-        raise ValueError("should have at least one item, and none twice")
-    return values
-
-
 def _sound(corpus: str) -> str:
     if parse_corpus(corpus).kind == "digits":
         raise ValueError("should be a corpus of sound")
@@ -59,13 +53,19 @@ def choice(meaning: str, *values: str) -> Any:
     return Annotated[Literal[values], Field(description=meaning)]
 
 
-def many(item: Any) -> Any:
+def many(item: Any, unique: bool = True) -> Any:
     """Type of a list of at least one item, none twice."""
-    meaning = item.__metadata__[-1].description
-    field = Field(description=meaning)
-    return Annotated[tuple[item, ...], BeforeValidator(_tuple), AfterValidator(_unique), field]
+
+    def check(values: tuple) -> tuple:
+        if not values or (unique and len(set(values)) != len(values)):
+            raise ValueError("should have at least one item, and none twice")
+        return values
+
+    field = Field(description=item.__metadata__[-1].description)
+    return Annotated[tuple[item, ...], BeforeValidator(_tuple), AfterValidator(check), field]
 
 
+EFFECTS = ("delay", "overdrive", "multiband", "ambience", "flanger")  # those of the report
 SOUND = '"speech", "music", "folder:PATH", "vctk:PATH" or "musdb18:PATH"'
 Sound = Annotated[str, AfterValidator(_sound), Field(description=SOUND)]
 Corpus = Annotated[str, AfterValidator(_corpus), Field(description=f'"digits", {SOUND}')]
@@ -208,11 +208,9 @@ class UmapAnalysis(Parameters):
 
     corpora: many(Sound)
     effects: many(scalar(int, "how many effects, in the report's order", 2, 5))
-    clips_per_effect: Annotated[
-        tuple[scalar(int, "clips", 10), ...],
-        BeforeValidator(_tuple),
-        Field(description="one number per panel"),
-    ]
+    clips_per_effect: many(
+        scalar(int, "clips of each effect, one number per panel", 10), unique=False
+    )
     clip_s: ClipSeconds
     spectrogram: Spectrogram
     settings: Settings
@@ -262,16 +260,7 @@ class HowFar(Parameters):
 
     corpora: many(Sound)
     sets: many(choice("sets of clips", "fixed", "clean", "twelve"))
-    left_out: many(
-        choice(
-            "effects left out of training in turn",
-            "delay",
-            "overdrive",
-            "multiband",
-            "ambience",
-            "flanger",
-        )
-    )
+    left_out: many(choice("effects left out of training in turn", *EFFECTS))
     joint: scalar(bool, "also both corpora together")
     clips_per_effect: ClipsPerEffect
     folds: Folds

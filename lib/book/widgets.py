@@ -51,11 +51,9 @@ def calculator_dataset(
     Eigenvalues and coefficients stay exact. Pictures and components are packed into bytes: they are
     only looked at. BadInput for a PCA of fewer than 64 components.
     """
-    if len(pca.eigenvalues) < COMPONENTS:
-        raise BadInput(
-            f"pca of {key!r} has {len(pca.eigenvalues)} components: "
-            f"the calculator needs {COMPONENTS}"
-        )
+    count = len(pca.eigenvalues)
+    if count < COMPONENTS:
+        raise BadInput(f"pca of {key!r} has {count} components: the calculator needs {COMPONENTS}")
     components = pca.components[:COMPONENTS]
     flat = {title: np.asarray(x, np.float64).ravel() for title, x in pictures.items()}
     rows = []
@@ -87,7 +85,7 @@ def slider(datasets: list[dict], latents: int) -> HTML:
 def slider_dataset(
     key: str,
     name: str,
-    predicted: dict,
+    pca: Pca,
     mean_mse: float,
     latent: int,
     originals: np.ndarray,
@@ -96,21 +94,20 @@ def slider_dataset(
 ) -> dict:
     """One choice of the slider.
 
-    predicted: `spectrum` (leading eigenvalues), `total` (variance), `values` (N) and `edge` (beta);
-    mean_mse: error of the mean; originals: pictures (n, row, column); alt: what they show;
-    stops: for each beta what a net measured: kl, active_units, mse, and its x_hat like originals.
+    pca: of the training set; mean_mse: error of the mean on the test set; originals: pictures
+    (n, row, column); alt: what they show; stops: for each beta what a net measured: kl,
+    active_units, mse, and its x_hat like originals.
     """
-    eigenvalues, total, n_values = predicted["spectrum"], predicted["total"], predicted["values"]
+    eigenvalues, total, n_values = pca.eigenvalues, pca.total_variance, len(pca.mean)
     rows = []
     for beta, stop in sorted(stops.items()):
         sigma2 = collapse.sigma2_of("mean-sum", beta, n_values, latent)
         linear = collapse.predict(eigenvalues, total, n_values, latent, sigma2)
-        row = {"beta": beta} | {name: float(stop[name]) for name in ("kl", "active_units", "mse")}
-        row["predicted"] = {
-            "kl": linear.kl_nats,
-            "active_units": linear.active,
-            "mse": linear.mse_mu,
-        }
+        predicted = {"kl": linear.kl_nats, "active_units": linear.active, "mse": linear.mse_mu}
+        row = {"beta": beta}
+        for quantity in predicted:
+            row[quantity] = float(stop[quantity])
+        row["predicted"] = predicted
         row["src"] = _strip(stop["x_hat"], originals, key == "digits")
         rows.append(row)
     return {
@@ -118,7 +115,7 @@ def slider_dataset(
         "name": name,
         "n_values": n_values,
         "total": float(total),
-        "edge": predicted["edge"],
+        "edge": collapse.edge_beta(eigenvalues[0], n_values),
         "eigenvalues": np.asarray(eigenvalues[:latent], float).tolist(),
         "mean_mse": mean_mse,
         "tile": list(originals.shape[:0:-1]),
@@ -128,7 +125,7 @@ def slider_dataset(
     }
 
 
-def _strip(pictures: np.ndarray, originals: np.ndarray, digits: bool) -> str:
+def _strip(pictures, originals, digits):
     """Pictures side by side, on the scale of the originals, as the address of a PNG in the page."""
     if digits:
         image = figures.tiles(pictures, len(pictures), 0.0, 1.0, "gray")
@@ -140,19 +137,19 @@ def _strip(pictures: np.ndarray, originals: np.ndarray, digits: bool) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _packed(values: np.ndarray) -> dict:
+def _packed(values):
     """Numbers as bytes: value = offset + scale * byte, with 0 to 255 from the least to the most."""
     low = float(values.min())
     scale = (float(values.max()) - low) / 255 or 1.0
     return _base64(np.rint((values - low) / scale).astype(np.uint8), scale, low)
 
 
-def _packed_signed(values: np.ndarray) -> dict:
+def _packed_signed(values):
     """Numbers as signed bytes: value = scale * byte, with 127 for the largest magnitude."""
     scale = float(np.abs(values).max()) / 127 or 1.0
     return _base64(np.rint(values / scale).astype(np.int8), scale, 0.0)
 
 
-def _base64(array: np.ndarray, scale: float, offset: float) -> dict:
+def _base64(array, scale, offset):
     data = base64.b64encode(array.tobytes()).decode()
     return {"scale": scale, "offset": offset, "data": data}

@@ -1,7 +1,8 @@
-"""Data by the batch: arrays in memory or memory-mapped, and the order in which an epoch sees them. From chapter 03 on.
+"""Data by the batch, and the order in which an epoch sees them. For chapter 03 on.
 
-Items are not decoded one by one, which would cap training at a fraction of what the net can do: a batch is one index
-into one array. The order of an epoch follows from (seed, epoch) alone, so a resumed run sees what it would have seen.
+Items are not decoded one by one, which would cap training at a fraction of what the net can do: a
+batch is one index into one array. The order of an epoch follows from (seed, epoch) alone, so a
+resumed run sees what it would have seen.
 """
 
 import math
@@ -26,7 +27,8 @@ class Standardising(Protocol):
 class ArrayDataset(torch.utils.data.Dataset):
     """Pictures or spectrograms (n, bin, frame) in memory or memory-mapped, handed out by the batch.
 
-    scale: factor on the stored values (1/255 for digits). standardiser: applied to each batch after that.
+    scale: factor on the stored values (1/255 for digits). standardiser: applied to each batch after
+    that.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class ArrayDataset(torch.utils.data.Dataset):
         return self.prepare(self.array[indices]).unsqueeze(1)
 
     def prepare(self, stored: np.ndarray) -> Tensor:
-        """Stored examples (batch, bin, frame) as the net sees them: float32, scaled and standardised."""
+        """Stored examples (batch, bin, frame) as a net sees them: float32, standardised."""
         copy = np.array(stored, dtype=np.float32)  # the data themselves stay as they are
         x = torch.from_numpy(copy).mul_(self.scale)
         return x if self.standardiser is None else self.standardiser.apply(x)
@@ -75,9 +77,10 @@ class Splits:
 
 
 class Batches:
-    """The batches of an epoch: shuffled by (seed, epoch), or in the order of the indices where seed is None.
+    """The batches of an epoch: shuffled by (seed, epoch), or in order where seed is None.
 
-    Of several processes that train together each sets `rank` and `ranks`, and gets its share of every batch.
+    Of several processes that train together each sets `rank` and `ranks`, and gets its share of
+    every batch.
     """
 
     def __init__(
@@ -105,5 +108,5 @@ class Batches:
 
 
 def seed_stream(seed: int, *path: int) -> int:
-    """A seed for each place in a run, by the numbers of its path: independent of what was drawn before."""
+    """A seed for each place in a run, by its path: independent of what was drawn before."""
     return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""A random equaliser for spectrograms in dB: another microphone, room or voice. Introduced by chapter 08."""
+"""A random equaliser for spectrograms in dB: another microphone or room. For chapter 08."""
 
 import math
 
@@ -20,7 +20,10 @@ def equalised(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
 
 
 class Equalised:
-    """The examples of a data set, each with its own curve: an array (n, bin, frame) float32, read by slices."""
+    """The examples of a data set, each with its own curve, as an array that is read by slices.
+
+    Its shape is (n, bin, frame), its values are float32.
+    """
 
     def __init__(self, data: ArrayDataset, amount: float, generator: torch.Generator) -> None:
         self.data = data
@@ -37,7 +40,10 @@ class Equalised:
 
 
 def _add_curves(x: Tensor, amount: float, weights: Tensor) -> Tensor:
-    """x (batch, 1, bin, frame) plus a sum of cosines over its bins; weights (batch, TERMS) are standard normal."""
+    """Add a sum of cosines over the bins to each example of x (batch, 1, bin, frame).
+
+    weights: (batch, TERMS), drawn from a standard normal.
+    """
     bins = x.shape[-2]
     k = torch.arange(TERMS)
     size = (1 + k).float().reciprocal()

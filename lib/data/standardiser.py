@@ -1,4 +1,4 @@
-"""Standardisation of spectrograms: x becomes (x - mean) / std before a net sees it. Introduced by chapter 04."""
+"""Standardisation of spectrograms, (x - mean) / std, before a net sees them. For chapter 04 on."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,8 +14,9 @@ from lib import BadInput
 class Standardiser:
     """Subtract a mean and divide by a standard deviation.
 
-    "constants" takes both from the whole training set: `Standardiser("constants").fit(training_set)` returns a fitted
-    copy. "per_clip" takes them from each clip, which therefore forgets how loud it was.
+    "constants" takes both from the whole training set:
+    `Standardiser("constants").fit(training_set)` returns a fitted copy. "per_clip" takes them from
+    each clip, which therefore forgets how loud it was.
     """
 
     kind: Literal["per_clip", "constants"] = "constants"
@@ -23,10 +24,10 @@ class Standardiser:
     std: float | None = None
 
     def fit(self, array: np.ndarray, block: int = 128) -> "Standardiser":
-        """Fit the two constants to an array or memory map (clip, bin, frame), `block` clips at a time.
+        """Fit the two constants to an array or memory map (clip, bin, frame), block by block.
 
-        The moments of blocks are merged in float64 as in Chan, Golub and LeVeque (1983). BadInput: all values of the
-        array are equal, or one is not finite.
+        The moments of blocks are merged in float64 as in Chan, Golub and LeVeque (1983). BadInput:
+        all values of the array are equal, or one is not finite.
         """
         if self.kind == "per_clip":
             return self

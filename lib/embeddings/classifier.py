@@ -4,13 +4,12 @@ Chapter 10 introduces it, as the last row of its table of methods.
 """
 
 import warnings
-from collections.abc import Iterator
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from torch import Tensor, nn
+from torch import nn
 
 from lib.data.batches import ArrayDataset, seed_stream
 
@@ -31,21 +30,21 @@ def convolutional_net(classes: int) -> nn.Sequential:
 
 
 class _Task(pl.LightningModule):
-    def __init__(self, net: nn.Module, steps: int, seed: int):
+    def __init__(self, net, steps, seed):
         super().__init__()
         self.net = net
         self.steps = steps
         self.noise = torch.Generator().manual_seed(seed)
-        self.losses: list[float] = []
+        self.losses = []
 
-    def configure_optimizers(self) -> tuple:
+    def configure_optimizers(self):
         optimiser = torch.optim.AdamW(
             self.parameters(), lr=LEARNING_RATE, weight_decay=1e-2, fused=True
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, self.steps)
         return [optimiser], [{"scheduler": schedule, "interval": "step"}]
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch, _):
         x, y = batch
         shift = torch.randint(x.shape[-1], (1,), generator=self.noise)
         x = x.roll(int(shift), -1)  # a clip may begin anywhere in time
@@ -57,14 +56,14 @@ class _Task(pl.LightningModule):
 class _Loader:
     """Batches (x, y) of labelled examples, in a new order in each epoch."""
 
-    def __init__(self, data: ArrayDataset, y: Tensor, seed: int):
+    def __init__(self, data, y, seed):
         self.data, self.y = data, y
         self.rng = np.random.default_rng(seed)
 
-    def __len__(self) -> int:
+    def __len__(self):
         return -(-len(self.data) // BATCH)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self):
         order = self.rng.permutation(len(self.data))
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]

@@ -5,9 +5,8 @@ seeded: a second run on the same machine gives the same bits.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from sklearn.metrics import pairwise_distances, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 from lib import BadInput
-from lib.data.clipset import Clipset
+from lib.data.rendering import ClipSet
 from lib.embeddings import probes
 from lib.embeddings.methods import Embedding, packed
 from lib.runtime import stages
@@ -42,7 +41,7 @@ def reduce(x: np.ndarray, seed: int) -> np.ndarray:
 
 
 @contextmanager
-def _quiet_umap() -> Iterator[type]:
+def _quiet_umap():
     """The class UMAP, without its warnings about TensorFlow, ipywidgets and `transform`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -78,7 +77,7 @@ def umap_2d(x: np.ndarray, seed: int, n_neighbors: int = 15, min_dist: float = 0
         return model.fit_transform(x).astype(np.float32)
 
 
-def _nearest_others(points: np.ndarray, k: int, groups: np.ndarray | None) -> np.ndarray:
+def _nearest_others(points, k, groups):
     """Indices (n, k) of the nearest other points, nearest first; with groups, of other groups."""
     if groups is None:
         return NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
@@ -150,7 +149,7 @@ def map_stage(
     is called only when the map is not there yet. data_key: JSON-able, identifies what it returns.
     """
 
-    def build(folder: Path) -> None:
+    def build(folder):
         x, labels, groups = load()
         x = reduce(x, seed)
         points = umap_2d(x, seed, n_neighbors, min_dist)
@@ -167,7 +166,7 @@ def map_stage(
 
 
 def latent_map(
-    embedding: Embedding, data: Clipset, seen: np.ndarray, seed: int
+    embedding: Embedding, data: ClipSet, seen: np.ndarray, seed: int
 ) -> tuple[pd.DataFrame, float]:
     """UMAP of the latent means of the clips in `seen`, in which the others are placed.
 
@@ -176,7 +175,7 @@ def latent_map(
     for the right effect.
     """
 
-    def build(folder: Path) -> None:
+    def build(folder):
         mu = embedding.mu
         train, test = mu[seen], mu[~seen]
         metric = "euclidean"

@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 
 from lib.audio import cepstra
 from lib.data.batches import ArrayDataset, Splits
-from lib.data.clipset import Clipset
+from lib.data.rendering import ClipSet
 from lib.data.standardiser import Standardiser
 from lib.embeddings import probes
 from lib.embeddings.classifier import classify
@@ -37,7 +37,7 @@ WATCHED = 256  # a training looks at this many of its own clips after each epoch
 class Task:
     """A method is given clips, which of them to learn from (bool (clip,)), passes and a seed."""
 
-    data: Clipset
+    data: ClipSet
     fit: np.ndarray
     epochs: int
     seed: int
@@ -49,7 +49,7 @@ class Task:
 
     def features(self) -> ArrayDataset:
         """Cepstral features of all clips, each value standardised by the training clips."""
-        x = self.data.prints
+        x = self.data.features
         return ArrayDataset(x, standardiser=cepstra.FeatureStandardiser(x[self.fit]))
 
 
@@ -66,12 +66,12 @@ class Codes:
     measures: dict[str, float] = field(default_factory=dict)
 
 
-def _moments(task: Task) -> Codes:
+def _moments(task):
     x = task.data.spectrograms.astype(np.float32)
     return Codes(np.concatenate([x.mean(2), x.std(2)], 1))
 
 
-def _time_statistics(task: Task) -> Codes:
+def _time_statistics(task):
     x = task.data.spectrograms.astype(np.float32)
     mean, std = x.mean(2), x.std(2)
     skewness = ((x - mean[..., None]) ** 3).mean(2) / (std + 1e-3) ** 3
@@ -79,7 +79,7 @@ def _time_statistics(task: Task) -> Codes:
     return Codes(np.concatenate([mean, std, skewness, step], 1))
 
 
-def _pca(x: np.ndarray, components: int, task: Task) -> Codes:
+def _pca(x, components, task):
     x = x.reshape(len(x), -1)
     # n clips less their mean span n - 1 dimensions. One more component would be noise.
     components = min(components, task.fit.sum() - 1)
@@ -88,24 +88,24 @@ def _pca(x: np.ndarray, components: int, task: Task) -> Codes:
     return Codes(np.concatenate([model.transform(block) for block in blocks]))
 
 
-def _log_mel_pca(task: Task) -> Codes:
+def _mel_pca(task):
     return _pca(task.data.spectrograms.astype(np.float32), 128, task)
 
 
-def _feature_row(row: int, task: Task) -> np.ndarray:
+def _feature_row(row, task):
     features = task.features()
     return features.prepare(features.array)[:, row].numpy()
 
 
-def _features(task: Task) -> Codes:
+def _features(task):
     return Codes(_feature_row(cepstra.WET, task))
 
 
-def _feature_pca(row: int, components: int, task: Task) -> Codes:
+def _feature_pca(row, components, task):
     return _pca(_feature_row(row, task), components, task)
 
 
-def _encoded(model: torch.nn.Module, x: ArrayDataset, cpu_s: float) -> Codes:
+def _encoded(model, x, cpu_s):
     mu, log_var = encode_all(model, x)
     kl = losses.kl_per_unit(torch.from_numpy(mu), torch.from_numpy(log_var))
     used = usage(kl, torch.from_numpy(mu))
@@ -113,7 +113,7 @@ def _encoded(model: torch.nn.Module, x: ArrayDataset, cpu_s: float) -> Codes:
     return Codes(mu, log_var, measures=measures)
 
 
-def _untrained(task: Task) -> Codes:
+def _untrained(task):
     x = task.log_mel()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
@@ -121,7 +121,7 @@ def _untrained(task: Task) -> Codes:
     return _encoded(model, x, cpu_s=0.0)
 
 
-def _trained(config: TrainingConfig, x: ArrayDataset, task: Task, every: int = 1) -> Codes:
+def _trained(config, x, task, every=1):
     """Codes of all examples x by a net that was trained on every so many of the training clips."""
     array = x.array[task.fit]
     learning = ArrayDataset(array[::every], standardiser=x.standardiser)
@@ -132,7 +132,7 @@ def _trained(config: TrainingConfig, x: ArrayDataset, task: Task, every: int = 1
     return _encoded(run.model(), x, run.card["cpu_seconds"])
 
 
-def _feature_vae(preset: str, latent: int, task: Task) -> Codes:
+def _feature_vae(preset, latent, task):
     x = task.features()
     if preset == "mlp":  # this VAE is not conditional: it sees the wet clip alone
         x = ArrayDataset(_feature_row(cepstra.WET, task)[:, None])
@@ -148,7 +148,7 @@ def _feature_vae(preset: str, latent: int, task: Task) -> Codes:
     return _trained(config, x, task)
 
 
-def _log_mel_vae(config: TrainingConfig, cost: float, task: Task) -> Codes:
+def _mel_vae(config, cost, task):
     """Train for about the CPU time that our nets take over cepstral features.
 
     cost: passes that take as long as one of theirs. If all make less than one pass, the net gets
@@ -160,23 +160,17 @@ def _log_mel_vae(config: TrainingConfig, cost: float, task: Task) -> Codes:
     return _trained(config, task.log_mel(), task, every)
 
 
-def _supervised_cnn(task: Task) -> Codes:
+def _supervised_cnn(task):
     x, labels = task.log_mel(), task.data.effects[task.fit]
-    train = ArrayDataset(x.array[task.fit], standardiser=x.standardiser)
-    answers, loss = classify(train, labels, x, task.epochs, task.seed)
+    learning = ArrayDataset(x.array[task.fit], standardiser=x.standardiser)
+    answers, loss = classify(learning, labels, x, task.epochs, task.seed)
     return Codes(answers=answers, measures={"last_loss": loss})
 
 
-WEEK4 = TrainingConfig(
-    preset="week4", beta=1.0, learning_rate=1e-5, batch_size=8, schedule="constant"
-)
+CONSTANT = {"schedule": "constant", "batch_size": 8}
+WEEK4 = TrainingConfig(preset="week4", beta=1.0, learning_rate=1e-5, **CONSTANT)
 FINAL = TrainingConfig(
-    preset="final",
-    beta=1e-3,
-    beta_schedule="cyclical",
-    learning_rate=5e-4,
-    batch_size=8,
-    schedule="constant",
+    preset="final", beta=1e-3, beta_schedule="cyclical", learning_rate=5e-4, **CONSTANT
 )
 COLLAPSED = TrainingConfig(preset="small", beta=1.0, learning_rate=3e-3, batch_size=16)
 CALIBRATED = TrainingConfig(preset="small", loss="calibrated", learning_rate=3e-3, batch_size=16)
@@ -191,48 +185,38 @@ class Method:
     codes: Callable[[Task], Codes]
 
 
+TRAIN, DRY_TRAIN, DRY = "training clips", "dry training clips", "dry clips"
+
 # The keys are part of the names of published numbers, so they keep an earlier version's words:
 # "print" is what is called cepstral features elsewhere, and "told" is the conditional VAE.
 METHODS = {
     "moments": Method("mean and deviation spectrum", "nothing", _moments),
     "time_statistics": Method("four time statistics per band", "nothing", _time_statistics),
-    "pca128": Method("PCA-128 of log-mel", "training clips", _log_mel_pca),
+    "pca128": Method("PCA-128 of log-mel", TRAIN, _mel_pca),
     "untrained": Method("untrained encoder, 64 latents", "nothing", _untrained),
-    "week4": Method(
-        "the report's recipe (week4)", "training clips", partial(_log_mel_vae, WEEK4, 0.017)
-    ),
-    "final": Method(
-        "the student's later recipe (final)", "training clips", partial(_log_mel_vae, FINAL, 0.05)
-    ),
-    "collapsed": Method(
-        "VAE of log-mel at beta = 1", "training clips", partial(_log_mel_vae, COLLAPSED, 0.15)
-    ),
-    "calibrated": Method(
-        "calibrated VAE of log-mel", "training clips", partial(_log_mel_vae, CALIBRATED, 0.15)
-    ),
+    "week4": Method("the report's recipe (week4)", TRAIN, partial(_mel_vae, WEEK4, 0.017)),
+    "final": Method("the student's later recipe (final)", TRAIN, partial(_mel_vae, FINAL, 0.05)),
+    "collapsed": Method("VAE of log-mel at beta = 1", TRAIN, partial(_mel_vae, COLLAPSED, 0.15)),
+    "calibrated": Method("calibrated VAE of log-mel", TRAIN, partial(_mel_vae, CALIBRATED, 0.15)),
     "print": Method("cepstral features, no net", "nothing", _features),
     "print_pca": Method(
-        "PCA-64 of cepstral features", "training clips", partial(_feature_pca, cepstra.WET, 64)
+        "PCA-64 of cepstral features", TRAIN, partial(_feature_pca, cepstra.WET, 64)
     ),
     "print_vae": Method(
-        "VAE of cepstral features, unconditional",
-        "training clips",
-        partial(_feature_vae, "mlp", 64),
+        "VAE of cepstral features, not conditional", TRAIN, partial(_feature_vae, "mlp", 64)
     ),
-    "told_16": Method(
-        "ours with 16 latents", "dry training clips", partial(_feature_vae, "conditional", 16)
-    ),
+    "told_16": Method("ours with 16 latents", DRY_TRAIN, partial(_feature_vae, "conditional", 16)),
     "told": Method(
         "ours: conditional VAE of cepstral features",
-        "dry training clips",
+        DRY_TRAIN,
         partial(_feature_vae, "conditional", 64),
     ),
     "pair_pca": Method(
-        "PCA-128 of pairs' cepstral features", "dry clips", partial(_feature_pca, cepstra.PAIR, 128)
+        "PCA-128 of pairs' cepstral features", DRY, partial(_feature_pca, cepstra.PAIR, 128)
     ),
     "told_paired": Method(
         "ours with 128 latents, the encoder sees the dry clip",
-        "dry clips",
+        DRY,
         partial(_feature_vae, "conditional_paired", 128),
     ),
     "supervised_cnn": Method("supervised CNN of log-mel", "effects' names", _supervised_cnn),
@@ -265,7 +249,7 @@ def packed(mask: np.ndarray) -> str:
 
 
 def embed(
-    data: Clipset,
+    data: ClipSet,
     method: str,
     fit: np.ndarray,
     seen: np.ndarray,

@@ -23,7 +23,6 @@ from filelock import FileLock
 from lib import ROOT, BadInput
 from lib.runtime.code import code_hash, json_hash
 from lib.runtime.files import sync, write_json
-from lib.runtime.files import sync as settle  # noqa: F401
 from lib.runtime.progress import write_terminal
 from lib.runtime.provenance import commit, peak_memory_mb, versions
 

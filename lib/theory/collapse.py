@@ -81,9 +81,8 @@ def sigma2_of(reduction: str, weight: float, n_values: int, latents: int) -> flo
         raise BadInput(f"n_values = {n_values}, latents = {latents}: must be 1 or more")
     sigma2 = weight * REDUCTIONS[reduction].sigma2(n_values, latents)
     if not 0 < sigma2 < np.inf:
-        raise BadInput(
-            f"weight (beta) = {weight}: must be above 0 and finite; at 0 the KL has no bound"
-        )
+        bound = "must be above 0 and finite; at 0 the KL has no bound"
+        raise BadInput(f"weight (beta) = {weight}: {bound}")
     return sigma2
 
 
@@ -137,9 +136,7 @@ def calibrated_sigma2(
 def _usable(eigenvalues, n_values, latents):
     """The eigenvalues that so many latents can use; BadInput when fewer are known."""
     needed = min(latents, n_values)
-    if len(eigenvalues) < needed:
-        raise BadInput(
-            f"eigenvalues: {len(eigenvalues)} are too few for {latents} latents; "
-            f"compute {needed} or more"
-        )
+    known = len(eigenvalues)
+    if known < needed:
+        raise BadInput(f"eigenvalues: {known} are too few for {latents} latents; compute {needed}")
     return np.asarray(eigenvalues, dtype=np.float64)[:needed]

@@ -54,7 +54,7 @@ class CollapseAlarm(pl.Callback):
         self.count = 0  # examples of this window, and their sums
         self.sums: dict[str, Tensor] = {}
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer, module):
         self.step = trainer.global_step
         if self.step > 0 or self.alarms or self.sigma2 is None:
             return
@@ -67,9 +67,7 @@ class CollapseAlarm(pl.Callback):
                 "ratio of the two.",
             )
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer, module, outputs, *_):
         mu = outputs["mu"].detach().cpu().double()  # MPS has no float64
         log_var = outputs["log_var"].detach().cpu().double()
         self._add(len(mu), kl_sum_latent(mu, log_var).sum(), mu.sum(0), mu.square().sum(0))
@@ -84,12 +82,12 @@ class CollapseAlarm(pl.Callback):
         if step % window == 0 or step == steps:
             self._look(trainer, last=step == steps)
 
-    def _add(self, count: int, kl: Tensor, mu: Tensor, square: Tensor) -> None:
+    def _add(self, count, kl, mu, square):
         self.count += count
         for name, value in {"kl": kl, "mu": mu, "square": square}.items():
             self.sums[name] = self.sums.get(name, 0) + value
 
-    def _look(self, trainer: pl.Trainer, last: bool) -> None:
+    def _look(self, trainer, last):
         """Judge the window that ends here, and open the next."""
         kl = float(self.sums["kl"] / self.count)
         variance = self.sums["square"] / self.count - (self.sums["mu"] / self.count).square()
@@ -108,7 +106,7 @@ class CollapseAlarm(pl.Callback):
                 trainer, f"step {self.step}: {kl:.2g} nats in the code, no active unit, {reason}."
             )
 
-    def _alarm(self, trainer: pl.Trainer, message: str) -> None:
+    def _alarm(self, trainer, message):
         self.alarms.append((self.step, message))
         if not trainer.is_global_zero:
             return

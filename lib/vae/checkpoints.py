@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Checkpoint
@@ -63,15 +62,15 @@ class Checkpoints(Checkpoint):
         self.folder = folder
         self.ticks = ticks  # advanced once per step, to show progress
 
-    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_start(self, trainer, *_):
         if trainer.is_global_zero:
             next(self.ticks, None)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer, *_):
         if trainer.is_global_zero:
             next(self.ticks, None)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer, module):
         if not trainer.is_global_zero:
             trainer.save_checkpoint(self.folder)  # every process takes part; only the first writes
             return

@@ -1,8 +1,6 @@
 """A trained VAE on a whole data set: errors, KL, active units, codes and reconstructions. From chapter 03 on."""
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ def evaluate(run: Run, data: Splits) -> dict[str, Any]:
     if data.test is None:
         raise BadInput("data.test = None: a run is evaluated on a test set; give the data one")
 
-    def compute(folder: Path) -> None:
+    def compute(folder):
         metrics = measure(run.model(), data.test)
         row = {name: [value] for name, value in metrics.items()}
         pd.DataFrame(row).to_parquet(folder / "metrics.parquet", index=False)
@@ -133,12 +131,12 @@ def encode_all(
     return torch.cat(mus).cpu().numpy(), torch.cat(log_vars).cpu().numpy()
 
 
-def _batches(model: VAE, dataset: ArrayDataset, batch_size: int) -> Iterator[Tensor]:
+def _batches(model, dataset, batch_size):
     """The data set in order, on the device of the model, with the model in eval mode."""
     model.eval()
     for x in Batches(dataset, np.arange(len(dataset)), batch_size):
         yield x.to(_device(model))
 
 
-def _device(model: VAE) -> torch.device:
+def _device(model):
     return next(model.parameters()).device

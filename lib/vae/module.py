@@ -48,7 +48,7 @@ class VAEModule(pl.LightningModule):
         """The loss of x (batch, 1, bin, frame), at the final beta."""
         self._step("val", x, self.config.beta)
 
-    def _step(self, part: str, x: Tensor, beta: float) -> dict[str, Tensor]:
+    def _step(self, part, x, beta):
         if self.config.loss == "bernoulli":
             x = self._binarised(x)
         outputs = self.model(x, generator=self.noise)
@@ -84,7 +84,7 @@ class VAEModule(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, max(self.steps, 2))
         return [optimiser], [{"scheduler": schedule, "interval": "step"}]
 
-    def _binarised(self, x: Tensor) -> Tensor:
+    def _binarised(self, x):
         """Binary pixels, new ones each time; a grey value is the probability of a 1."""
         if not (x.min() >= 0 and x.max() <= 1):
             raise BadInput(
@@ -93,9 +93,7 @@ class VAEModule(pl.LightningModule):
         return torch.bernoulli(x.cpu(), generator=self.noise).to(x.device)
 
     @torch.no_grad()
-    def _count(
-        self, part: str, x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, loss: Tensor
-    ) -> None:
+    def _count(self, part, x, x_hat, mu, log_var, loss):
         if self.config.loss == "bernoulli":
             mse = losses.bernoulli_nats(x, x_hat).mean() / self.n_values  # cross-entropy of a pixel
         else:
@@ -104,7 +102,7 @@ class VAEModule(pl.LightningModule):
         means = torch.stack([torch.ones_like(mse), loss, mse, kl])
         self.sums[part] = self.sums.get(part, 0) + len(x) * means
 
-    def _epoch(self, part: str) -> dict[str, float]:
+    def _epoch(self, part):
         """Means over the examples of an epoch and over all devices; KL in nats."""
         sums = self.trainer.strategy.reduce(self.sums.pop(part), reduce_op="sum").cpu().double()
         loss, mse, kl = (sums[1:] / sums[0]).tolist()
@@ -114,7 +112,7 @@ class VAEModule(pl.LightningModule):
             loss = float(losses.calibrated_nats(mse, kl, self.n_values))
         return {f"{part}_loss": loss, f"{part}_mse": mse, f"{part}_kl": kl}
 
-    def _seed(self, part: int, epoch: int) -> None:
+    def _seed(self, part, epoch):
         """Seed the noise of z and the dropout; each device has its own."""
         path = [part, epoch]
         if self.global_rank:
@@ -122,17 +120,17 @@ class VAEModule(pl.LightningModule):
         self.noise.manual_seed(seed_stream(self.config.seed, *path))
         torch.manual_seed(seed_stream(self.config.seed, 6, *path))
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_epoch_start(self):
         batches, validation = self.trainer.train_dataloader, self.trainer.val_dataloaders
         batches.epoch = self.current_epoch
         batches.rank = validation.rank = self.global_rank
         batches.ranks = validation.ranks = self.trainer.world_size
         self._seed(0, self.current_epoch)
 
-    def on_validation_epoch_start(self) -> None:
+    def on_validation_epoch_start(self):
         self._seed(1, 0)  # the same noise after every epoch
 
-    def on_train_epoch_end(self) -> None:
+    def on_train_epoch_end(self):
         row = self._epoch("train") | self._epoch("val")
         if not all(map(math.isfinite, row.values())):
             raise BadInput(
@@ -142,8 +140,8 @@ class VAEModule(pl.LightningModule):
         self.history.append({"epoch": self.current_epoch + 1} | row)
         self.log_dict(row, sync_dist=True)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint):
         checkpoint["history"] = self.history
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint):
         self.history = list(checkpoint["history"])

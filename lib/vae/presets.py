@@ -153,7 +153,7 @@ def conv_decoder(
     return nn.Sequential(*layers)
 
 
-def _sizes(shape: Shape, channels: Sequence[int], stride: int) -> list[Shape]:
+def _sizes(shape, channels, stride):
     """(bin, frame) before the first block and after each."""
     if stride == 1:
         return [shape] * (len(channels) + 1)

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import warnings
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -32,7 +31,6 @@ from lib.vae.checkpoints import Checkpoints, Run, damaged, load, net
 from lib.vae.config import TrainingConfig
 from lib.vae.losses import REDUCTIONS
 from lib.vae.module import VAEModule
-from lib.vae.networks import VAE
 from lib.vae.refined import RefinedVAE
 
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -56,7 +54,7 @@ def train(config: TrainingConfig, data: Splits) -> Run:
     }
     partial = stages.root() / "train" / f".partial-{stages.key(identity, __name__)}"
 
-    def compute(folder: Path) -> None:
+    def compute(folder):
         _discard_damaged(partial)
         partial.mkdir(parents=True, exist_ok=True)
         try:
@@ -80,7 +78,7 @@ def train(config: TrainingConfig, data: Splits) -> Run:
 def spectrum(data: ArrayDataset, count: int, key: dict[str, Any]) -> np.ndarray:
     """The leading eigenvalues of the covariance of a data set as the net sees it, (count,): a stage "spectrum"."""
 
-    def compute(folder: Path) -> None:
+    def compute(folder):
         pca = components.pca(data.array, count, data.prepare)
         np.save(folder / "eigenvalues.npy", pca.eigenvalues)
 
@@ -94,7 +92,7 @@ def spectrum(data: ArrayDataset, count: int, key: dict[str, Any]) -> np.ndarray:
     return np.load(folder / "eigenvalues.npy")
 
 
-def _check(config: TrainingConfig, data: Splits) -> None:
+def _check(config, data):
     """Refuse data without validation or of two shapes, and a number of samples that the loss cannot use."""
     if data.validation is None:
         raise BadInput("data.validation = None: a training needs validation examples; give it some")
@@ -110,7 +108,7 @@ def _check(config: TrainingConfig, data: Splits) -> None:
         )
 
 
-def _accelerator(wanted: str, devices: int) -> str:
+def _accelerator(wanted, devices):
     """The kind of device to train on: where "auto" leaves a choice, a GPU if there is one."""
     counts = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
@@ -129,7 +127,7 @@ def _accelerator(wanted: str, devices: int) -> str:
     return wanted
 
 
-def _discard_damaged(partial: Path) -> None:
+def _discard_damaged(partial):
     """Remove the state of a killed run that a broken disk or an outsider has changed."""
     for name in ("last.ckpt", "model.pt"):
         if damaged(partial / name):
@@ -141,7 +139,7 @@ def _discard_damaged(partial: Path) -> None:
             return
 
 
-def _fit(config: TrainingConfig, data: Splits, folder: Path) -> None:
+def _fit(config, data, folder):
     """Run Lightning in a folder, from its last.ckpt where there is one."""
     torch.set_num_threads(1)
     model = _start(config, data.train)
@@ -154,7 +152,7 @@ def _fit(config: TrainingConfig, data: Splits, folder: Path) -> None:
     done = load(last)["global_step"] if last.exists() else 0
     module = VAEModule(model, config, steps)
 
-    def label() -> str:
+    def label():
         weight = "calibrated" if config.loss == "calibrated" else f"beta {config.beta:g}"
         epoch = min(module.current_epoch + 1, config.epochs)
         return f"training {config.preset}, {weight}, epoch {epoch} of {config.epochs}"
@@ -192,7 +190,7 @@ def _fit(config: TrainingConfig, data: Splits, folder: Path) -> None:
                 trainer.logger.experiment.finish()  # or the next training would write into this log
 
 
-def _start(config: TrainingConfig, examples: ArrayDataset) -> VAE:
+def _start(config, examples):
     """The net before the first step: new weights, those of an earlier run, or the linear optimum."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_stream(config.seed, 2))
@@ -208,7 +206,7 @@ def _start(config: TrainingConfig, examples: ArrayDataset) -> VAE:
     return model
 
 
-def _earlier(config: TrainingConfig, model: VAE, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
+def _earlier(config, model, shape):
     """The weights of the finished run that `start` names. BadInput: there is none, or it has another net."""
     run = Run(stages.root() / "train" / config.start)
     if not run.folder.is_dir():
@@ -226,7 +224,7 @@ def _earlier(config: TrainingConfig, model: VAE, shape: tuple[int, int]) -> dict
     return weights
 
 
-def _alarm(config: TrainingConfig, data: Splits, model: VAE) -> CollapseAlarm:
+def _alarm(config, data, model):
     """A collapse alarm that says nothing: the page tells what it has noted."""
     sigma2, lambda_1 = None, 0.0
     if config.loss in REDUCTIONS:
@@ -239,9 +237,7 @@ def _alarm(config: TrainingConfig, data: Splits, model: VAE) -> CollapseAlarm:
     return CollapseAlarm(sigma2, lambda_1, tell=lambda message: None)
 
 
-def _trainer(
-    config: TrainingConfig, folder: Path, callbacks: list[pl.Callback], steps_per_epoch: int
-) -> pl.Trainer:
+def _trainer(config, folder, callbacks, steps_per_epoch):
     """Several devices of this machine train in forked processes, which work in a notebook too."""
     several = config.devices > 1
     # Lightning sets 1, which costs .5 ms per step, and which a fork needs
@@ -265,7 +261,7 @@ def _trainer(
     )
 
 
-def _logger(name: str, folder: Path) -> Any:
+def _logger(name, folder):
     """The logger beside the CSV, which writes into the folder; only "wandb" uses the network."""
     try:
         if name == "tensorboard":
