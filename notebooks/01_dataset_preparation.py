@@ -31,7 +31,7 @@ from lib.audio import levels, spectrograms
 from lib.book import figures, players
 from lib.book import page as story
 from lib.data import clips
-from lib.data.corpora import load, manifest
+from lib.data.corpora import load_corpus, manifest
 from lib.data.splits import SPLITS, split_groups
 from lib.embeddings import maps as embeddings
 from lib.runtime.progress import progress
@@ -47,7 +47,7 @@ names = {corpus: story.slug(corpus) for corpus in parameters.corpora}
 # song. Allison Smith reads English and Spanish: two languages, one person, one group.
 
 # %%
-recordings = {corpus: load(corpus) for corpus in parameters.corpora}
+recordings = {corpus: load_corpus(corpus) for corpus in parameters.corpora}
 table = pd.DataFrame(
     [
         vars(each) | {"corpus": corpus}

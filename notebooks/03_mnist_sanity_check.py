@@ -109,7 +109,7 @@ torch.manual_seed(parameters.seed)
 model = vae.build("small", (28, 28), latent=16)
 optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
 
-x = data.train.__getitems__(range(128))  # (128, 1, 28, 28)
+x = data.train[:128]  # (128, 1, 28, 28)
 mu, log_var = model.encode(x)  # (128, 16) each
 z = vae.reparameterise(mu, log_var)
 x_hat = model.decode(z)
@@ -259,7 +259,7 @@ page.table(
 # The pictures use `z = mu`, without noise.
 
 # %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-digits-beta1", "caption": "Ten test digits above their reconstructions with the report's loss, the counterpart of the report's Figure 2. The title of each is its mean squared error; one grey scale from 0 to 1. Beyond the edge every input gets the same average digit."}, "image": {"alt": "Two rows of ten images. Above: handwritten digits 7 2 1 0 4 1 4 9 5 9. Below: ten copies of one grey blur, the average digit."}}
-x = data.test.__getitems__(range(10))
+x = data.test[:10]
 x_hat = vae.reconstruct(models["beta1"], x)
 figure = figures.reconstruction_grid(x[:, 0], x_hat[:, 0])
 page.key_figure(figure)
@@ -282,7 +282,7 @@ plt.show()
 # the same number for the test images.
 
 # %%
-x = data.test.__getitems__(range(len(data.test)))
+x = data.test[:]
 spread_of_data = float(x.std(dim=0).mean())
 spread = {}
 for name, model in models.items():

@@ -215,7 +215,7 @@ pd.DataFrame(
 
 # %%
 chosen = np.linspace(0, len(data["test"]) - 1, 5).astype(int).tolist()
-shown = data["test"].__getitems__(chosen)
+shown = data["test"][chosen]
 drawn = {
     name: vae.reconstruct(run.model(), shown) for name, run in runs.items()
 }
@@ -318,7 +318,7 @@ if parameters.beta > 1.5 * edge:
     assert collapsed["kl"] < 0.01 and collapsed["active_units"] == 0, (
         "the code is not empty"
     )
-    everything = data["test"].__getitems__(range(len(data["test"])))
+    everything = data["test"][range(len(data["test"]))]
     answers = vae.reconstruct(runs["beta"].model(), everything)
     assert answers.std(dim=0).mean() < everything.std(dim=0).mean() / 100, (
         "the reconstructions differ"

@@ -127,7 +127,7 @@ for corpus in parameters.corpora:
 
 # %%
 train = examples[parameters.corpora[0]]
-x = train.__getitems__(range(min(len(train), 3000)))
+x = train[range(min(len(train), 3000))]
 x = x.flatten(1).double().numpy()
 n, n_values = x.shape
 peer = PCA(parameters.latent, svd_solver="full").fit(x)

@@ -202,7 +202,7 @@ for corpus, pca in pcas.items():
     if corpus == "digits":
         name, what, count = "MNIST digits", "handwritten digits", 8
     places = np.linspace(0, len(test) - 1, count).astype(int)
-    originals = test.__getitems__(places)
+    originals = test[places]
     stops = {}
     first = points["seed"] == parameters.seeds[0]
     for row in points[first & (points["corpus"] == corpus)].itertuples():

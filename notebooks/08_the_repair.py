@@ -219,7 +219,7 @@ scores.style.set_uuid("digits").format(
 )
 
 # %% mystnb={"figure": {"name": "fig-repair-digits", "caption": "Ten test digits above what the repaired VAE makes of them, z drawn from q. The title of each is its mean squared error."}, "image": {"alt": "Two rows of ten digits. The lower row repeats the upper one, only slightly softer."}}
-shown = everything.test.__getitems__(range(10))
+shown = everything.test[range(10)]
 figures.reconstruction_grid(
     shown[:, 0],
     vae.reconstruct(
@@ -249,7 +249,7 @@ for corpus in parameters.corpora:
         spectrograms.SpectrogramConfig(),
         seed=1234,
     )
-    heard = data.train.__getitems__(np.arange(len(data.train)))
+    heard = data.train[np.arange(len(data.train))]
     equal = equaliser.equalised(heard, 0.2, torch.Generator().manual_seed(0))[
         :, 0
     ].numpy()
@@ -260,7 +260,7 @@ for corpus in parameters.corpora:
         "PCA of equalised clips": theory.pca(equal, 64),
         "separable PCA of equalised clips": theory.separable_pca(equal, 64),
     }
-    x_new = data.test.__getitems__(np.arange(len(data.test)))[:, 0].numpy()
+    x_new = data.test[np.arange(len(data.test))][:, 0].numpy()
     rows.append(
         (
             corpus,
@@ -378,9 +378,7 @@ unheard.groupby(["corpus", "model"], sort=False)[
 # %% mystnb={"figure": {"name": "fig-repair-sound", "caption": "Clips of voices and songs that were never heard, above the reconstructions of the refined VAE. Standardised dB, one colour scale; the titles give the mean squared error."}, "image": {"alt": "Two rows of six spectrograms, three of speech and three of music. Below each original stands a softer version with the same pauses, bands and onsets."}}
 originals, drawn = [], []
 for test_clips, run in finals.values():
-    some = test_clips.__getitems__(
-        np.linspace(0, len(test_clips) - 1, 3).astype(int)
-    )
+    some = test_clips[np.linspace(0, len(test_clips) - 1, 3).astype(int)]
     originals.append(some[:, 0])
     drawn.append(vae.reconstruct(run.model(), some)[:, 0])
 figures.reconstruction_grid(

@@ -19,7 +19,7 @@ def test_a_memory_map_is_standardised_by_the_batch_and_left_as_it_is(tmp_path: P
     np.save(tmp_path / "x.npy", array)
     standardiser = Standardiser(mean=2, std=4)
     dataset = ArrayDataset(np.load(tmp_path / "x.npy", mmap_mode="r"), standardiser=standardiser)
-    x = dataset.__getitems__([7, 3, 7])
+    x = dataset[[7, 3, 7]]
     assert x.shape == (3, 1, 5, 4) and x.dtype == torch.float32
     assert np.array_equal(x[:, 0], (array[[7, 3, 7]].astype(np.float32) - 2) / 4)
     assert torch.equal(dataset[3], x[1]) and torch.equal(dataset.prepare(dataset.array[3:4]), x[1])

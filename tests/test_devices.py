@@ -79,7 +79,7 @@ def test_a_step_on_another_device_keeps_to_it(
     data = examples(config)
     module = VAEModule(net(config, data.shape), config, 10).to("meta")
     module.trainer = stand_in(5)
-    x = data.__getitems__(np.arange(12)).to("meta")
+    x = data[np.arange(12)].to("meta")
     with pytest.raises(RuntimeError, match="device"):
         x + torch.ones(1, 10)
     out = module.training_step(x, 0)
@@ -106,7 +106,7 @@ def test_a_step_in_bfloat16_is_near_the_step_in_float32(chosen: dict) -> None:
             module.trainer = stand_in(5)
             module.noise.manual_seed(1)
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                out = module.training_step(data.__getitems__(np.arange(12)), 0)
+                out = module.training_step(data[np.arange(12)], 0)
         assert {value.dtype for value in out.values()} == {torch.float32}
         assert module.sums["train"].dtype == torch.float32
         out["loss"].backward()

@@ -18,7 +18,7 @@ def artifact_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def all_of(dataset: ArrayDataset) -> np.ndarray:
-    return dataset.__getitems__(np.arange(len(dataset))).numpy()
+    return dataset[np.arange(len(dataset))].numpy()
 
 
 def test_digits_are_scaled_and_split_in_order() -> None:

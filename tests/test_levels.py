@@ -21,11 +21,11 @@ def noise(seconds: float, rate_hz: int = RATE_HZ) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate_hz", [16000, 24000, 44100])
-@pytest.mark.parametrize("gain", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("gain", [0.01, 0.1, 1.0])
 def test_loudness_equals_torchaudio(rate_hz, gain):
     audio = gain * noise(2.03, rate_hz)
-    expected = torchaudio.functional.loudness(torch.from_numpy(audio).clamp(-1, 1)[None], rate_hz)
-    assert loudness(audio.clip(-1, 1), rate_hz) == pytest.approx(float(expected), abs=0.01)
+    expected = torchaudio.functional.loudness(torch.from_numpy(audio)[None], rate_hz)
+    assert loudness(audio, rate_hz) == pytest.approx(float(expected), abs=0.01)
 
 
 def test_loudness_of_a_full_scale_sine_is_that_of_the_recommendation():

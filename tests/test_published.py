@@ -12,9 +12,10 @@ import soundfile
 
 from lib import BadInput
 from lib.data import published
-from lib.data.clips import ClipConfig, split_groups
+from lib.data.clips import ClipConfig
 from lib.data.corpora import load_corpus
 from lib.data.recordings import Recording, read_stretch
+from lib.data.splits import split_groups
 
 RATE = 44100
 STEMS = {"mixture": 200, "drums": 400, "bass": 600, "other": 800, "vocals": 1000}  # Hz

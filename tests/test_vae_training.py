@@ -236,7 +236,7 @@ def test_active_units_are_burdas() -> None:
 def test_encode_all_and_reconstruct_in_order() -> None:
     model = vae.build("small", (9, 10), 3)
     mu, log_var = vae.encode_all(model, TEST, batch_size=9)
-    x = TEST.__getitems__(list(range(100)))
+    x = TEST[list(range(100))]
     with torch.inference_mode():
         expected = model.eval().encode(x)
         x_hat = model.decode(torch.from_numpy(mu))

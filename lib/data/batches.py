@@ -6,7 +6,7 @@ resumed run sees what it would have seen.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,13 +51,11 @@ class ArrayDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.array)
 
-    def __getitem__(self, index: int) -> Tensor:
-        """One example, (1, bin, frame) float32."""
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int] | np.ndarray) -> Tensor:
-        """The examples at these indices, (batch, 1, bin, frame) float32."""
-        return self.prepare(self.array[indices]).unsqueeze(1)
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Tensor:
+        """One example, (1, bin, frame) float32, or those of a slice or list, (batch, 1, bin, frame)."""
+        if isinstance(index, int | np.integer):
+            return self[[index]][0]
+        return self.prepare(self.array[index]).unsqueeze(1)
 
     def prepare(self, stored: np.ndarray) -> Tensor:
         """Stored examples (batch, bin, frame) as a net sees them: float32, standardised."""
@@ -104,7 +102,7 @@ class Batches:
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             share = batch[self.rank :: self.ranks]
-            yield self.dataset.__getitems__(share if len(share) else batch[:1])
+            yield self.dataset[share if len(share) else batch[:1]]
 
 
 def seed_stream(seed: int, *path: int) -> int:

@@ -80,7 +80,7 @@ class PairSet(ClipSet):
     @cached_property
     def x(self) -> tuple[Tensor, Tensor]:
         """Wet and dry spectrograms, standardised, (clip, 1, bin, frame) each."""
-        return self.data.__getitems__(np.arange(len(self.data))).chunk(2, dim=2)
+        return self.data[np.arange(len(self.data))].chunk(2, dim=2)
 
     def picture(self, audio: np.ndarray) -> Tensor:
         """The spectrogram (1, 1, bin, frame) of audio (sample,), prepared like those of the set."""

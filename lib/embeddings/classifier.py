@@ -67,7 +67,7 @@ class _Loader:
         order = self.rng.permutation(len(self.data))
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
-            yield self.data.__getitems__(rows), self.y[rows]
+            yield self.data[rows], self.y[rows]
 
 
 def classify(
@@ -100,5 +100,5 @@ def classify(
     answers = []
     with torch.inference_mode():
         for rows in np.split(np.arange(len(test)), range(256, len(test), 256)):
-            answers.append(net(test.__getitems__(rows)).argmax(1))
+            answers.append(net(test[rows]).argmax(1))
     return names[torch.cat(answers).numpy()], float(np.mean(task.losses[-len(loader) :]))
