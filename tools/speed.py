@@ -58,7 +58,7 @@ def speed_page(result: dict) -> str:
 
 
 def costs(parts: dict) -> dict[str, float]:
-    """Of an audio-hour: CPU-seconds, MB and TFLOP; and the jobs that Snakemake starts per second."""
+    """Of an audio-hour: CPU-seconds, MB, TFLOP; and the jobs that Snakemake starts per second."""
     ours, large = parts["clips"]["ours"], parts["large"]["ours"]
     few, many = parts["vae"].values()  # their difference leaves out what a training does once
     step = (many["cpu_s"] - few["cpu_s"]) / (many["done"] - few["done"])
