@@ -115,7 +115,7 @@ def unpack(packages: Path, folder: Path) -> None:
 
 
 def encode(path: Path, audio: np.ndarray, rate: int) -> None:
-    """Write mono Vorbis, audio (sample,) float. A fixed serial number replaces the random one: same input,
+    """Write mono Vorbis, audio (sample,) float, with a fixed serial number: same input,
     same bytes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
