@@ -1,4 +1,4 @@
-"""Examples for a net: scaled or standardised, and no person of training stands in validation or test."""
+"""Examples for a net: scaled or standardised, and no person on two sides of a split."""
 
 from pathlib import Path
 
