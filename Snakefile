@@ -26,7 +26,7 @@ from lib.runtime import stages
 from lib.runtime.code import closure
 
 RUN = config.get("run", "quick")
-run = read_run(Path("runs") / f"{RUN}.yml")
+run = read_run(Path(config.get("parameters", f"runs/{RUN}.yml")))
 OUT = f"{stages.root()}/{RUN}"
 STORIES = run["stories"]
 FIRST = run.get("first", [])

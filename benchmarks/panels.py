@@ -1,11 +1,12 @@
-"""Eight UMAP panels, speech and music under two to five effects: the book's way against UMAP as it comes. Wall seconds.
+"""Eight UMAP panels, speech and music under two to five effects: the book's way against UMAP as it
+comes.
 
-The book takes each corpus as a job of its own, reduces spectrograms to 50 components, finds neighbours exactly and
-seeds everything. `defaults` is `umap.UMAP().fit` on flattened spectrograms, panel after panel, with all threads. The
-facts are the 5-NN accuracy of each panel.
+The book takes each corpus as a job of its own, reduces spectrograms to 50 components, finds
+neighbours exactly and seeds everything. `defaults` is `umap.UMAP().fit` on flattened
+spectrograms, panel after panel, with all threads. Wall seconds count.
 """
 
-from collections.abc import Callable, Iterator
+import warnings
 
 import joblib
 import numpy as np
@@ -14,74 +15,49 @@ import pandas as pd
 from lib.audio.effects import REPORT_ORDER
 from lib.data.clips import ClipConfig
 from lib.data.rendering import RenderConfig, render
-from lib.embeddings import maps as embeddings
+from lib.embeddings import maps
 
-Work = Callable[[], tuple[float, dict[str, float]]]
 SEED = 42
 
 
-def _panels(corpus: str, clips: list[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Spectrograms and effects of each panel of a corpus; clips: of each effect, for 2, 3, ... effects."""
+def _panels(corpus: str, clips: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Spectrograms and effects of each panel; clips: of each effect, for 2, 3, ... effects."""
+    sets = []
+    for place, effect in enumerate(REPORT_ORDER[: len(clips) + 1]):
+        source = ClipConfig(corpus=corpus, split="all", seed=SEED + 1000 * place)
+        most = max(clips[max(0, place - 1) :])
+        config = RenderConfig(clips=source, effects=(effect,), clips_per_effect=most)
+        sets.append(render(config))
+    panels = []
     for number, count in enumerate(clips, 2):
-        parts = []
-        for place, effect in enumerate(REPORT_ORDER[:number]):
-            source = ClipConfig(corpus=corpus, split="all", seed=SEED)
-            most = max(clips[max(0, place - 1) :])  # what the largest panel with this effect needs
-            parts.append(
-                render(RenderConfig(clips=source, effects=(effect,), clips_per_effect=most))
-            )
-        x = np.concatenate([part.spectrograms[:count] for part in parts])
-        yield x, pd.concat([part.table[:count] for part in parts])["effect"].to_numpy()
+        x = np.concatenate([each.spectrograms[:count] for each in sets[:number]])
+        labels = pd.concat([each.table[:count] for each in sets[:number]])["effect"]
+        panels.append((x, labels.to_numpy()))
+    return panels
 
 
-def _rendered(corpus: str, clips: list[int]) -> None:
-    """Makes the renderings, which are stages, and maps a few clips, so that numba compiles."""
-    for x, _ in _panels(corpus, clips):
-        embeddings.umap_2d(x[:40], SEED)
+def _maps(corpus: str, clips: list[int], most: int | None) -> list[float]:
+    """The 5-NN accuracy of each panel; most: clips of each panel, or None for all."""
+    panels = [(x[:most], labels[:most]) for x, labels in _panels(corpus, clips)]
+    return [maps.knn_accuracy(maps.umap_2d(x, SEED), labels) for x, labels in panels]
 
 
-def _ours(corpus: str, clips: list[int]) -> dict[str, float]:
-    """Of each panel, by corpus and number of effects, the share of points whose five neighbours vote right."""
-    return {
-        f"{corpus}, {number} effects": embeddings.knn_accuracy(embeddings.umap_2d(x, SEED), labels)
-        for number, (x, labels) in enumerate(_panels(corpus, clips), 2)
-    }
-
-
-def ours(corpora: list[str], clips: list[int]) -> Work:
+def ours(corpora: list[str], clips: list[int]):
     pool = joblib.Parallel(len(corpora))
-    pool(joblib.delayed(_rendered)(corpus, clips) for corpus in corpora)
-
-    def work() -> tuple[float, dict[str, float]]:
-        found = pool(joblib.delayed(_ours)(corpus, clips) for corpus in corpora)
-        facts = {name: value for each in found for name, value in each.items()}
-        return len(facts), facts
-
-    return work
+    pool(joblib.delayed(_maps)(corpus, clips, 40) for corpus in corpora)  # renders and compiles
+    yield
+    accuracies = pool(joblib.delayed(_maps)(corpus, clips, None) for corpus in corpora)
+    flat = [value for each in accuracies for value in each]
+    yield len(flat), {"knn5": float(np.mean(flat))}
 
 
-def defaults(corpora: list[str], clips: list[int]) -> Work:
-    import warnings
-
+def defaults(corpora: list[str], clips: list[int]):
     warnings.simplefilter("ignore")
     from umap import UMAP
 
-    data = {
-        f"{corpus}, {number} effects": panel
-        for corpus in corpora
-        for number, panel in enumerate(_panels(corpus, clips), 2)
-    }
-    first, _ = next(iter(data.values()))
-    UMAP().fit(first.reshape(len(first), -1).astype(np.float32)[:40])  # numba compiles
-
-    def work() -> tuple[float, dict[str, float]]:
-        facts = {}
-        for name, (x, labels) in data.items():
-            points = UMAP().fit(x.reshape(len(x), -1).astype(np.float32)).embedding_
-            facts[name] = embeddings.knn_accuracy(points, labels)
-        return len(facts), facts
-
-    return work
-
-
-CONTENDERS = {"ours": ours, "defaults": defaults}
+    panels = [panel for corpus in corpora for panel in _panels(corpus, clips)]
+    flat = [(x.reshape(len(x), -1).astype(np.float32), labels) for x, labels in panels]
+    UMAP().fit(flat[0][0][:40])  # numba compiles
+    yield
+    accuracies = [maps.knn_accuracy(UMAP().fit(x).embedding_, labels) for x, labels in flat]
+    yield len(panels), {"knn5": float(np.mean(accuracies))}

@@ -1,10 +1,10 @@
-"""One contender of a benchmark in a process of its own, so that threads, CPU-seconds and peak memory are its own.
+"""One contender of a benchmark in a process of its own, so that its threads, seconds and memory are
+its own.
 
-`python benchmarks/worker.py PART CONTENDER SIZE [SIZE]`, started by tools/bench.py. PART is a module beside this one;
-its CONTENDERS are functions of the size, a JSON object, that prepare and return the work: a function that does it once
-and returns how much was done, and facts about the result. With a second size the work is done in that one first, for
-what a process does once: late imports, compilation. Every line on stdin asks for the work once; the answer is a line of
-JSON. What libraries print goes to stderr.
+`python benchmarks/worker.py trainings.ours '{"images": 2560}' ['{"images": 40000}']`, started by
+tools/bench.py. A contender is a generator: it prepares, yields once, works, and yields how much
+it did and facts about the result. With two sizes it does the first one before, for late imports
+and compilation. The clock runs during the work only. The answer is a line of JSON.
 """
 
 import importlib
@@ -13,54 +13,34 @@ import os
 import resource
 import sys
 import time
-
-import psutil
-
-
-def cpu_s() -> float:
-    """CPU-seconds of this process, all its threads, and of its children, gone or alive."""
-    gone = resource.getrusage(resource.RUSAGE_CHILDREN)
-    alive = (child.cpu_times() for child in psutil.Process().children(recursive=True))
-    return (
-        time.process_time()
-        + gone.ru_utime
-        + gone.ru_stime
-        + sum(times.user + times.system for times in alive)
-    )
+from collections.abc import Callable
 
 
-def peak_mb() -> float:
-    """Peak resident memory, MB, of this process or of a child that is gone; of a child that lives, what it has now."""
+def usage() -> tuple[float, float]:
+    """CPU-seconds and peak memory in MB, of this process and of its children that ended."""
     unit = 1e6 if sys.platform == "darwin" else 1e3
-    peaks = [
-        resource.getrusage(who).ru_maxrss / unit
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    ]
-    return max(
-        *peaks,
-        *(child.memory_info().rss / 1e6 for child in psutil.Process().children(recursive=True)),
-    )
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    each = [resource.getrusage(who) for who in whose]
+    return sum(u.ru_utime + u.ru_stime for u in each), max(u.ru_maxrss for u in each) / unit
 
 
-def main(part: str, contender: str, size: str, before: str = "") -> None:
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # libraries that print do not disturb the answers
-    prepare = importlib.import_module(part).CONTENDERS[contender]
-    if before:
-        prepare(**json.loads(before))()
-    work = prepare(**json.loads(size))
-    answers.write(json.dumps({"ready": contender}) + "\n")
-    for _ in sys.stdin:
-        start, cpu = time.perf_counter(), cpu_s()
-        done, facts = work()
-        found = {
-            "done": done,
-            "cpu_s": cpu_s() - cpu,
-            "wall_s": time.perf_counter() - start,
-            "peak_mb": peak_mb(),
-        }
-        answers.write(json.dumps(found | {"facts": facts}) + "\n")
+def turn(contender: Callable, size: dict) -> dict:
+    """What a contender did in one turn, and what it took."""
+    steps = contender(**size)
+    next(steps)  # it prepares
+    start, (cpu_s, _) = time.perf_counter(), usage()
+    done, facts = next(steps)
+    wall_s = time.perf_counter() - start
+    steps.close()  # children end, and count
+    cpu_after_s, peak_mb = usage()
+    took = {"cpu_s": cpu_after_s - cpu_s, "wall_s": wall_s, "peak_mb": peak_mb}
+    return {"done": done, "facts": facts, **took}
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries that print do not disturb the answer
+    module, name = sys.argv[1].split(".")
+    contender = getattr(importlib.import_module(module), name)
+    turns = [turn(contender, json.loads(size)) for size in sys.argv[2:]]
+    answers.write(json.dumps(turns[-1]) + "\n")

@@ -1,4 +1,4 @@
-"""Batches against numpy; the standardiser against numpy's moments; the random equaliser against its definition."""
+"""Batches and standardiser against numpy, the random equaliser against its definition."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Clips: level, fades, balance and augmentation as said; purity in (config, index); bad recordings."""
+"""Clips: level, fades, balance, augmentation; purity in (config, index); bad recordings."""
 
 import subprocess
 import sys
@@ -213,11 +213,8 @@ def test_a_clip_does_not_depend_on_the_bad_recordings_that_others_met(bad, tmp_p
         ({"clip_s": 0.1}, "clip_s = 0.1"),
     ],
 )
-def test_a_wrong_config_names_field_value_and_remedy(fields, message):
+def test_a_wrong_config_or_index_is_named(fields, message, recordings):
     with pytest.raises(BadInput, match=message):
         config(**fields)
-
-
-def test_a_negative_index_is_an_error(recordings):
     with pytest.raises(BadInput, match="index -1"):
         Clips(config(), recordings)[-1]

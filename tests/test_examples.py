@@ -1,4 +1,4 @@
-"""Examples for a net: scaled or standardised, and no person of training stands in validation or test."""
+"""Examples for a net: scaled or standardised, and no person on two sides of a split."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.audio.levels import loudness
 from lib.data.batches import ArrayDataset
 from lib.data.digits import load_digits
-from lib.data.examples import load_examples
+from lib.data.examples import load_examples, paired_splits
 from lib.runtime import stages
 
 
@@ -52,3 +53,24 @@ def test_a_seed_draws_other_clips_and_the_key_says_so() -> None:
     assert one.validation is one.test is None and list(one.key) == ["train"]
     assert one.key == same.key and np.array_equal(all_of(one.train), all_of(same.train))
     assert one.key != other.key and not np.allclose(all_of(one.train), all_of(other.train))
+
+
+def test_pairs_are_floored_standardised_by_wet_training_clips_and_prepared_alike() -> None:
+    pairs, data = paired_splits(("speech", "music"), ("delay", "overdrive"), 3, 6, 1, -50.0)
+    train, test = pairs["train"], pairs["test"]
+    assert (len(data.train), len(data.validation), len(data.test)) == (12, 8, 24)
+    assert data.train.shape == (96, 48) and len(data.key["pairs"]) == 6
+    wet, dry = train.x
+    assert wet.shape == dry.shape == (12, 1, 48, 48)
+    assert abs(wet.double().mean()) < 1e-3 and wet.double().std() == pytest.approx(1, abs=1e-3)
+    scale = train.data.standardiser
+    floor = (-50.0 - scale.mean) / scale.std
+    assert min(wet.min(), dry.min()) == pytest.approx(floor, abs=1e-3)
+    assert data.validation.standardiser is data.test.standardiser is scale
+    part = test.parts[0]  # float16 on disk
+    assert np.allclose(test.picture(part.wet(2))[0], test.x[0][2], atol=5e-3)
+    assert np.allclose(test.picture(part.dry(2))[0], test.x[1][2], atol=5e-3)
+    assert not set(train.table["group"]) & set(test.table["group"])
+    sound = test.to_audio(test.x[0][2], part.dry(2))
+    assert sound.shape == part.dry(2).shape
+    assert loudness(sound, 24000) == pytest.approx(-23, abs=0.01)

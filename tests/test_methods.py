@@ -1,4 +1,4 @@
-"""Every method on a small folder of sound: scores against probes, and nothing fitted on unseen clips."""
+"""Every method on a small folder of sound: scores match probes; unseen clips are never fitted."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_every_method_gives_scores_of_the_unseen_clips(data, seen, method: str) 
 
 
 def test_nothing_of_the_unseen_clips_is_fitted(data, seen) -> None:
-    """Other features and spectrograms in the unseen rows leave the codes of the seen ones as they are."""
+    """The codes of the seen clips stay when features and spectrograms of the unseen ones change."""
     changed = ClipSet(data.parts)
     for name in ("features", "spectrograms"):
         array = np.array(getattr(data, name))

@@ -1,4 +1,4 @@
-"""Probes: folds keep groups whole, chance on noise, certainty on separated classes, R^2 of a known line."""
+"""Probes: folds keep groups whole; chance on noise, certainty on blobs; R^2 of a known line."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Renderings of a small folder of sound: pure, the same by any worker, flat in memory, whole or not there."""
+"""Renderings of a folder of sound: pure, the same by any worker, flat in memory, whole."""
 
 import os
 import resource

@@ -24,11 +24,10 @@ from matplotlib.figure import Figure
 from myst_nb import glue
 from pandas.io.formats.style import Styler
 
-import lib.runtime.progress
 from lib import ROOT, BadInput
 from lib.book.parameters import Parameters, model_of, resolve
+from lib.runtime import progress
 from lib.runtime.code import json_hash, source_hash
-from lib.runtime.progress import progress as progress  # until all loops ask for it themselves
 from lib.runtime.provenance import commit, device_name, peak_memory_mb, versions
 
 _page = SimpleNamespace(name="", start=time.perf_counter(), parameters=None, cell=0, note=None)
@@ -50,7 +49,7 @@ def begin(name: str, namespace: dict[str, Any]) -> Parameters:
     parameters = resolve(name, {key: namespace[key] for key in names if key in namespace})
     torch.set_num_threads(1)
     use_style()
-    lib.runtime.progress.page = name
+    progress.page = name
     _page.name, _page.parameters, _page.start = name, parameters, time.perf_counter()
     shell = get_ipython()
     if shell is not None:

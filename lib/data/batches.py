@@ -52,7 +52,7 @@ class ArrayDataset(torch.utils.data.Dataset):
         return len(self.array)
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Tensor:
-        """One example, (1, bin, frame) float32, or those of a slice or list, (batch, 1, bin, frame)."""
+        """One example (1, bin, frame) float32, or (batch, 1, bin, frame) of a slice or list."""
         if isinstance(index, int | np.integer):
             return self[[index]][0]
         return self.prepare(self.array[index]).unsqueeze(1)

@@ -70,7 +70,7 @@ class PairSet(ClipSet):
 
     @cached_property
     def data(self) -> ArrayDataset:
-        """The examples (clip, 2 bin, frame): the bins of the wet spectrogram, then the dry one's."""
+        """The examples (clip, 2 bin, frame): bins of the wet spectrogram, then of the dry one."""
         dry = np.concatenate([part.dry_spectrograms for part in self.parts])
         both = np.concatenate([self.spectrograms, dry], axis=1)
         both = both.astype(np.float32).clip(self.floor_db)

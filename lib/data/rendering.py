@@ -36,7 +36,7 @@ ROW_GROUP = 4096  # rows of the table that are held before they are written
 
 
 class RenderConfig(Config):
-    """All that decides a rendering: `clips_per_effect` rows of each effect, one effect after another.
+    """All that decides a rendering: `clips_per_effect` rows of one effect, then of the next.
 
     Clip k of an effect follows from the seed and the effect alone: it is the same whatever other
     effects are rendered, and however many clips. No two effects share a draw.
@@ -80,7 +80,7 @@ class RenderConfig(Config):
 
 @dataclass(frozen=True)
 class Rendering:
-    """A finished rendering: arrays and table on disk, and the sound of each clip, computed again."""
+    """A finished rendering: arrays and table on disk, and the sound of each clip, drawn anew."""
 
     folder: Path
     config: RenderConfig

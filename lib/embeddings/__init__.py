@@ -1,8 +1,8 @@
 """Latent codes compared: methods, probes, and maps in the plane.
 
 `embed(data, method, ...)` fits a row of METHODS and keeps its codes and scores, `folds` and
-`accuracies` are the protocol by persons and songs, `umap_2d` and `separation` draw a map and say how
-well effects separate on it.
+`accuracies` are the protocol by persons and songs, `umap_2d` and `separation` draw a map and say
+how well effects separate on it.
 """
 
 from lazy_loader import attach

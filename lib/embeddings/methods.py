@@ -259,7 +259,8 @@ def embed(
 ) -> Embedding:
     """Codes of all clips by a method fitted on the clips of `fit`, scored on those outside `seen`.
 
-    fit, seen: bool (clip,). The probes `names` are trained on the codes of `seen`. The stage "embed".
+    fit, seen: bool (clip,). The probes `names` are trained on the codes of `seen`. This is the
+    stage "embed".
     """
     effects = data.effects
 

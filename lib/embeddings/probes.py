@@ -46,7 +46,7 @@ def folds(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def probe(name: str, codes: np.ndarray, labels: np.ndarray, seed: int) -> ClassifierMixin:
-    """The probe `name` of PROBES, trained on standardised codes (clip, value) and labels (clip,)."""
+    """The probe `name`, trained on standardised codes (clip, value) and labels (clip,)."""
     with warnings.catch_warnings():
         # scikit-learn warns when iterations run out. That is fine: 300 steps define this probe.
         warnings.simplefilter("ignore")

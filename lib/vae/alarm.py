@@ -3,9 +3,9 @@
     from lib.vae import CollapseAlarm
     trainer = Trainer(callbacks=[CollapseAlarm(sigma2, lambda_1)])
 
-It warns before the first step when the noise variance of the loss is not below the largest eigenvalue of
-the training data (see `lib.theory.collapse`), and during training when the code is empty and stays empty.
-It changes nothing.
+It warns before the first step when the noise variance of the loss is not below the largest
+eigenvalue of the training data (see `lib.theory.collapse`), and during training when the code is
+empty and stays empty. It changes nothing.
 """
 
 import math
@@ -33,11 +33,11 @@ class CollapseWarning(UserWarning):
 class CollapseAlarm(pl.Callback):
     """Warn of collapse once before the first step and once during training.
 
-    The training_step of the module returns a dict with mu and log_var, (batch, latent) each, beside the loss.
-    sigma2: noise variance that the loss implies, `theory.sigma2_of`; None where it implies none. lambda_1:
-    the largest eigenvalue of the covariance of the training examples. tell: called with each message; None for
-    a CollapseWarning. `alarms` lists (step, message). Of several processes each looks at its own examples,
-    and only the first warns.
+    The training_step of the module returns a dict with mu and log_var, (batch, latent) each, beside
+    the loss. sigma2: noise variance that the loss implies, `theory.sigma2_of`; None where it
+    implies none. lambda_1: the largest eigenvalue of the covariance of the training examples. tell:
+    called with each message; None for a CollapseWarning. `alarms` lists (step, message). Of several
+    processes each looks at its own examples, and only the first warns.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A training run on disk: the best weights, the state to resume from, and the finished run. From chapter 03 on."""
+"""A training run on disk: its best weights, its state, the finished run. From chapter 03 on."""
 
 import io
 import json
@@ -42,7 +42,7 @@ class Run:
         return model.eval()
 
     def log(self) -> pd.DataFrame:
-        """One row per epoch: loss, MSE and KL (nats) in training (train_) and on validation (val_)."""
+        """One row per epoch: loss, MSE and KL (nats) of training and validation."""
         return pd.read_csv(self.folder / "log.csv")
 
     @property
@@ -53,9 +53,10 @@ class Run:
 
 
 class Checkpoints(Checkpoint):
-    """Keep the best weights and the state to resume from, after each epoch, in files that are whole.
+    """Keep the best weights and the state to resume from after each epoch; no file is ever half.
 
-    Lightning's ModelCheckpoint has no rule for ties or for the start of a schedule, and overwrites in place.
+    Lightning's ModelCheckpoint has no rule for ties or for the start of a schedule, and overwrites
+    in place.
     """
 
     def __init__(self, folder: Path, ticks: Iterator[int]) -> None:
@@ -84,7 +85,7 @@ class Checkpoints(Checkpoint):
 
 
 def best_so_far(history: list[dict[str, float]], config: TrainingConfig) -> bool:
-    """Whether the last epoch has the best validation loss, of those after the start of the schedule."""
+    """Whether the last epoch has the best validation loss since the steps became small."""
     first = WARM * config.epochs if config.schedule == "one_cycle" else 0
     validation = [row["val_loss"] for row in history if row["epoch"] > first]
     if not validation:
@@ -100,9 +101,10 @@ def net(config: TrainingConfig, shape: tuple[int, int]) -> VAE:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read weights or a state without unpickling objects. BadInput: the file is damaged, or no checkpoint.
+    """Read weights or a state without unpickling. BadInput: the file is damaged or no checkpoint.
 
-    torch.load checks no checksum, zipfile does. torch does not compress: a compressed part may be a bomb.
+    torch.load checks no checksum, zipfile does. torch does not compress: a compressed part may be a
+    bomb.
     """
     try:
         with zipfile.ZipFile(path) as file:

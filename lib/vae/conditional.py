@@ -1,8 +1,8 @@
-"""Conditional VAEs: the decoder sees the dry clip, so that z only has to describe the effect. Chapters 10 and 12.
+"""Conditional VAEs of chapters 10 and 12: the decoder sees the dry clip, z tells the effect.
 
-The model is p(wet | z, dry) (Sohn, Lee and Yan 2015). Voice, words and notes are in the dry clip, need not
-go through z, and every nat in z costs. An example x holds the wet and the dry clip in one array; `target`
-and `condition` take it apart.
+The model is p(wet | z, dry) (Sohn, Lee and Yan 2015). Voice, words and notes are in the dry clip,
+need not go through z, and every nat in z costs. An example x holds the wet and the dry clip in one
+array; `target` and `condition` take it apart.
 """
 
 import torch
@@ -14,11 +14,11 @@ from lib.vae.networks import VAE, Shape, narrow
 
 
 class ConditionalVAE(VAE):
-    """A conditional VAE of cepstral features (batch, 1, row, value), whose rows are wet, dry and pair.
+    """A conditional VAE of cepstral features (batch, 1, row, value): rows wet, dry and pair.
 
-    The encoder sees the wet row, or with `paired` the pair row too: a linear map plus a net. The decoder
-    sees z and the dry row, and draws the pair row. No posterior is wider than the prior, since no optimum
-    has a variance above 1. See `lib.audio.cepstra`.
+    The encoder sees the wet row, or with `paired` the pair row too: a linear map plus a net. The
+    decoder sees z and the dry row, and draws the pair row. No posterior is wider than the prior,
+    since no optimum has a variance above 1. See `lib.audio.cepstra`.
     """
 
     def __init__(self, shape: Shape, latent: int = 64, paired: bool = False) -> None:
@@ -62,13 +62,13 @@ class ConditionalVAE(VAE):
         return mu, at_most_zero(self.log_var(h))
 
     def decode(self, z: Tensor, dry: Tensor) -> Tensor:
-        """z (batch, latent), dry features (batch, value) -> features of the pair (batch, 1, 1, value)."""
+        """z (batch, latent), dry features (batch, value) -> pair features (batch, 1, 1, value)."""
         h = torch.cat([z, self.embed_dry(dry)], dim=1)
         return self.decoder(h)[:, None, None]
 
 
 class Film(nn.Module):
-    """h * (1 + tanh(scale)) + shift; z gives scale and shift per channel and row, the same in every frame.
+    """h * (1 + tanh(scale)) + shift, where z gives scale and shift per channel and row.
 
     Feature-wise linear modulation, Perez et al. 2018.
     """
@@ -85,11 +85,12 @@ class Film(nn.Module):
 
 
 class ConditionalSpectrogramVAE(VAE):
-    """A conditional VAE of log-mel spectrograms (batch, 1, 2 bin, frame): the bins of wet, then of dry.
+    """A conditional VAE of log-mel spectrograms (batch, 1, 2 bin, frame): first wet, then dry bins.
 
-    x_hat = dry + net(dry, z), where net starts at zero. z acts through `Film` on every frame alike, so it
-    can say what is done to a clip and hardly when. The encoder keeps mean and deviation over time of its
-    features; it sees the wet spectrogram, and with `paired` its difference from the dry one too.
+    x_hat = dry + net(dry, z), where net starts at zero. z acts through `Film` on every frame alike,
+    so it can say what is done to a clip and hardly when. The encoder keeps mean and deviation over
+    time of its features; it sees the wet spectrogram, and with `paired` its difference from the dry
+    one too.
     """
 
     def __init__(self, shape: Shape, latent: int = 32, paired: bool = False) -> None:
@@ -130,7 +131,7 @@ class ConditionalSpectrogramVAE(VAE):
         return (x[:, :, self.shape[0] :],)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (batch, 1, 2 bin, frame) -> mu, log_var (batch, latent); unpaired, the wet half of x will do."""
+        """x (batch, 1, 2 bin, frame) -> mu, log_var (batch, latent). Unpaired, wet bins will do."""
         wet = self.target(x)
         if self.paired:
             (dry,) = self.condition(x)
@@ -142,7 +143,7 @@ class ConditionalSpectrogramVAE(VAE):
         return self.mu(h), at_most_zero(self.log_var(h))
 
     def decode(self, z: Tensor, dry: Tensor) -> Tensor:
-        """z (batch, latent), dry spectrogram (batch, 1, bin, frame) -> the wet one, of the same shape."""
+        """z (batch, latent), dry (batch, 1, bin, frame) -> the wet spectrogram, shaped like dry."""
         bins, frames = self.shape
         fine = silu(self.film1(self.down1(dry), z))  # (batch, 16, bin / 2, frame / 2)
         coarse = silu(self.film2(self.down2(fine), z))  # (batch, 32, bin / 4, frame / 4)

@@ -1,4 +1,4 @@
-"""A trained VAE on a whole data set: errors, KL, active units, codes and reconstructions. From chapter 03 on."""
+"""What a trained VAE does on a whole data set: errors, KL, codes. From chapter 03 on."""
 
 import math
 from typing import Any
@@ -41,9 +41,9 @@ def measure(
 ) -> dict[str, Any]:
     """Errors, KL and likelihood of a model in eval mode; the seed fixes the noise.
 
-    Returns mse_mu and mse_sampled, the squared error with z = mu and with z ~ q(z | x), averaged over the
-    values and the examples; the numbers of `usage`; neg_elbo (nats per example, z ~ q) and its sigma2,
-    which is mse_sampled unless given.
+    Returns mse_mu and mse_sampled, the squared error with z = mu and with z ~ q(z | x), averaged
+    over the values and the examples; the numbers of `usage`; neg_elbo (nats per example, z ~ q) and
+    its sigma2, which is mse_sampled unless given.
     """
     n_values = math.prod(model.shape)
     noise = torch.Generator().manual_seed(seed)
@@ -71,9 +71,9 @@ def measure(
 def usage(kl: Tensor, mu: Tensor) -> dict[str, Any]:
     """What the latent units carry.
 
-    kl: `losses.kl_per_unit` of every example, mu: their codes, (example, latent) each. Returns kl (nats per
-    example), kl_per_unit (latent,), mu_variance (latent,) and active_units, the number of units with a
-    variance of mu above 0.01 (Burda, Grosse and Salakhutdinov 2016).
+    kl: `losses.kl_per_unit` of every example, mu: their codes, (example, latent) each. Returns kl
+    (nats per example), kl_per_unit (latent,), mu_variance (latent,) and active_units, the number of
+    units with a variance of mu above 0.01 (Burda, Grosse and Salakhutdinov 2016).
     """
     kl = kl.double()
     variance = mu.double().var(0, correction=0).numpy()
@@ -88,7 +88,7 @@ def usage(kl: Tensor, mu: Tensor) -> dict[str, Any]:
 def importance_bound(
     model: VAE, x: Tensor, mu: Tensor, log_var: Tensor, samples: int, noise: torch.Generator
 ) -> Tensor:
-    """`losses.importance_nats` of binary pictures x (batch, 1, bin, frame), by samples from q: (batch,)."""
+    """`losses.importance_nats` of binary x (batch, 1, bin, frame), by samples from q: (batch,)."""
     size = (samples, *mu.shape)
     z = reparameterise(mu.expand(size), log_var.expand(size), noise)  # (sample, batch, latent)
     logits = model.decode(z.flatten(0, 1)).float()
@@ -111,7 +111,7 @@ def importance_nll(model: VAE, dataset: ArrayDataset, samples: int = 200, seed: 
 
 
 def reconstruct(model: VAE, x: Tensor, sample: bool = False, seed: int = 0) -> Tensor:
-    """x (batch, 1, bin, frame) -> x_hat in eval mode, from z = mu or, with sample, from z ~ q(z | x)."""
+    """x (batch, 1, bin, frame) -> x_hat in eval mode, with z = mu or, with sample, z ~ q(z | x)."""
     model.eval()
     with torch.inference_mode():
         noise = torch.Generator().manual_seed(seed)
@@ -121,7 +121,7 @@ def reconstruct(model: VAE, x: Tensor, sample: bool = False, seed: int = 0) -> T
 def encode_all(
     model: VAE, dataset: ArrayDataset, batch_size: int = 512
 ) -> tuple[np.ndarray, np.ndarray]:
-    """mu and log_var of every example, (example, latent) float32 each, in the order of the data set."""
+    """mu and log_var of every example, (example, latent) float32 each, in their order."""
     mus, log_vars = [], []
     with torch.inference_mode():
         for x in _batches(model, dataset, batch_size):

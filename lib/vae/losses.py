@@ -1,7 +1,7 @@
-"""The losses of a VAE as plain functions of tensors: `LOSSES[name]` is what trains. Introduced by chapter 03.
+"""The losses as plain functions of tensors: `LOSSES[name]` is what trains. See chapter 03.
 
-All of them take x, x_hat (batch, 1, bin, frame), mu, log_var (batch, latent) and beta, the weight of
-the KL term, and return a scalar. They differ in the axes over which they sum or average. N, the
+All of them take x, x_hat (batch, 1, bin, frame), mu, log_var (batch, latent) and beta, the weight
+of the KL term, and return a scalar. They differ in the axes over which they sum or average. N, the
 number of values of one example, is 784 for a digit.
 """
 
@@ -22,7 +22,7 @@ def kl_per_unit(mu: Tensor, log_var: Tensor) -> Tensor:
 
 
 def report(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: float) -> Tensor:
-    """The report's loss: the squared error is averaged over the N values, the KL summed over the units."""
+    """The report's loss: squared error averaged over the N values, KL summed over the units."""
     error = (x_hat - x).square().mean(0)  # mean over the batch: (1, bin, frame)
     kl = kl_per_unit(mu, log_var).mean(0)  # mean over the batch: (latent,)
     return error.mean() + beta * kl.sum()
@@ -43,14 +43,14 @@ def sum_sum(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: float) 
 
 
 def half_sum_sum(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: float) -> Tensor:
-    """The negative ELBO of a decoder of unit variance, but for its constant; beta is then sigma2."""
+    """The negative ELBO of a decoder of unit variance, without its constant; beta is sigma2."""
     error = (x_hat - x).square().mean(0)
     kl = kl_per_unit(mu, log_var).mean(0)
     return 0.5 * error.sum() + beta * kl.sum()
 
 
 def calibrated(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: float = 0.0) -> Tensor:
-    """The report's loss with beta = 2 sigma2 / N, where sigma2 is the batch's own error; `beta` is ignored.
+    """The report's loss with beta = 2 sigma2 / N, sigma2 being the batch's error; `beta` is unused.
 
     Rybkin, Daniilidis and Levine 2021 (sigma-VAE).
     """
@@ -63,7 +63,7 @@ def calibrated(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: floa
 def free_bits(
     x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: float, floor: float = 0.0
 ) -> Tensor:
-    """The report's loss in which the first `floor` nats of each unit cost nothing. Kingma et al. 2016."""
+    """The report's loss, but the first `floor` nats of a unit are free. Kingma et al. 2016."""
     kl = kl_per_unit(mu, log_var).mean(0)  # mean over the batch: (latent,)
     return mse_loss(x_hat, x) + beta * kl.clamp(min=floor).sum()
 
@@ -113,7 +113,7 @@ def kl_sum_latent(mu: Tensor, log_var: Tensor) -> Tensor:
 
 
 def calibrated_nats(mse: Tensor | float, kl: Tensor | float, n_values: int) -> Tensor:
-    """(N/2) ln(mse) + KL, nats: the negative ELBO at the best sigma2 for this error, without its constant.
+    """(N/2) ln(mse) + KL, nats: the negative ELBO at the best sigma2, without its constant.
 
     The gradient of `calibrated` is the gradient of this, times 2 mse / N.
     """
@@ -123,7 +123,7 @@ def calibrated_nats(mse: Tensor | float, kl: Tensor | float, n_values: int) -> T
 def neg_elbo_nats(squared_error: Tensor, kl: Tensor, sigma2: float, n_values: int) -> Tensor:
     """-ELBO of each example under the decoder N(x_hat, sigma2 I), nats: (batch,).
 
-    squared_error: summed over the N values, (batch,). kl: summed over the units, (batch,). sigma2 > 0.
+    squared_error: summed over the N values, (batch,). kl: summed over the units, (batch,).
     """
     return squared_error / (2 * sigma2) + n_values / 2 * math.log(2 * math.pi * sigma2) + kl
 
@@ -138,10 +138,10 @@ def bernoulli_nats(x: Tensor, logits: Tensor) -> Tensor:
 
 
 def importance_nats(nats: Tensor, z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
-    """-ln of the mean of p(x | z) p(z) / q(z | x) over k samples z, nats: (batch,). Burda et al. 2016, eq. 8.
+    """-ln of the mean of p(x | z) p(z) / q(z | x) over k samples z, nats: (batch,).
 
     nats: -ln p(x | z) of each sample, (k, batch). z: (k, batch, latent). With k = 1 it is -ELBO in
-    expectation; it falls towards -ln p(x) as k grows.
+    expectation; it falls towards -ln p(x) as k grows. Burda et al. 2016, eq. 8.
     """
     log_ratio = (z - mu).square() * (-log_var).exp() - z.square() + log_var  # 2 ln p(z) / q(z)
     prior_over_q = 0.5 * log_ratio.sum(-1)
@@ -149,7 +149,7 @@ def importance_nats(nats: Tensor, z: Tensor, mu: Tensor, log_var: Tensor) -> Ten
 
 
 def log_var_cap(floor: float) -> float:
-    """The largest log_var at which the KL of a unit cannot fall below `floor` nats; inf for a floor of 0.
+    """The largest log_var at which the KL of a unit cannot fall below `floor` nats, or inf for 0.
 
     The variance v solves (v - 1 - ln v) / 2 = floor. A posterior narrower than the prior keeps a KL
     whatever its mean: the idea of delta-VAE (Razavi et al. 2019).

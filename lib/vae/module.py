@@ -1,6 +1,6 @@
-"""The training step, the optimiser and the numbers of an epoch, for Lightning. Introduced by chapter 03.
+"""The training step, the optimiser and the numbers of an epoch, for Lightning. See chapter 03.
 
-The noise of an epoch follows from (seed, epoch) alone, so a resumed run draws what it would have drawn.
+The noise of an epoch follows from (seed, epoch) alone, so a resumed run draws the same.
 """
 
 import math
@@ -21,7 +21,7 @@ from lib.vae.networks import VAE
 
 
 class VAEModule(pl.LightningModule):
-    """A VAE and its loss, `losses.LOSSES[config.loss]`. steps: optimiser steps of the whole training."""
+    """A VAE and its loss, `losses.LOSSES[config.loss]`. steps: those of the whole training."""
 
     def __init__(self, model: VAE, config: TrainingConfig, steps: int) -> None:
         super().__init__()
@@ -42,13 +42,14 @@ class VAEModule(pl.LightningModule):
         """One step on x (batch, 1, bin, frame)."""
         if self.config.equalise:
             x = equalised(x, self.config.equalise, self.noise)
-        return self._step("train", x, self.beta())
+        return self.step("train", x, self.beta())
 
     def validation_step(self, x: Tensor, index: int) -> None:
         """The loss of x (batch, 1, bin, frame), at the final beta."""
-        self._step("val", x, self.config.beta)
+        self.step("val", x, self.config.beta)
 
-    def _step(self, part, x, beta):
+    def step(self, part: str, x: Tensor, beta: float) -> dict[str, Tensor]:
+        """The loss of x (batch, 1, bin, frame), counted as one of "train" or "val"."""
         if self.config.loss == "bernoulli":
             x = self._binarised(x)
         outputs = self.model(x, generator=self.noise)
@@ -64,8 +65,8 @@ class VAEModule(pl.LightningModule):
     def beta(self) -> float:
         """The weight of the KL at this step.
 
-        warm_up: it rises over the first half (Bowman et al. 2016). cyclical: it rises and stays, four
-        times (Fu et al. 2019).
+        warm_up: it rises over the first half (Bowman et al. 2016). cyclical: it rises and stays,
+        four times (Fu et al. 2019).
         """
         progress = self.trainer.global_step / self.steps
         share = 1.0

@@ -1,7 +1,7 @@
 """The VAE of chapter 03, top to bottom: Encoder, reparameterise, Decoder, VAE.
 
-Every other net of the book is a `VAE` as well: `lib.vae.presets` gives it another encoder and decoder,
-`lib.vae.refined` and `lib.vae.conditional` override its methods.
+Every other net of the book is a `VAE` as well: `lib.vae.presets` gives it another encoder and
+decoder, `lib.vae.refined` and `lib.vae.conditional` override its methods.
 """
 
 import math
@@ -102,7 +102,7 @@ class VAE(nn.Module):
         return self.decoder(z)
 
     def target(self, x: Tensor) -> Tensor:
-        """The picture that x_hat is compared with: x itself, unless a conditional VAE says otherwise."""
+        """The picture that x_hat is compared with: x itself, but for a conditional VAE."""
         return x
 
     def condition(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -116,7 +116,7 @@ def halved(shape: Shape, times: int) -> Shape:
 
 
 def narrow(layer: nn.Linear) -> nn.Linear:
-    """Let log_var start near -3: with little noise in z the decoder can use it from the first step."""
+    """Let log_var start near -3: with little noise in z the decoder can use z at once."""
     nn.init.constant_(layer.bias, -3.0)
     with torch.no_grad():
         layer.weight.mul_(0.1)

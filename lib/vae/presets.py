@@ -1,10 +1,10 @@
-"""The nets by the names that the parameters of the chapters use, and their sizes. Introduced by chapter 03.
+"""The nets by the names that the parameters of the chapters use. Introduced by chapter 03.
 
-`week4` and `week4_mnist` are the report's nets and `final` is the student's later one: convolutions, ReLU
-and BatchNorm. `small` learns in seconds on one core. It has no BatchNorm: without it the net learns faster
-on digits, and a collapsed net stays collapsed on new voices, whose statistics would otherwise let some nats
-back in. `repair` spends 100,000 parameters where they help most on digits. `mlp` and `linear` have no
-convolutions.
+`week4` and `week4_mnist` are the report's nets and `final` is the student's later one:
+convolutions, ReLU and BatchNorm. `small` learns in seconds on one core. It has no BatchNorm:
+without it the net learns faster on digits, and a collapsed net stays collapsed on new voices, whose
+statistics would otherwise let some nats back in. `repair` spends 100,000 parameters where they help
+most on digits. `mlp` and `linear` have no convolutions.
 """
 
 import math
@@ -41,7 +41,7 @@ class Heads(nn.Module):
 
 
 class Capped(nn.Module):
-    """An encoder whose units keep at least `floor` nats, since log_var bends below a cap (delta-VAE)."""
+    """An encoder whose units keep `floor` nats: log_var bends below a cap (delta-VAE)."""
 
     def __init__(self, encoder: nn.Module, floor: float) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def conv_encoder(
     stride: int = 2,
     hidden: int | None = None,
 ) -> Heads:
-    """A convolution per entry of `channels`, each followed by `after`; a linear layer of width `hidden`."""
+    """A convolution per entry of `channels`, each followed by `after`; a hidden linear layer."""
     layers, inputs = [], 1
     for outputs in channels:
         layers.append(nn.Conv2d(inputs, outputs, 3, stride, 1))
@@ -136,7 +136,7 @@ def conv_decoder(
     stride: int = 2,
     hidden: int | None = None,
 ) -> nn.Sequential:
-    """The mirror image of `conv_encoder`; `start` is the activation before the first convolution."""
+    """The mirror image of `conv_encoder`; `start` is the activation before its convolutions."""
     sizes = _sizes(shape, channels, stride)
     layers = []
     if hidden:
@@ -161,7 +161,7 @@ def _sizes(shape, channels, stride):
 
 
 def small(shape: Shape, latent: int | None = None) -> VAE:
-    """The net of chapter 03 with 16 units; on spectrograms four blocks, a learned mean and 64 units."""
+    """The net of chapter 03; on spectrograms it has four blocks, a learned mean and 64 units."""
     if math.prod(shape) <= DIGIT:
         latent = latent or 16
         return VAE(shape, latent, Encoder(shape, latent), Decoder(shape, latent))
@@ -238,9 +238,9 @@ PRESETS: dict[str, Callable[..., VAE]] = {
 def build(preset: str, shape: Shape, latent: int | None = None, floor: float = 0.0) -> VAE:
     """The net of a preset for examples of shape (bin, frame).
 
-    latent: the number of units; None for the preset's own. floor: nats below which the KL of a unit cannot
-    fall. BadInput: an unknown preset, a shape or number of units that is not positive, a floor that the net
-    cannot have.
+    latent: the number of units; None for the preset's own. floor: nats below which the KL of a unit
+    cannot fall. BadInput: an unknown preset, a shape or number of units that is not positive, a
+    floor that the net cannot have.
     """
     if preset not in PRESETS:
         raise BadInput(f"preset = {preset!r}: {did_you_mean(preset, PRESETS)}")

@@ -1,4 +1,4 @@
-"""A net that starts at the linear optimum and learns to improve its picture. Introduced by chapter 08."""
+"""A net that starts at the linear optimum and learns to improve its picture. See chapter 08."""
 
 import math
 
@@ -14,9 +14,9 @@ from lib.vae.networks import VAE, Shape
 class RefinedVAE(VAE):
     """Probabilistic PCA, frozen, and convolutions that refine its picture.
 
-    mu = A (x - mean), and each unit has one learned log_var; y = mean + W z, and x_hat = y + refine(y).
-    Call `start_from` first. mean, W and A are then those of probabilistic PCA (Tipping and Bishop 1999),
-    and refine is zero: training starts where PCA ends.
+    mu = A (x - mean), and each unit has one learned log_var; y = mean + W z, and x_hat = y +
+    refine(y). Call `start_from` first. mean, W and A are then those of probabilistic PCA (Tipping
+    and Bishop 1999), and refine is zero: training starts where PCA ends.
     """
 
     def __init__(self, shape: Shape, latent: int = 64) -> None:

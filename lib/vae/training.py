@@ -1,7 +1,8 @@
 """Training by Lightning as a stage, resumed where it was killed. Introduced by chapter 03.
 
-The same seed gives the same bytes on one CPU. The folder of a run holds the best weights of the last fifth
-of the epochs (model.pt), one row per epoch (log.csv) and what the collapse alarm said (alarms.json).
+The same seed gives the same bytes on one CPU. The folder of a run holds the best weights of the
+last fifth of the epochs (model.pt), one row per epoch (log.csv) and what the collapse alarm said
+(alarms.json).
 """
 
 import logging
@@ -40,8 +41,8 @@ for name in ("lightning.pytorch", "lightning.fabric"):
 def train(config: TrainingConfig, data: Splits) -> Run:
     """Train a VAE, or return the run that was made before: a stage "train".
 
-    A run that was killed continues after its last whole epoch. BadInput: settings that do not fit the data,
-    the net, the loss or the machine; a training that diverges.
+    A run that was killed continues after its last whole epoch. BadInput: settings that do not fit
+    the data, the net, the loss or the machine; a training that diverges.
     """
     _check(config, data)
     accelerator = _accelerator(config.accelerator, config.devices)
@@ -76,7 +77,7 @@ def train(config: TrainingConfig, data: Splits) -> Run:
 
 
 def spectrum(data: ArrayDataset, count: int, key: dict[str, Any]) -> np.ndarray:
-    """The leading eigenvalues of the covariance of a data set as the net sees it, (count,): a stage "spectrum"."""
+    """Leading eigenvalues of the covariance of prepared examples, (count,): a stage "spectrum"."""
 
     def compute(folder):
         pca = components.pca(data.array, count, data.prepare)
@@ -93,7 +94,7 @@ def spectrum(data: ArrayDataset, count: int, key: dict[str, Any]) -> np.ndarray:
 
 
 def _check(config, data):
-    """Refuse data without validation or of two shapes, and a number of samples that the loss cannot use."""
+    """Refuse data without validation or of two shapes, and samples that the loss cannot use."""
     if data.validation is None:
         raise BadInput("data.validation = None: a training needs validation examples; give it some")
     if data.train.shape != data.validation.shape:
@@ -163,7 +164,7 @@ def _fit(config, data, folder):
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         # Lightning 2.6 calls a name that torch 2.14 has deprecated
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
-        # Dead ReLU units leave denormal numbers in Adam's moments, which make a step three times slower
+        # Dead ReLU units leave denormal numbers in Adam's moments: steps three times slower
         torch.set_flush_denormal(True)
         try:
             trainer.fit(
@@ -174,7 +175,8 @@ def _fit(config, data, folder):
                 weights_only=True,
             )
         except SystemExit as error:
-            # Lightning turns Ctrl-C into SystemExit and ignores the next one. Undo both: the kernel must survive
+            # Lightning turns Ctrl-C into SystemExit and ignores the next one. Undo both: the
+            # kernel must survive
             if isinstance(error.__context__, KeyboardInterrupt):
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise error.__context__ from None
@@ -191,7 +193,7 @@ def _fit(config, data, folder):
 
 
 def _start(config, examples):
-    """The net before the first step: new weights, those of an earlier run, or the linear optimum."""
+    """The net before the first step: new weights, those of a run, or the linear optimum."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_stream(config.seed, 2))
         model = net(config, examples.shape)
@@ -207,7 +209,7 @@ def _start(config, examples):
 
 
 def _earlier(config, model, shape):
-    """The weights of the finished run that `start` names. BadInput: there is none, or it has another net."""
+    """The weights of the run that `start` names. BadInput: there is none, or of another net."""
     run = Run(stages.root() / "train" / config.start)
     if not run.folder.is_dir():
         raise BadInput(
