@@ -1,4 +1,4 @@
-"""Training a VAE on MNIST, ours against a bare loop; and ours on spectrograms, for the page on cost.
+"""Training a VAE on MNIST, ours against a bare loop; on spectrograms, for the page on cost.
 
 The bare loop is the limit: one float tensor in memory, and nothing else. Ours is `lib.vae.train`
 as the stories call it, which also validates, watches for collapse and keeps checkpoints. Its

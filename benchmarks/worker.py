@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 
 def usage() -> tuple[float, float]:
-    """CPU-seconds and peak resident memory in MB, of this process and of its children that ended."""
+    """CPU-seconds and peak memory in MB, of this process and of its children that ended."""
     unit = 1e6 if sys.platform == "darwin" else 1e3
     whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     each = [resource.getrusage(who) for who in whose]

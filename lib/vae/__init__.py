@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "config": ["TrainingConfig"],
         "training": ["train"],
         "checkpoints": ["Run"],
-        "evaluation": ["evaluate", "measure", "reconstruct", "encode_all"],
+        "evaluation": ["evaluate", "measure", "reconstruct", "encode_all", "importance_nll"],
         "alarm": ["CollapseAlarm"],
     },
 )

@@ -1,8 +1,10 @@
-"""First on PYTHONPATH, this lets no Python process, nor any that it starts, use a network, and writes down who tried.
+"""First on PYTHONPATH, this lets no Python process, nor any that it starts, use a network, and
+writes down who tried.
 
-An audit hook sees what Python code can hide: libraries that catch the error, sockets made in C. Unix sockets and the
-loopback stay, since kernels need them. The file is named by OFFLINE_LOG; a line says who asked for what. It also names
-the loggers that are imported: a curve goes to a service only when a reader asks for it.
+An audit hook sees what Python code can hide: libraries that catch the error, sockets made in C.
+Unix sockets and the loopback stay, since kernels need them. The file is named by OFFLINE_LOG; a
+line says who asked for what. It also names the loggers that are imported: a curve goes to a
+service only when a reader asks for it.
 """
 
 import os
