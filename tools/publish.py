@@ -37,7 +37,7 @@ COMPUTED = ("chapters", "results.json", "small_run.json", "status.md")  # a run 
 PICTURE = ("03_mnist_sanity_check", "fig-digits-beta1")  # page and name of README.md's figure
 SMALL = ROOT / "book" / "small_run.json"  # numbers of the quick run at publication, by story
 SAME = 1e-6  # relative: two numbers closer than this differ by rounding in float32
-SOUND = re.compile(r'(?<=src=")data:audio/mpeg;base64,([A-Za-z0-9+/=]+)(?=")')
+SOUND = re.compile(r'(?:data-file="(\w+)" )?src="data:audio/mpeg;base64,([A-Za-z0-9+/=]+)"')
 NO_BREAK = "\u00a0"  # a space at which no line breaks
 BEFORE = "before.json"  # in the folder of moved files: names of everything that has to move
 
@@ -170,10 +170,10 @@ def as_chapter(page: Path) -> dict[Path, bytes | Path]:
     files: dict[Path, bytes | Path] = {}
 
     def leave(match: re.Match) -> str:
-        sound = base64.b64decode(match[1])
-        place = Path("_static/sound") / f"{hashlib.sha256(sound).hexdigest()[:16]}.mp3"
-        files[place] = sound
-        return f"../{place.as_posix()}"
+        sound = base64.b64decode(match[2])
+        name = match[1] or hashlib.sha256(sound).hexdigest()[:16]
+        files[Path(f"_static/sound/{name}.mp3")] = sound
+        return f'src="../_static/sound/{name}.mp3"'
 
     for output in outputs(notebook):
         if "text/html" in output.get("data", {}):

@@ -45,20 +45,24 @@ def mp3(
     return file.getvalue()
 
 
-def player(audio: np.ndarray, sample_rate_hz: int, label: str, transcript: str = "") -> HTML:
+def player(
+    audio: np.ndarray, sample_rate_hz: int, label: str, transcript: str = "", file: str = ""
+) -> HTML:
     """A player for audio (sample,), float, +-1 is full scale.
 
     label: the caption, also read out by screen readers; transcript: what one hears, in words. Both
-    are plain text and are escaped.
+    are plain text and are escaped. file: a name under which other pages of the book find the sound,
+    `_static/sound/NAME.mp3`.
     """
     data = base64.b64encode(mp3(audio, sample_rate_hz)).decode()
     label = escape(label)
+    name = f'data-file="{file}" ' if file else ""
     words = f"<small>{escape(transcript)}</small>" if transcript else ""
     return HTML(
         '<figure class="player" style="margin:0.3em 0">'
         f"<figcaption><b>{label}</b><br>{words}</figcaption>"
         f'<audio controls preload="none" aria-label="{label}" style="width:100%;height:2.2em" '
-        f'onplay="{escape(ONE_AT_A_TIME)}" src="data:audio/mpeg;base64,{data}"></audio></figure>'
+        f'onplay="{escape(ONE_AT_A_TIME)}" {name}src="data:audio/mpeg;base64,{data}"></audio></figure>'
     )
 
 
