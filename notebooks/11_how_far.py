@@ -1,15 +1,25 @@
 # %% [markdown]
-# # How far does it carry?
+# # How far do the effect embeddings carry?
+#
+# [The page before](10_effect_embeddings) trained a conditional VAE on five effects and tested it on new voices, then on new songs. Does it still work with other settings, with more effects, on the
+# other kind of sound, and for an effect that it never met in training?
+#
+# It stays ahead of the simplest baseline on every set of clips. From speech to music and back something carries over, but accuracy falls, and cepstral features without a net do as well or better there.
+#
+# ```{glue:figure} key-11
+# :name: fig-key-11
+# :alt: Dot plot with one row for each set of clips. In every row the dots of the conditional VAE lie to the right of those of the log-mel moments, and both to the right of chance.
+#
+# How often a linear classifier on the codes names the right effect, on persons or songs outside the training set. One row per set of clips, one dot per fold; the grey bar is chance.
+# ```
 #
 # ```{admonition} This page
 # :class: tip
 # **In**: the clips and embeddings of [](10_effect_embeddings). **Out**: the same protocol on other sets of clips: fixed settings, clean
 # among the effects, all twelve classes, both corpora together; from one corpus to the other; with an effect left out of the encoder's
 # training. **Time**: two minutes on one CPU core at the quick setting, fifteen at the published one. **Number to expect**: at fixed
-# settings nine in ten and more on unheard voices; with twelve classes, chance 0.08, well above half.
+# settings nine in ten and more on new voices (chance: one in five); with twelve classes, chance 0.08, well above half.
 # ```
-#
-# An embedding that knows five effects on speech may have learned those five on speech. This page changes one thing at a time.
 
 # %% tags=["parameters"]
 corpora: list = ["speech", "music"]  # speech, music, folder:<path>
@@ -28,25 +38,32 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import display
-from lib.audio.effects import EFFECTS, REPORT_ORDER
+from lib.audio import EFFECTS, REPORT_ORDER
 from lib.book import page
 from lib.data.rendering import ClipSet, render_set
-from lib.embeddings import probes
-from lib.embeddings.methods import METHODS, embed
+from lib.embeddings import METHODS, embed, probes
 from lib.runtime.progress import progress
 
 parameters = page.begin("11_how_far", globals())
 names = {corpus: page.slug(corpus) for corpus in parameters.corpora}
 
+# %% [markdown]
+# ## Two methods, one probe
+#
+# We compare three methods of {ref}`the page before <methods-10>`. *Log-mel moments*, the mean and deviation over time of each log-mel band, are the simplest baseline. The *conditional VAE*, in its blind form, is the method under test: its encoder sees the wet clip alone.
+# *Cepstral features*, its input without a net, join them when we change the corpus.
+#
+# As before, a linear {term}`probe` (logistic regression) learns the effect names from the codes of the training clips, and its accuracy is measured on the clips of persons or songs that were left out of everything. The keys
+# `moments`, `told` and `print` are older names of the log-mel moments, the conditional VAE and the cepstral features.
+
 # %%
-SHOWN = ("moments", "told")  # the simplest baseline, and ours
-PROBE = ("logistic",)  # the one probe of this page
+BASELINE, VAE, FEATURES = "moments", "told", "print"  # keys of METHODS
+PROBE = ("logistic",)
 
 
 def clips_of(
     corpus: str, effects: tuple[str, ...], settings: str = "random"
 ) -> ClipSet:
-    """The clips of the page before, where effects and settings are its own."""
     count, seed = parameters.clips_per_effect, parameters.seed
     return render_set(corpus, effects, count, seed, settings)
 
@@ -56,38 +73,58 @@ for corpus in parameters.corpora:
     data[corpus] = clips_of(corpus, REPORT_ORDER)
 
 # %% [markdown]
+# `data` holds the clips of the page before: the report's five effects at random settings. If those were computed with the same parameters, they are read from disk.
+#
 # ## Other sets of clips
 #
-# Whole persons or songs are left out fold by fold, one seed a fold, logistic {term}`probe`. We expect fixed settings to be easier than random
-# ones, and clean to be the hardest class to add: it is what every effect becomes when it does little.
+# Each set changes one thing.
+#
+# | set | classes | settings | corpus | chance |
+# |---|---|---|---|---|
+# | random | the five effects | random | one | 0.200 |
+# | fixed | the five effects | all controls at 0.5 | one | 0.200 |
+# | clean | the five effects and clean, which is the dry clip | random | one | 0.167 |
+# | twelve | eleven effects and clean | random | one | 0.083 |
+# | joint | the five effects | random | speech and music in training and test | 0.200 |
+#
+# We expect fixed settings to be easier than random ones, because every clip of an effect then gets the same treatment. We expect clean to be a hard class to add: an effect that does little is almost clean. The parameter `sets` says which sets this run computes.
 
 # %%
 others = [effect for effect in EFFECTS if effect not in REPORT_ORDER]
 KINDS = {
     "fixed": (REPORT_ORDER, "fixed"),
     "clean": ((*REPORT_ORDER, "clean"), "random"),
-    "twelve": ((*REPORT_ORDER, *others), "random"),
+    "twelve": ((*REPORT_ORDER, *others), "random"),  # others include clean
 }
 clip_sets = {}
 for corpus, clips in data.items():
     clip_sets[names[corpus], "random"] = clips
     for kind in parameters.sets:
-        clip_sets[names[corpus], kind] = clips_of(corpus, *KINDS[kind])
+        effects, settings = KINDS[kind]
+        clip_sets[names[corpus], kind] = clips_of(corpus, effects, settings)
+
+# %%
 if parameters.joint:
-    parts = sum((clips.parts for clips in data.values()), ())
+    parts = ()
+    for clips in data.values():
+        parts += clips.parts
     clip_sets["joint", "random"] = ClipSet(parts)
+
+# %% [markdown]
+# The protocol: whole persons or songs are left out, fold by fold. `embed` fits the method on the training clips (first `train`), trains the probe on their codes (second `train`), and scores the rest. Each
+# fold is one training with a seed of its own.
 
 
 # %%
 def accuracies(clips: ClipSet, method: str) -> list[float]:
-    """Accuracy of the logistic probe on the groups of each fold in turn."""
+    """Accuracy of the probe on the left-out groups of each fold."""
     fold_of = probes.folds(clips.groups, parameters.folds, parameters.net_seed)
     values = []
     for fold in range(parameters.folds):
-        seen = fold_of != fold
+        train = fold_of != fold
         seed = 100 * parameters.net_seed + fold
         codes = embed(
-            clips, method, seen, seen, parameters.epochs, seed, PROBE
+            clips, method, train, train, parameters.epochs, seed, PROBE
         )
         values.append(codes.scores["logistic"])
     return values
@@ -96,7 +133,9 @@ def accuracies(clips: ClipSet, method: str) -> list[float]:
 # %%
 scores = {}
 for key, clips in progress(clip_sets.items(), len(clip_sets), "sets"):
-    scores[key] = {method: accuracies(clips, method) for method in SHOWN}
+    scores[key] = {}
+    for method in (BASELINE, VAE):
+        scores[key][method] = accuracies(clips, method)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 chances = {}
@@ -110,9 +149,10 @@ for (name, kind), by_method in scores.items():
         prefix = f"embed.{name}.{kind}.{method}.logistic"
         page.record_all(prefix, {"mean": mean, "std": std})
     rows[f"{name}, {kind}"] = row
-page.table(pd.DataFrame(rows).T, "sets")
+caption = "Accuracy on new persons and songs, mean and deviation over folds."
+page.table(pd.DataFrame(rows).T, "sets", caption)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-sets", "caption": "Accuracy on persons and songs never heard, a dot a fold, for each set of clips: our latent means and the mean and deviation spectrum, logistic probe. The grey bar is chance."}, "image": {"alt": "Dot plot with one row for each set of clips. In every row the dots of ours lie to the right of those of the mean and deviation spectrum, and both to the right of chance."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-sets", "caption": "Accuracy on new persons and songs, one dot per fold, for each set of clips: the conditional VAE and the log-mel moments, linear probe. The grey bar is chance."}, "image": {"alt": "Dot plot with one row for each set of clips. In every row the dots of the conditional VAE lie to the right of those of the log-mel moments, and both to the right of chance."}}
 dots = []
 for (name, kind), by_method in scores.items():
     for method, values in by_method.items():
@@ -132,7 +172,7 @@ sns.stripplot(
 )
 for place, chance in enumerate(chances.values()):
     ax.vlines(chance, place - 0.35, place + 0.35, color="grey")
-ax.set(ylabel="", xlabel="accuracy, unheard", xlim=(0, 1.02))
+ax.set(ylabel="", xlabel="accuracy, new persons and songs", xlim=(0, 1.02))
 figure.legend(
     *ax.get_legend_handles_labels(),
     loc="outside lower center",
@@ -140,14 +180,17 @@ figure.legend(
     frameon=False,
 )
 ax.get_legend().remove()
+page.key_figure(figure)
 plt.show()
 
 # %% [markdown]
+# **What we see.** At fixed settings the conditional VAE has {glue:text}`embed.speech.fixed.told.logistic.mean:.3f` on new voices, where it has {glue:text}`embed.speech.random.told.logistic.mean:.3f` at random settings. On new songs it has
+# {glue:text}`embed.music.fixed.told.logistic.mean:.3f` and {glue:text}`embed.music.random.told.logistic.mean:.3f`. Random settings make the task harder. The table shows the baseline and chance beside every number.
+#
 # ## Speech to music and back
 #
-# Encoder and probe know one corpus only and are asked about the other. We expect a loss: the encoder has learned to hear through voices,
-# not through bands. Each way is one training, so there is no spread to show; KL and active
-# units of ours are over the clips of both corpora.
+# Encoder and probe now learn from one corpus and are tested on the other. We expect a loss: the encoder has learned which differences between clips are due to voices, and songs differ in other ways. Cepstral features have nothing to
+# learn, so here they show what the training of the encoder is worth.
 
 # %%
 ways = []
@@ -157,97 +200,107 @@ if len(parameters.corpora) > 1:
 transfer = {}
 for source, target in ways:
     both = ClipSet(data[source].parts + data[target].parts)
-    seen = np.arange(len(both.table)) < len(data[source].table)
-    for method in ("moments", "print", "told"):
+    train = np.arange(len(both.table)) < len(data[source].table)
+    for method in (BASELINE, FEATURES, VAE):
         epochs, seed = parameters.epochs, parameters.net_seed
-        codes = embed(both, method, seen, seen, epochs, seed, PROBE)
+        codes = embed(both, method, train, train, epochs, seed, PROBE)
         transfer[names[source], names[target], method] = codes.scores
 
+# %% [markdown]
+# In `both` the clips of the source corpus come first, so the first ones are the training clips. Each direction is one training, so there is no spread to show.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-def latent(row: pd.Series) -> str:
-    """KL and active units of a net over all clips; empty without a net."""
-    if "kl" not in row:
-        return ""
-    return f"; KL {row['kl']:.0f} nats, {row['active_units']:.0f} active"
-
-
-cells = {}
+rows = {}
 for (source, target, method), row in transfer.items():
-    label, way = METHODS[method].label, f"{source} to {target}"
-    cells[label, way] = f"{row['logistic']:.3f}{latent(row)}"
+    rows[f"{source} to {target}", METHODS[method].label] = {
+        "accuracy": row["logistic"],
+        "KL / nats": row.get("kl", np.nan),
+        "active units": row.get("active_units", np.nan),
+    }
     page.record(f"transfer.{source}_{target}.{method}", row["logistic"])
-if cells:
-    display(page.table(pd.Series(cells).unstack(), "transfer"))
+if rows:
+    frame = pd.DataFrame(rows).T
+    caption = (
+        "Accuracy on the other corpus; chance is 0.200. KL and active units"
+        " of the net, over the clips of both corpora."
+    )
+    style = page.table(frame, "transfer", caption)
+    display(style.format("{:.0f}", list(frame.columns[1:]), na_rep=""))
 else:
     print("One corpus has no other to go to.")
 
 # %% [markdown]
+# **What we see.** From speech to music the conditional VAE reaches {glue:text}`transfer.speech_music.told:.3f`, and from music to speech {glue:text}`transfer.music_speech.told:.3f`, where chance is 0.200. Cepstral features without a net reach as
+# much or more: {glue:text}`transfer.speech_music.print:.3f` and {glue:text}`transfer.music_speech.print:.3f`. So on another kind of sound the training of the encoder is no gain.
+#
 # ## An effect that the encoder never met
 #
-# Each effect is left out of the encoder's training in turn. The probe, a linear one, still learns its name from the training clips'
-# codes: the question is whether the latent has a place for it. Shown is the share of its unheard clips that the probe finds, in one fold and
-# one training each, again without a spread.
+# Now one effect at a time is left out of the encoder's training. The probe still learns the name of this effect, from the codes of training clips. So the question is not whether the encoder knows the effect, but whether its latent space has a
+# place for it. We count the share of the effect's clips, of new persons and songs, that the probe names rightly (its recall).
 
 
 # %%
-def named(corpus: str, effect: str, fit: np.ndarray) -> tuple:
-    """Share of an effect's unheard clips that the probe names rightly.
-
-    fit: bool (clip,), the clips that the encoder is trained on.
-    """
+def recall(corpus: str, effect: str, fit: np.ndarray) -> tuple:
+    """fit: which clips (bool) the encoder may be trained on."""
     clips, seed = data[corpus], parameters.net_seed
-    seen = probes.folds(clips.groups, parameters.folds, seed) != 0
-    epochs = parameters.epochs
-    codes = embed(clips, "told", fit & seen, seen, epochs, 100 * seed, PROBE)
-    mu, unheard = codes.mu, ~seen & (clips.effects == effect)
-    probe = probes.probe("logistic", mu[seen], clips.effects[seen], seed)
-    share = (probe.predict(mu[unheard]) == effect).mean()
+    train = probes.folds(clips.groups, parameters.folds, seed) != 0
+    size = parameters.epochs, 100 * seed
+    codes = embed(clips, "told", fit & train, train, *size, PROBE)
+    mu, test = codes.mu, ~train & (clips.effects == effect)
+    probe = probes.probe("logistic", mu[train], clips.effects[train], seed)
+    share = (probe.predict(mu[test]) == effect).mean()
     return share, codes.scores
 
 
+# %% [markdown]
+# Here `embed` gets two sets of clips: the encoder trains on those in `fit & train`, the probe on all those in `train`. There is one fold and one training for each case, so again there is no spread.
+
 # %%
-shares = {}
+recalls = {}
 for corpus, clips in data.items():
     for effect in parameters.left_out:
         everything = np.full(len(clips.table), True)
         without = clips.effects != effect
-        shares[corpus, effect, "met"] = named(corpus, effect, everything)
-        shares[corpus, effect, "never met"] = named(corpus, effect, without)
+        recalls[corpus, effect, "met"] = recall(corpus, effect, everything)
+        recalls[corpus, effect, "never_met"] = recall(corpus, effect, without)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-cells = {}
-for (corpus, effect, kind), (share, row) in shares.items():
-    way = f"{names[corpus]}, {kind}"
-    cells[EFFECTS[effect].label, way] = f"{share:.2f}{latent(row)}"
-    key = kind.replace(" ", "_")
-    page.record(f"embed.{names[corpus]}.{key}.{effect}", share)
-page.table(pd.Series(cells).unstack(), "left")
+titles = {"met": "in training", "never_met": "left out"}
+rows = {}
+for (corpus, effect, kind), (share, row) in recalls.items():
+    page.record(f"embed.{names[corpus]}.{kind}.{effect}", share)
+    line = rows.setdefault((names[corpus], EFFECTS[effect].label), {})
+    line[f"recall, {titles[kind]}"] = f"{share:.2f}"
+    line[f"KL / nats, {titles[kind]}"] = f"{row['kl']:.0f}"
+    line[f"active units, {titles[kind]}"] = f"{row['active_units']:.0f}"
+caption = (
+    "Recall of an effect on new persons and songs, with the effect in the"
+    " encoder's training and left out of it. Guessing gives 0.20."
+)
+page.table(pd.DataFrame(rows).T, "left", caption)
 
 # %% [markdown]
-# What we see. At fixed settings ours names {glue:text}`embed.speech.fixed.told.logistic.mean:.3f` of the clips of unheard voices rightly and
-# {glue:text}`embed.music.fixed.told.logistic.mean:.3f` of those of unheard songs; at random settings
-# {glue:text}`embed.speech.random.told.logistic.mean:.3f` and {glue:text}`embed.music.random.told.logistic.mean:.3f`. From speech to music it
-# keeps {glue:text}`transfer.speech_music.told:.3f`, from music to speech {glue:text}`transfer.music_speech.told:.3f`, where chance is 0.200; the print without a net keeps as much or more, {glue:text}`transfer.speech_music.print:.3f` and {glue:text}`transfer.music_speech.print:.3f`. A
-# flanger that the encoder never met is found in {glue:text}`embed.speech.never_met.flanger:.2f` of its clips on speech, against
-# {glue:text}`embed.speech.met.flanger:.2f` with it, and {glue:text}`embed.music.never_met.flanger:.2f` against {glue:text}`embed.music.met.flanger:.2f` on music.
+# **What we see.** On speech the probe finds {glue:text}`embed.speech.never_met.flanger:.2f` of the flanger's clips if the encoder never met a flanger, and {glue:text}`embed.speech.met.flanger:.2f` if it did. On music it finds
+# {glue:text}`embed.music.never_met.flanger:.2f` and {glue:text}`embed.music.met.flanger:.2f`. Guessing would find 0.20. So the latent space has a place for an effect that shaped none of its dimensions.
 #
 # ## The finding, asserted
+#
+# The assertions cover the sets and the change of corpus. The comparison with cepstral features and the left-out effects rest on single trainings and are not asserted.
 
 # %%
 for (name, kind), by_method in scores.items():
-    ours, moments = np.mean(by_method["told"]), np.mean(by_method["moments"])
-    assert ours > moments + 0.05, f"{name}, {kind}: moments are as good"
+    vae, moments = np.mean(by_method[VAE]), np.mean(by_method[BASELINE])
+    assert vae > moments + 0.05, f"{name}, {kind}: moments are as good"
     if kind == "fixed":
-        random = np.mean(scores[name, "random"]["told"])
-        assert ours > random - 0.03, f"{name}: fixed settings are harder"
+        random = np.mean(scores[name, "random"][VAE])
+        assert vae > random - 0.03, f"{name}: fixed settings are harder"
 for (source, target, method), row in transfer.items():
-    if method == "told":
+    if method == VAE:
         carried = row["logistic"] > 1.5 / len(REPORT_ORDER)
         assert carried, f"{source} to {target}: nothing carries"
-print("Ours is ahead of the mean and deviation spectrum on every set;")
-print("fixed settings are no harder than random ones;")
-print("something carries to the other corpus.")
+print("asserted: the conditional VAE is ahead of log-mel moments on every")
+print("set; fixed settings are no harder than random ones (within 0.03);")
+print("on the other corpus it is right 1.5 times as often as by chance")
 
 # %% [markdown]
 # ````{admonition} Exercise
@@ -258,12 +311,12 @@ print("something carries to the other corpus.")
 # :class: dropdown
 # ```python
 # clips = data["speech"]
-# seen = probes.folds(clips.groups, 2, 1) != 0
-# fit = seen & ~np.isin(clips.effects, ["delay", "ambience"])
-# mu = embed(clips, "told", fit, seen, parameters.epochs, 1).mu
-# probe = probes.probe("logistic", mu[seen], clips.effects[seen], 1)
-# answers = probe.predict(mu[~seen])
-# pd.crosstab(clips.effects[~seen], answers, normalize="index")
+# train = probes.folds(clips.groups, 2, 1) != 0
+# fit = train & ~np.isin(clips.effects, ["delay", "ambience"])
+# mu = embed(clips, "told", fit, train, parameters.epochs, 1).mu
+# probe = probes.probe("logistic", mu[train], clips.effects[train], 1)
+# answers = probe.predict(mu[~train])
+# pd.crosstab(clips.effects[~train], answers, normalize="index")
 # ```
 # Both repeat the clip after itself. An encoder that met neither still has to describe the flanger's single echo, so expect both to stay
 # apart from overdrive and multiband, and to mix with each other and with the flanger.

@@ -431,7 +431,8 @@ try:
     test_faults.trained()
 except BadInput as error:
     print("refused:", error, flush=True)
-subprocess.run([sys.executable, "tools/run.py", "tiny"], cwd={str(checkout)!r})
+command, place = [sys.executable, "tools/run.py", "tiny"], {str(checkout)!r}
+subprocess.run(command, cwd=place, env=test_faults.environment(place))
 """
     read_only = f'mount -o bind,ro {folder} {folder} && exec "$@"'
     command = ("unshare", "-m", "sh", "-c", read_only, "sh", sys.executable, "-c", code)

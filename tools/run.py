@@ -99,8 +99,6 @@ def main(run: str, *more: str) -> int:
         reset_future_times(out)
         for damage in stages.verify_all():
             print(damage, file=sys.stderr)
-        for problem in stages.verify_all():
-            print(problem, file=sys.stderr)
         pages = [out / "pages" / f"{story}.ipynb" for story in stories]
         remove_wrong_results(out / "results.json", pages)
         if not (index.exists() and (out / "results.json").exists()):

@@ -190,36 +190,26 @@ TRAIN, DRY_TRAIN, DRY = "training clips", "dry training clips", "dry clips"
 # The keys are part of the names of published numbers, so they keep an earlier version's words:
 # "print" is what is called cepstral features elsewhere, and "told" is the conditional VAE.
 METHODS = {
-    "moments": Method("mean and deviation spectrum", "nothing", _moments),
-    "time_statistics": Method("four time statistics per band", "nothing", _time_statistics),
-    "pca128": Method("PCA-128 of log-mel", TRAIN, _mel_pca),
-    "untrained": Method("untrained encoder, 64 latents", "nothing", _untrained),
-    "week4": Method("the report's recipe (week4)", TRAIN, partial(_mel_vae, WEEK4, 0.017)),
-    "final": Method("the student's later recipe (final)", TRAIN, partial(_mel_vae, FINAL, 0.05)),
-    "collapsed": Method("VAE of log-mel at beta = 1", TRAIN, partial(_mel_vae, COLLAPSED, 0.15)),
-    "calibrated": Method("calibrated VAE of log-mel", TRAIN, partial(_mel_vae, CALIBRATED, 0.15)),
-    "print": Method("cepstral features, no net", "nothing", _features),
-    "print_pca": Method(
-        "PCA-64 of cepstral features", TRAIN, partial(_feature_pca, cepstra.WET, 64)
+    "moments": Method("log-mel moments", "nothing", _moments),
+    "time_statistics": Method("log-mel statistics", "nothing", _time_statistics),
+    "pca128": Method("log-mel PCA", TRAIN, _mel_pca),
+    "untrained": Method("untrained encoder", "nothing", _untrained),
+    "week4": Method("report's VAE", TRAIN, partial(_mel_vae, WEEK4, 0.017)),
+    "final": Method("report's later VAE", TRAIN, partial(_mel_vae, FINAL, 0.05)),
+    "collapsed": Method("VAE at beta = 1", TRAIN, partial(_mel_vae, COLLAPSED, 0.15)),
+    "calibrated": Method("calibrated VAE", TRAIN, partial(_mel_vae, CALIBRATED, 0.15)),
+    "print": Method("cepstral features", "nothing", _features),
+    "print_pca": Method("cepstral PCA", TRAIN, partial(_feature_pca, cepstra.WET, 64)),
+    "print_vae": Method("cepstral VAE", TRAIN, partial(_feature_vae, "mlp", 64)),
+    "told_16": Method(
+        "conditional VAE, 16 units", DRY_TRAIN, partial(_feature_vae, "conditional", 16)
     ),
-    "print_vae": Method(
-        "VAE of cepstral features, not conditional", TRAIN, partial(_feature_vae, "mlp", 64)
-    ),
-    "told_16": Method("ours with 16 latents", DRY_TRAIN, partial(_feature_vae, "conditional", 16)),
-    "told": Method(
-        "ours: conditional VAE of cepstral features",
-        DRY_TRAIN,
-        partial(_feature_vae, "conditional", 64),
-    ),
-    "pair_pca": Method(
-        "PCA-128 of pairs' cepstral features", DRY, partial(_feature_pca, cepstra.PAIR, 128)
-    ),
+    "told": Method("conditional VAE", DRY_TRAIN, partial(_feature_vae, "conditional", 64)),
+    "pair_pca": Method("paired PCA", DRY, partial(_feature_pca, cepstra.PAIR, 128)),
     "told_paired": Method(
-        "ours with 128 latents, the encoder sees the dry clip",
-        DRY,
-        partial(_feature_vae, "conditional_paired", 128),
+        "paired conditional VAE", DRY, partial(_feature_vae, "conditional_paired", 128)
     ),
-    "supervised_cnn": Method("supervised CNN of log-mel", "effects' names", _supervised_cnn),
+    "supervised_cnn": Method("supervised CNN", "effects' names", _supervised_cnn),
 }
 
 
