@@ -87,7 +87,7 @@ def alarms_of(
     **settings: int,
 ) -> list[tuple[int, str]]:
     """What an alarm tells of such a training, of so many batches an epoch; stop: ends after that step."""
-    alarm = alarm or CollapseAlarm(None, 1.0, tell=lambda message: None)
+    alarm = alarm or CollapseAlarm(None, 1.0, warn=False)
     stopping = pl.callbacks.LambdaCallback(
         on_train_batch_end=lambda trainer, *_: setattr(
             trainer, "should_stop", trainer.global_step == stop
@@ -125,9 +125,7 @@ def test_a_healthy_run_is_not_disturbed(change: dict) -> None:
 @pytest.mark.parametrize(("ratio", "told"), [(0.999, 0), (1.0, 1)])
 @lightning
 def test_the_edge_itself_is_an_alarm(ratio: float, told: int) -> None:
-    alarms = alarms_of(
-        lambda step: of_kl(1.0), 3, CollapseAlarm(2.0 * ratio, 2.0, tell=lambda message: None)
-    )
+    alarms = alarms_of(lambda step: of_kl(1.0), 3, CollapseAlarm(2.0 * ratio, 2.0, warn=False))
     assert [step for step, _ in alarms] == [0] * told and all(
         "is not below lambda_1" in said for _, said in alarms
     )
@@ -200,12 +198,9 @@ def test_a_training_without_an_end_is_watched_too() -> None:
 
 @lightning
 def test_state_goes_through_a_file() -> None:
-    first, second = (CollapseAlarm(3.0, 2.0, tell=lambda message: None) for _ in range(2))
+    first, second = (CollapseAlarm(3.0, 2.0, warn=False) for _ in range(2))
     alarms_of(lambda step: of_kl(0.01), 60, first)
-    first.sums, first.count = (
-        {"kl": torch.tensor(0.5), "mu": torch.ones(2), "square": torch.ones(2)},
-        4,
-    )
+    first.sums = {"count": 4, "kl": torch.tensor(0.5), "mu": torch.ones(2)}
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
@@ -215,9 +210,7 @@ def test_state_goes_through_a_file() -> None:
         and len(second.alarms) == 2
         and second.empty_kls == first.empty_kls != []
     )
-    assert second.count == 4 and all(
-        torch.equal(second.sums[name], first.sums[name]) for name in first.sums
-    )
+    assert second.sums["count"] == 4 and torch.equal(second.sums["mu"], torch.ones(2))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_report_order_of_layers() -> None:
     names = [type(layer).__name__ for layer in leaves(model.encoder.body)]
     assert names == ["Conv2d", "ReLU", "BatchNorm2d"] * 3 + ["Flatten"]
     names = [type(layer).__name__ for layer in leaves(model.decoder)]
-    block = ["ConvTo", "ReLU", "BatchNorm2d"]
+    block = ["ConvTranspose2d", "ReLU", "BatchNorm2d"]
     assert names == ["Linear", "ReLU", "Unflatten"] + block * 2 + block[:1]
     assert model.encoder.body[0].stride == (2, 2)
     digits = leaves(vae.build("week4_mnist", (8, 8), 4).encoder.body)

@@ -16,7 +16,7 @@ import torch
 from lib import ROOT, BadInput, theory, vae
 from lib.data.batches import ArrayDataset, Splits
 from lib.runtime import stages
-from lib.vae import checkpoints, losses, training
+from lib.vae import losses, training
 from lib.vae.config import TrainingConfig
 from lib.vae.evaluation import importance_nll
 from lib.vae.module import VAEModule
@@ -200,13 +200,13 @@ def test_a_trained_linear_vae_ends_at_the_optimum_of_the_theory() -> None:
 
 def test_measure_is_what_it_says() -> None:
     model = vae.build("small", (9, 10), 3)  # in training mode: measure has to see to that
-    metrics = vae.measure(model, TEST, seed=4, batch_size=7)
+    metrics = vae.measure(model, TEST, seed=4)
     x = torch.from_numpy(TEST.array / 255).float().unsqueeze(1)
     model.eval()
     with torch.inference_mode():
         mu, log_var = model.encode(x)
         generator = torch.Generator().manual_seed(4)
-        noise = torch.cat([torch.randn((len(part), 3), generator=generator) for part in x.split(7)])
+        noise = torch.randn((100, 3), generator=generator)
         mse = (model.decode(mu + (log_var / 2).exp() * noise) - x).square().mean().item()
         mse_mu = (model.decode(mu) - x).square().mean().item()
         kl = losses.kl_sum_latent(mu, log_var).mean().item()
@@ -216,8 +216,6 @@ def test_measure_is_what_it_says() -> None:
     assert metrics["active_units"] == int((mu.var(0) > 0.01).sum())
     nats = 45 * (math.log(2 * math.pi * mse) + 1) + kl
     assert metrics["neg_elbo"] == pytest.approx(nats, rel=1e-5)
-    fixed = vae.measure(model, TEST, seed=4, sigma2=0.5)
-    assert fixed["neg_elbo"] == pytest.approx(45 * (math.log(math.pi) + 2 * mse) + kl, rel=1e-2)
 
 
 def test_active_units_are_burdas() -> None:
@@ -235,7 +233,7 @@ def test_active_units_are_burdas() -> None:
 
 def test_encode_all_and_reconstruct_in_order() -> None:
     model = vae.build("small", (9, 10), 3)
-    mu, log_var = vae.encode_all(model, TEST, batch_size=9)
+    mu, log_var = vae.encode_all(model, TEST)
     x = TEST[list(range(100))]
     with torch.inference_mode():
         expected = model.eval().encode(x)
@@ -254,7 +252,6 @@ def test_a_damaged_checkpoint_is_named() -> None:
         path.write_bytes(broken)
         with pytest.raises(BadInput, match=r"model\.pt: .*delete .* and run again"):
             run.model()
-        assert checkpoints.damaged(path)
 
 
 def test_divergence_names_the_learning_rate() -> None:
@@ -290,7 +287,7 @@ BAD = [
     (dict(preset="refined", latent=90), DATA, "latent = 90: "),
     (dict(loss="bernoulli", preset="mlp"), Splits(NEGATIVE, TEST, None, {}), "loss = 'bernoulli': data"),
     (dict(logger="wandb"), DATA, r"logger = 'wandb': .*pip install -e '\.\[loggers\]'"),
-    (dict(devices=3, accelerator="mps"), DATA, "devices = 3: this machine has 1 of accelerator 'mps'"),
+    (dict(devices=3, accelerator="mps"), DATA, "accelerator = 'mps', devices = 3: this machine has 1 of that kind"),
 ]  # fmt: skip
 
 

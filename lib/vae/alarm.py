@@ -10,11 +10,9 @@ empty and stays empty. It changes nothing.
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
-from torch import Tensor
 
 from lib import BadInput
 from lib.vae.losses import kl_sum_latent
@@ -35,24 +33,21 @@ class CollapseAlarm(pl.Callback):
 
     The training_step of the module returns a dict with mu and log_var, (batch, latent) each, beside
     the loss. sigma2: noise variance that the loss implies, `theory.sigma2_of`; None where it
-    implies none. lambda_1: the largest eigenvalue of the covariance of the training examples. tell:
-    called with each message; None for a CollapseWarning. `alarms` lists (step, message). Of several
-    processes each looks at its own examples, and only the first warns.
+    implies none. lambda_1: the largest eigenvalue of the covariance of the training examples. warn:
+    raise a CollapseWarning with each message. `alarms` lists (step, message). Of several processes
+    each looks at its own examples, and only the first warns.
     """
 
-    def __init__(
-        self, sigma2: float | None, lambda_1: float, tell: Callable[[str], Any] | None = None
-    ) -> None:
+    def __init__(self, sigma2: float | None, lambda_1: float, warn: bool = True) -> None:
         if not lambda_1 >= 0 or (sigma2 is not None and not sigma2 >= 0):
             raise BadInput(f"sigma2 = {sigma2}, lambda_1 = {lambda_1}: variances, 0 or more")
         self.sigma2 = sigma2
         self.lambda_1 = lambda_1
-        self.tell = tell
+        self.warn = warn
         self.step = 0
         self.alarms: list[tuple[int, str]] = []
         self.empty_kls: list[float] = []  # KL of each window since the last that was not empty
-        self.count = 0  # examples of this window, and their sums
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, Any] = {}  # over the examples of this window
 
     def on_train_start(self, trainer, module):
         self.step = trainer.global_step
@@ -70,7 +65,10 @@ class CollapseAlarm(pl.Callback):
     def on_train_batch_end(self, trainer, module, outputs, *_):
         mu = outputs["mu"].detach().cpu().double()  # MPS has no float64
         log_var = outputs["log_var"].detach().cpu().double()
-        self._add(len(mu), kl_sum_latent(mu, log_var).sum(), mu.sum(0), mu.square().sum(0))
+        kl = kl_sum_latent(mu, log_var).sum()
+        sums = {"count": len(mu), "kl": kl, "mu": mu.sum(0), "square": mu.square().sum(0)}
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0) + value
         step = trainer.global_step
         if step == self.step:  # gradients still accumulate
             return
@@ -82,16 +80,11 @@ class CollapseAlarm(pl.Callback):
         if step % window == 0 or step == steps:
             self._look(trainer, last=step == steps)
 
-    def _add(self, count, kl, mu, square):
-        self.count += count
-        for name, value in {"kl": kl, "mu": mu, "square": square}.items():
-            self.sums[name] = self.sums.get(name, 0) + value
-
     def _look(self, trainer, last):
         """Judge the window that ends here, and open the next."""
-        kl = float(self.sums["kl"] / self.count)
-        variance = self.sums["square"] / self.count - (self.sums["mu"] / self.count).square()
-        self.count = 0
+        count = self.sums["count"]
+        kl = float(self.sums["kl"] / count)
+        variance = self.sums["square"] / count - (self.sums["mu"] / count).square()
         self.sums = {}
         if kl >= EMPTY_NATS or (variance > ACTIVE).any():
             self.empty_kls = []
@@ -99,8 +92,8 @@ class CollapseAlarm(pl.Callback):
         self.empty_kls.append(kl)
         recent = self.empty_kls[-PATIENCE:]
         stays = len(recent) == PATIENCE and kl <= max(recent[:-1])
-        told_before = any(step > 0 for step, _ in self.alarms)
-        if (stays or last) and not told_before:
+        is_first = all(step == 0 for step, _ in self.alarms)
+        if (stays or last) and is_first:
             reason = "and it does not fill" if stays else "at the end of training"
             self._alarm(
                 trainer, f"step {self.step}: {kl:.2g} nats in the code, no active unit, {reason}."
@@ -108,19 +101,13 @@ class CollapseAlarm(pl.Callback):
 
     def _alarm(self, trainer, message):
         self.alarms.append((self.step, message))
-        if not trainer.is_global_zero:
-            return
-        if self.tell is None:
+        if self.warn and trainer.is_global_zero:
             warnings.warn(message, CollapseWarning, stacklevel=2)
-        else:
-            self.tell(message)
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("alarms", "empty_kls", "count", "sums")
-        return {name: getattr(self, name) for name in names}
+        return {"alarms": self.alarms, "empty_kls": self.empty_kls, "sums": self.sums}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.alarms = [tuple(alarm) for alarm in state["alarms"]]
         self.empty_kls = list(state["empty_kls"])
-        self.count = state["count"]
         self.sums = dict(state["sums"])

@@ -49,7 +49,7 @@ class Run:
     def alarms(self) -> list[tuple[int, str]]:
         """Step (0: before the first) and message of each alarm of `lib.vae.alarm`."""
         alarms = json.loads((self.folder / "alarms.json").read_text(encoding="utf-8"))
-        return [(step, message) for step, message in alarms]
+        return [tuple(alarm) for alarm in alarms]
 
 
 class Checkpoints(Checkpoint):
@@ -63,13 +63,11 @@ class Checkpoints(Checkpoint):
         self.folder = folder
         self.ticks = ticks  # advanced once per step, to show progress
 
-    def on_train_start(self, trainer, *_):
-        if trainer.is_global_zero:
-            next(self.ticks, None)
-
     def on_train_batch_end(self, trainer, *_):
         if trainer.is_global_zero:
             next(self.ticks, None)
+
+    on_train_start = on_train_batch_end  # one tick before the first step, one after each
 
     def on_train_epoch_end(self, trainer, module):
         if not trainer.is_global_zero:
@@ -78,9 +76,8 @@ class Checkpoints(Checkpoint):
         if best_so_far(module.history, module.config):
             buffer = io.BytesIO()  # torch.save to a full disk is no OSError, a write of bytes is
             torch.save(module.model.state_dict(), buffer)
-            write_atomic(
-                self.folder / "model.pt", lambda path: path.write_bytes(buffer.getbuffer())
-            )
+            weights = buffer.getbuffer()
+            write_atomic(self.folder / "model.pt", lambda path: path.write_bytes(weights))
         write_atomic(self.folder / "last.ckpt", trainer.save_checkpoint)
 
 
@@ -116,11 +113,3 @@ def load(path: Path) -> dict[str, Any]:
     raise BadInput(
         f"{path}: not a readable checkpoint of weights; delete {path.parent} and run again"
     )
-
-
-def damaged(path: Path) -> bool:
-    """Whether a checkpoint exists and cannot be used."""
-    try:
-        return path.exists() and not load(path)
-    except BadInput:
-        return True

@@ -24,32 +24,25 @@ def evaluate(run: Run, data: Splits) -> dict[str, Any]:
 
     def compute(folder):
         metrics = measure(run.model(), data.test)
-        row = {name: [value] for name, value in metrics.items()}
-        pd.DataFrame(row).to_parquet(folder / "metrics.parquet", index=False)
+        pd.DataFrame([metrics]).to_parquet(folder / "metrics.parquet", index=False)
 
     identity = {"train": run.folder.name, "data": data.key, "examples": len(data.test)}
     folder = stages.stage("evaluate", identity, compute, __name__)
     return pd.read_parquet(folder / "metrics.parquet").iloc[0].to_dict()
 
 
-def measure(
-    model: VAE,
-    dataset: ArrayDataset,
-    seed: int = 0,
-    batch_size: int = 512,
-    sigma2: float | None = None,
-) -> dict[str, Any]:
+def measure(model: VAE, dataset: ArrayDataset, seed: int = 0) -> dict[str, Any]:
     """Errors, KL and likelihood of a model in eval mode; the seed fixes the noise.
 
     Returns mse_mu and mse_sampled, the squared error with z = mu and with z ~ q(z | x), averaged
     over the values and the examples; the numbers of `usage`; neg_elbo (nats per example, z ~ q) and
-    its sigma2, which is mse_sampled unless given.
+    its sigma2, which is mse_sampled.
     """
     n_values = math.prod(model.shape)
     noise = torch.Generator().manual_seed(seed)
     errors_mu, errors_sampled, kls, mus = [], [], [], []
     with torch.inference_mode():
-        for x in _batches(model, dataset, batch_size):
+        for x in _batches(model, dataset):
             target, condition = model.target(x), model.condition(x)
             mu, log_var = model.encode(x)
             z = reparameterise(mu, log_var, noise)
@@ -58,14 +51,17 @@ def measure(
             kls.append(losses.kl_per_unit(mu, log_var))
             mus.append(mu)
     kl = torch.cat(kls).cpu().double()
+    error_mu = torch.cat(errors_mu).cpu().double()
     error_sampled = torch.cat(errors_sampled).cpu().double()
-    metrics = usage(kl, torch.cat(mus).cpu())
-    metrics["mse_mu"] = torch.cat(errors_mu).cpu().double().mean().item() / n_values
-    metrics["mse_sampled"] = error_sampled.mean().item() / n_values
-    metrics["sigma2"] = metrics["mse_sampled"] if sigma2 is None else sigma2
-    nats = losses.neg_elbo_nats(error_sampled, kl.sum(1), metrics["sigma2"], n_values)
-    metrics["neg_elbo"] = nats.mean().item()
-    return metrics
+    sigma2 = error_sampled.mean().item() / n_values
+    nats = losses.neg_elbo_nats(error_sampled, kl.sum(1), sigma2, n_values)
+    return {
+        **usage(kl, torch.cat(mus).cpu()),
+        "mse_mu": error_mu.mean().item() / n_values,
+        "mse_sampled": sigma2,
+        "sigma2": sigma2,
+        "neg_elbo": nats.mean().item(),
+    }
 
 
 def usage(kl: Tensor, mu: Tensor) -> dict[str, Any]:
@@ -118,20 +114,15 @@ def reconstruct(model: VAE, x: Tensor, sample: bool = False, seed: int = 0) -> T
         return model(x.to(_device(model)), sample, noise)[0].cpu()
 
 
-def encode_all(
-    model: VAE, dataset: ArrayDataset, batch_size: int = 512
-) -> tuple[np.ndarray, np.ndarray]:
+def encode_all(model: VAE, dataset: ArrayDataset) -> tuple[np.ndarray, np.ndarray]:
     """mu and log_var of every example, (example, latent) float32 each, in their order."""
-    mus, log_vars = [], []
     with torch.inference_mode():
-        for x in _batches(model, dataset, batch_size):
-            mu, log_var = model.encode(x)
-            mus.append(mu)
-            log_vars.append(log_var)
-    return torch.cat(mus).cpu().numpy(), torch.cat(log_vars).cpu().numpy()
+        codes = [model.encode(x) for x in _batches(model, dataset)]
+        mus, log_vars = zip(*codes, strict=True)
+        return torch.cat(mus).cpu().numpy(), torch.cat(log_vars).cpu().numpy()
 
 
-def _batches(model, dataset, batch_size):
+def _batches(model, dataset, batch_size=512):
     """The data set in order, on the device of the model, with the model in eval mode."""
     model.eval()
     for x in Batches(dataset, np.arange(len(dataset)), batch_size):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from scipy.special import lambertw
 from torch import Tensor
 from torch.nn.functional import mse_loss, softplus
 
@@ -57,7 +58,7 @@ def calibrated(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: floa
     mse = mse_loss(x_hat, x)
     sigma2 = mse.detach()  # or the net would lower the weight instead of the error
     kl = kl_per_unit(mu, log_var).sum(1).mean()
-    return mse + 2 * sigma2 / values(x) * kl
+    return mse + 2 * sigma2 / x[0].numel() * kl
 
 
 def free_bits(
@@ -90,16 +91,6 @@ REDUCTIONS = {  # the losses that fix a noise variance: names for `theory.collap
     "sum_sum": "sum-sum",
     "half_sum_sum": "half-sum-sum",
 }
-
-
-def values(x: Tensor) -> int:
-    """N, the number of values of one example."""
-    return math.prod(x.shape[1:])
-
-
-def squared_error_mean(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Squared error averaged over the batch and the N values: a scalar, the "MSE" of every page."""
-    return mse_loss(x_hat, x)
 
 
 def squared_error_sum(x: Tensor, x_hat: Tensor) -> Tensor:
@@ -154,11 +145,6 @@ def log_var_cap(floor: float) -> float:
     The variance v solves (v - 1 - ln v) / 2 = floor. A posterior narrower than the prior keeps a KL
     whatever its mean: the idea of delta-VAE (Razavi et al. 2019).
     """
-    from scipy.special import lambertw
-
     if floor <= 0:
         return math.inf
-    if floor < 1e-6:  # the argument of lambertw would lose its digits: take the series in q
-        q = 2 * math.sqrt(floor)
-        return -q - q**2 / 6 - q**3 / 36
     return math.log(-lambertw(-math.exp(-1 - 2 * floor)).real)

@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from lib import BadInput
 from lib.data.batches import seed_stream
@@ -33,9 +34,7 @@ class VAEModule(pl.LightningModule):
         if config.loss == "free_bits":
             self.loss = partial(losses.free_bits, floor=config.floor)
         self.noise = torch.Generator()
-        self.sums: dict[
-            str, Tensor
-        ] = {}  # of each part: examples, and loss, MSE and KL times examples
+        self.sums: dict[str, Tensor] = {}  # (4,): examples, and loss, MSE and KL times examples
         self.history: list[dict[str, float]] = []  # Lightning's CSVLogger forgets it when resumed
 
     def training_step(self, x: Tensor, index: int) -> dict[str, Tensor]:
@@ -98,7 +97,7 @@ class VAEModule(pl.LightningModule):
         if self.config.loss == "bernoulli":
             mse = losses.bernoulli_nats(x, x_hat).mean() / self.n_values  # cross-entropy of a pixel
         else:
-            mse = losses.squared_error_mean(x, x_hat)
+            mse = mse_loss(x_hat, x)
         kl = losses.kl_sum_latent(mu, log_var).mean()
         means = torch.stack([torch.ones_like(mse), loss, mse, kl])
         self.sums[part] = self.sums.get(part, 0) + len(x) * means
@@ -107,25 +106,23 @@ class VAEModule(pl.LightningModule):
         """Means over the examples of an epoch and over all devices; KL in nats."""
         sums = self.trainer.strategy.reduce(self.sums.pop(part), reduce_op="sum").cpu().double()
         loss, mse, kl = (sums[1:] / sums[0]).tolist()
-        if (
-            self.config.loss == "calibrated"
-        ):  # its weight changes; the likelihood tells epochs apart
+        if self.config.loss == "calibrated":  # its weight changes: compare epochs by likelihood
             loss = float(losses.calibrated_nats(mse, kl, self.n_values))
         return {f"{part}_loss": loss, f"{part}_mse": mse, f"{part}_kl": kl}
 
     def _seed(self, part, epoch):
         """Seed the noise of z and the dropout; each device has its own."""
         path = [part, epoch]
-        if self.global_rank:
+        if self.global_rank > 0:
             path.append(self.global_rank)
         self.noise.manual_seed(seed_stream(self.config.seed, *path))
         torch.manual_seed(seed_stream(self.config.seed, 6, *path))
 
     def on_train_epoch_start(self):
-        batches, validation = self.trainer.train_dataloader, self.trainer.val_dataloaders
-        batches.epoch = self.current_epoch
-        batches.rank = validation.rank = self.global_rank
-        batches.ranks = validation.ranks = self.trainer.world_size
+        self.trainer.train_dataloader.epoch = self.current_epoch
+        for batches in (self.trainer.train_dataloader, self.trainer.val_dataloaders):
+            batches.rank = self.global_rank
+            batches.ranks = self.trainer.world_size
         self._seed(0, self.current_epoch)
 
     def on_validation_epoch_start(self):

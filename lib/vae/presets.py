@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import silu, softplus
 
 from lib import BadInput
 from lib.config import did_you_mean
@@ -22,6 +22,7 @@ from lib.vae.losses import log_var_cap
 from lib.vae.networks import VAE, Decoder, Encoder, Shape, halved, narrow
 from lib.vae.refined import RefinedVAE
 
+Layer = Callable[[int], nn.Module]  # what follows a convolution to so many channels
 DIGIT = 1024  # values of an example; above, it is a spectrogram and `small` has one block more
 
 
@@ -55,15 +56,15 @@ class Capped(nn.Module):
 
 
 class Residual(nn.Module):
-    """h + convolution(silu(h)), at the size of h (batch, channel, bin, frame)."""
+    """silu(h + convolution(silu(h))), at the size of h (batch, channel, bin, frame)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inner = nn.Sequential(nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1))
+        self.conv = nn.Conv2d(channels, channels, 3, 1, 1)
 
     def forward(self, h: Tensor) -> Tensor:
         """h (batch, channel, bin, frame) -> the same shape."""
-        return h + self.inner(h)
+        return silu(h + self.conv(silu(h)))
 
 
 class AddMean(nn.Module):
@@ -78,18 +79,6 @@ class AddMean(nn.Module):
         return x_hat + self.mean
 
 
-class ConvTo(nn.ConvTranspose2d):
-    """A transposed convolution to a given size, so that odd sizes come back as they were."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, size: Shape) -> None:
-        super().__init__(inputs, outputs, 3, stride, 1)
-        self.size = size
-
-    def forward(self, h: Tensor) -> Tensor:
-        """h (batch, channel, bin, frame) -> (batch, outputs, *size)."""
-        return super().forward(h, output_size=self.size)
-
-
 def relu_norm(channels: int) -> nn.Module:
     """The report's order: BatchNorm comes after the activation."""
     return nn.Sequential(nn.ReLU(), nn.BatchNorm2d(channels))
@@ -100,30 +89,24 @@ def plain_silu(channels: int) -> nn.Module:
     return nn.SiLU()
 
 
-def residual_silu(channels: int) -> nn.Module:
-    """A residual block, then SiLU."""
-    return nn.Sequential(Residual(channels), nn.SiLU())
-
-
 def conv_encoder(
     shape: Shape,
     latent: int,
     channels: Sequence[int],
-    after: Callable[[int], nn.Module],
+    after: Layer,
     stride: int = 2,
     hidden: int | None = None,
 ) -> Heads:
     """A convolution per entry of `channels`, each followed by `after`; a hidden linear layer."""
-    layers, inputs = [], 1
+    layers = []
+    inputs = 1
     for outputs in channels:
-        layers.append(nn.Conv2d(inputs, outputs, 3, stride, 1))
-        layers.append(after(outputs))
+        layers += [nn.Conv2d(inputs, outputs, 3, stride, 1), after(outputs)]
         inputs = outputs
     layers.append(nn.Flatten())
-    width = inputs * math.prod(_sizes(shape, channels, stride)[-1])
+    width = inputs * math.prod(sizes(shape, channels, stride)[-1])
     if hidden:
-        layers.append(nn.Linear(width, hidden))
-        layers.append(nn.ReLU())
+        layers += [nn.Linear(width, hidden), nn.ReLU()]
     return Heads(nn.Sequential(*layers), hidden or width, latent)
 
 
@@ -131,30 +114,36 @@ def conv_decoder(
     shape: Shape,
     latent: int,
     channels: Sequence[int],
-    after: Callable[[int], nn.Module],
+    after: Layer,
     start: nn.Module,
     stride: int = 2,
     hidden: int | None = None,
 ) -> nn.Sequential:
     """The mirror image of `conv_encoder`; `start` is the activation before its convolutions."""
-    sizes = _sizes(shape, channels, stride)
+    shapes = sizes(shape, channels, stride)
     layers = []
     if hidden:
-        layers.append(nn.Linear(latent, hidden))
-        layers.append(nn.ReLU())
-    layers.append(nn.Linear(hidden or latent, channels[-1] * math.prod(sizes[-1])))
-    layers.append(start)
-    layers.append(nn.Unflatten(1, (channels[-1], *sizes[-1])))
-    for level in range(len(channels) - 1, 0, -1):
+        layers += [nn.Linear(latent, hidden), nn.ReLU()]
+    layers += [
+        nn.Linear(hidden or latent, channels[-1] * math.prod(shapes[-1])),
+        start,
+        nn.Unflatten(1, (channels[-1], *shapes[-1])),
+    ]
+    for level in reversed(range(1, len(channels))):
         outputs = channels[level - 1]
-        layers.append(ConvTo(channels[level], outputs, stride, sizes[level]))
-        layers.append(after(outputs))
-    layers.append(ConvTo(channels[0], 1, stride, shape))
+        layers += [conv_to(shapes[level], channels[level], outputs, stride), after(outputs)]
+    layers.append(conv_to(shape, channels[0], 1, stride))
     return nn.Sequential(*layers)
 
 
-def _sizes(shape, channels, stride):
-    """(bin, frame) before the first block and after each."""
+def conv_to(size: Shape, inputs: int, outputs: int, stride: int) -> nn.Module:
+    """A transposed convolution to a given size, so that odd sizes come back as they were."""
+    padding = [(length - 1) % stride for length in size]
+    return nn.ConvTranspose2d(inputs, outputs, 3, stride, 1, output_padding=padding)
+
+
+def sizes(shape: Shape, channels: Sequence[int], stride: int) -> list[Shape]:
+    """(bin, frame) before the first convolution and after each."""
     if stride == 1:
         return [shape] * (len(channels) + 1)
     return [halved(shape, times) for times in range(len(channels) + 1)]
@@ -191,7 +180,7 @@ def repair(shape: Shape, latent: int = 16) -> VAE:
     channels = (16, 32, 48)
     encoder = conv_encoder(shape, latent, channels, plain_silu)
     narrow(encoder.log_var)
-    decoder = conv_decoder(shape, latent, channels, residual_silu, nn.SiLU())
+    decoder = conv_decoder(shape, latent, channels, Residual, nn.SiLU())
     return VAE(shape, latent, encoder, decoder)
 
 
@@ -248,8 +237,8 @@ def build(preset: str, shape: Shape, latent: int | None = None, floor: float = 0
         raise BadInput(f"shape = {tuple(shape)}: must be (bin, frame), both at least 1")
     if latent is not None and latent < 1:
         raise BadInput(f"latent = {latent}: must be 1 or more")
-    shape = (int(shape[0]), int(shape[1]))
-    model = PRESETS[preset](shape) if latent is None else PRESETS[preset](shape, latent=latent)
+    options = {} if latent is None else {"latent": latent}
+    model = PRESETS[preset](shape, **options)
     if floor > 0:
         if not isinstance(model.encoder, Encoder | Heads):
             raise BadInput(

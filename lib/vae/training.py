@@ -6,10 +6,13 @@ last fifth of the epochs (model.pt), one row per epoch (log.csv) and what the co
 """
 
 import logging
+import math
 import os
 import shutil
 import signal
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -28,7 +31,7 @@ from lib.runtime.progress import progress
 from lib.theory import components
 from lib.theory.collapse import sigma2_of
 from lib.vae.alarm import CollapseAlarm
-from lib.vae.checkpoints import Checkpoints, Run, damaged, load, net
+from lib.vae.checkpoints import Checkpoints, Run, load, net
 from lib.vae.config import TrainingConfig
 from lib.vae.losses import REDUCTIONS
 from lib.vae.module import VAEModule
@@ -50,7 +53,7 @@ def train(config: TrainingConfig, data: Splits) -> Run:
     identity = {
         "training": config.model_dump(),
         "data": data.key,
-        "shape": [int(size) for size in data.train.shape],
+        "shape": list(data.train.shape),
         "examples": [len(data.train), len(data.validation)],
     }
     partial = stages.root() / "train" / f".partial-{stages.key(identity, __name__)}"
@@ -83,12 +86,8 @@ def spectrum(data: ArrayDataset, count: int, key: dict[str, Any]) -> np.ndarray:
         pca = components.pca(data.array, count, data.prepare)
         np.save(folder / "eigenvalues.npy", pca.eigenvalues)
 
-    identity = {
-        "data": key,
-        "examples": len(data),
-        "shape": [int(size) for size in data.shape],
-        "count": count,
-    }
+    shape = list(data.shape)
+    identity = {"data": key, "examples": len(data), "shape": shape, "count": count}
     folder = stages.stage("spectrum", identity, compute, components.__name__)
     return np.load(folder / "eigenvalues.npy")
 
@@ -113,17 +112,15 @@ def _accelerator(wanted, devices):
     """The kind of device to train on: where "auto" leaves a choice, a GPU if there is one."""
     counts = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": 1 if torch.backends.mps.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
         "cpu": devices,
     }
     if wanted == "auto":
         wanted = next(kind for kind, count in counts.items() if count)
-    if counts[wanted] == 0:
-        raise BadInput(f"accelerator = {wanted!r}: this machine has none; use 'auto' or 'cpu'")
     if devices > counts[wanted]:
         raise BadInput(
-            f"devices = {devices}: this machine has {counts[wanted]} of accelerator {wanted!r}; "
-            f"take at most {counts[wanted]}"
+            f"accelerator = {wanted!r}, devices = {devices}: this machine has {counts[wanted]} "
+            "of that kind; take fewer, or another accelerator ('auto', 'cpu')"
         )
     return wanted
 
@@ -131,13 +128,14 @@ def _accelerator(wanted, devices):
 def _discard_damaged(partial):
     """Remove the state of a killed run that a broken disk or an outsider has changed."""
     for name in ("last.ckpt", "model.pt"):
-        if damaged(partial / name):
-            warnings.warn(
-                f"{partial / name}: damaged, its checksum is another; training starts again",
-                stacklevel=5,
-            )
+        path = partial / name
+        try:
+            if path.exists():
+                load(path)
+        except BadInput:
+            message = f"{path}: damaged, its checksum is another; training starts again"
+            warnings.warn(message, stacklevel=5)
             shutil.rmtree(partial)
-            return
 
 
 def _fit(config, data, folder):
@@ -161,12 +159,8 @@ def _fit(config, data, folder):
     ticks = iter(progress(range(done, steps), total=steps - done, label=label))
     callbacks = [_alarm(config, data, model), Checkpoints(folder, ticks)]
     trainer = _trainer(config, folder, callbacks, len(batches))
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        # Lightning 2.6 calls a name that torch 2.14 has deprecated
-        warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
-        # Dead ReLU units leave denormal numbers in Adam's moments: steps three times slower
-        torch.set_flush_denormal(True)
-        try:
+    try:
+        with _lightning_explained():
             trainer.fit(
                 module,
                 batches,
@@ -174,6 +168,21 @@ def _fit(config, data, folder):
                 ckpt_path=last if last.exists() else None,
                 weights_only=True,
             )
+    finally:
+        if config.logger.startswith("wandb"):
+            trainer.logger.experiment.finish()  # or the next training would write into this log
+
+
+@contextmanager
+def _lightning_explained() -> Iterator[None]:
+    """Keep the state of the process, and raise an interrupt or a BadInput as what it was."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        # Lightning 2.6 calls a name that torch 2.14 has deprecated
+        warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
+        # Dead ReLU units leave denormal numbers in Adam's moments: steps three times slower
+        torch.set_flush_denormal(True)
+        try:
+            yield
         except SystemExit as error:
             # Lightning turns Ctrl-C into SystemExit and ignores the next one. Undo both: the
             # kernel must survive
@@ -188,8 +197,6 @@ def _fit(config, data, folder):
             raise
         finally:
             torch.set_flush_denormal(False)
-            if config.logger.startswith("wandb"):
-                trainer.logger.experiment.finish()  # or the next training would write into this log
 
 
 def _start(config, examples):
@@ -199,7 +206,7 @@ def _start(config, examples):
         model = net(config, examples.shape)
     model.to(memory_format=torch.channels_last)  # a fifth faster on a CPU with few channels
     if config.start:
-        model.load_state_dict(_earlier(config, model, examples.shape))
+        _load_earlier(config, model, examples.shape)
     elif isinstance(model, RefinedVAE):
         generator = torch.Generator().manual_seed(seed_stream(config.seed, 3))
         equalised = Equalised(examples, config.equalise, generator)
@@ -208,35 +215,33 @@ def _start(config, examples):
     return model
 
 
-def _earlier(config, model, shape):
-    """The weights of the run that `start` names. BadInput: there is none, or of another net."""
+def _load_earlier(config, model, shape):
+    """Load the weights of the run that `start` names. BadInput: none, or one of another net."""
     run = Run(stages.root() / "train" / config.start)
     if not run.folder.is_dir():
         raise BadInput(
             f"start = {config.start!r}: no finished training in {run.folder.parent}; take one there"
         )
-    weights = load(run.folder / "model.pt")
-    sizes = {name: value.shape for name, value in weights.items()}
-    wanted = {name: value.shape for name, value in model.state_dict().items()}
-    if tuple(run.card["config"]["shape"]) != tuple(shape) or sizes != wanted:
+    same = tuple(run.card["config"]["shape"]) == shape
+    try:
+        model.load_state_dict(load(run.folder / "model.pt"))
+    except RuntimeError:  # other weights, or other sizes of them
+        same = False
+    if not same:
         raise BadInput(
             f"start = {config.start!r}: a training of another net; "
-            f"take one of preset {config.preset!r}, latent {model.latent}, shape {tuple(shape)}"
+            f"take one of preset {config.preset!r}, latent {model.latent}, shape {shape}"
         )
-    return weights
 
 
 def _alarm(config, data, model):
     """A collapse alarm that says nothing: the page tells what it has noted."""
-    sigma2, lambda_1 = None, 0.0
-    if config.loss in REDUCTIONS:
-        n_values = data.train.shape[0] * data.train.shape[1]
-        lambda_1 = float(spectrum(data.train, 1, data.key)[0])
-        sigma2 = 0.0
-        if config.beta > 0:
-            reduction = REDUCTIONS[config.loss]
-            sigma2 = sigma2_of(reduction, config.beta, n_values, model.latent)
-    return CollapseAlarm(sigma2, lambda_1, tell=lambda message: None)
+    if config.loss not in REDUCTIONS or config.beta == 0:
+        return CollapseAlarm(None, 0.0, warn=False)
+    n_values = math.prod(data.train.shape)
+    sigma2 = sigma2_of(REDUCTIONS[config.loss], config.beta, n_values, model.latent)
+    (lambda_1,) = spectrum(data.train, 1, data.key)
+    return CollapseAlarm(sigma2, float(lambda_1), warn=False)
 
 
 def _trainer(config, folder, callbacks, steps_per_epoch):
