@@ -1,4 +1,4 @@
-"""VCTK and MUSDB18: miniatures in the exact layouts are listed as by torchaudio, faults are named."""
+"""VCTK and MUSDB18: miniatures in their layouts are listed as by torchaudio, faults are named."""
 
 import shutil
 import warnings
@@ -80,7 +80,7 @@ def tone(stem: str, seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def write_mp4(path: Path, stems: list[np.ndarray], pns: bool = False, first: bool = False) -> Path:
-    """A stereo AAC stream per stem (2, sample); pns: the encoder may put noise; first: the index."""
+    """A stereo AAC stream per stem (2, sample); pns: the encoder may put noise; first: index."""
     path.parent.mkdir(parents=True, exist_ok=True)
     muxer = {"movflags": "+faststart"} if first else {}
     coder = {"aac_pns": str(int(pns)), "aac_coder": "fast"}
