@@ -1,4 +1,4 @@
-"""Conditional VAEs: shapes, the untrained answer, what z can do, and what encoder and decoder see."""
+"""Conditional VAEs: shapes, the untrained answer, what z can do, what encoder and decoder see."""
 
 import pytest
 import torch
@@ -85,7 +85,7 @@ def test_the_decoder_sees_z_and_dry_and_only_the_paired_encoder_sees_dry(preset:
 
 
 def test_z_acts_on_every_frame_alike() -> None:
-    """On a picture that does not change, the answer changes near its ends only, where the convolutions see padding."""
+    """Of a constant picture, the answer changes at the ends, where convolutions see padding."""
     model, dry = (
         net("conditional_spectrogram", (16, 160)),
         torch.randn(1, 1, 8, 1).expand(-1, -1, -1, 160),
