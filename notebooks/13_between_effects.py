@@ -108,7 +108,7 @@ with torch.inference_mode():
     between = model.decode(z, x_clip.expand(5, -1, -1, -1))
 
 # %% [markdown]
-# Distances are mean squared differences, in units of the training set's variance: from every step to the first one, and to the last one.
+# Distances are mean squared differences, in units of the training set's variance: from every step to the first one, and to the last one. (`between[[0]]` is the first step as a batch of one.)
 
 
 # %%
