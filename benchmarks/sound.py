@@ -144,9 +144,9 @@ def stfts(kind: str, clips: int):
     yield audio.size / RATE_HZ, {"error": float(error)}
 
 
-def growth(clips: int, workers: int):
+def growth(clips: int):
     """A rendering of so many clips of dry speech: peak memory should not grow with them."""
     source = ClipConfig(corpus="speech", split="all", seed=int.from_bytes(os.urandom(3)))
     yield
-    render(RenderConfig(clips=source, clips_per_effect=clips), workers=workers)
+    render(RenderConfig(clips=source, clips_per_effect=clips))
     yield clips, {}

@@ -6,15 +6,14 @@ when it is complete: a corpus that exists under its name is whole. Chapter 01 re
 """
 
 import argparse
-import hashlib
 import shutil
-import stat
 import sys
 import time
-import zipfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import pooch
 import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -25,7 +24,6 @@ from lib.data.published import SIGNS, recognise
 TIMEOUT_S = (15, 60)  # to connect, and without a byte
 WAITS_S = (0, 1, 2, 4, 8, 16, 32, *[60] * 30)  # before each request of a call
 BLOCK = 2**16  # bytes read at once, of which a cut loses those of the last block
-HEADERS = {"Accept-Encoding": "identity", "User-Agent": "average-spectrogram"}
 AGAIN = "run again, it goes on from there"
 
 
@@ -47,7 +45,8 @@ CORPORA = {
         version="VCTK 0.92",
         title="VCTK, version 0.92: 110 speakers, 48 kHz",
         licence="CC-BY-4.0",
-        url="https://datashare.ed.ac.uk/server/api/core/bitstreams/535f4286-e54c-4038-838c-a02285e32cb2/content",
+        url="https://datashare.ed.ac.uk/server/api/core/bitstreams"
+        "/535f4286-e54c-4038-838c-a02285e32cb2/content",
         sha256="f96258be9fdc2cbff6559541aae7ea4f59df3fcaf5cf963aae5ca647357e359c",
         size=11_747_302_977,
         unpacked=12_500_000_000,  # FLAC hardly packs
@@ -90,10 +89,7 @@ def fetch(corpus: Corpus, to: Path, yes: bool = False) -> str:
     work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(work / "lock", timeout=0):
-            archive = work / "archive.zip"
-            _download(corpus, archive)
-            _verify(corpus, archive)
-            _unpack(corpus, archive).rename(final)
+            _retrieve(corpus, work).rename(final)
             shutil.rmtree(work)
     except Timeout:
         raise BadInput(f"{work}: another process downloads into it; wait for it to end") from None
@@ -105,78 +101,68 @@ def _announce(corpus: Corpus, final: Path, work: Path) -> None:
     there = sum(path.stat().st_size for path in work.rglob("*"))
     need = max(0, corpus.size + corpus.unpacked - there)
     free = shutil.disk_usage(next(folder for folder in final.parents if folder.is_dir())).free
-    space = f"{_gb(need)} are needed, {_gb(free)} are free"
-    print(f"{corpus.title}\nlicence   {corpus.licence}\nfrom      {corpus.url}")
-    print(f"to        {final}\ndownload  {_gb(corpus.size)}, {_gb(there)} of it are there")
-    print(f"unpacked  about {_gb(corpus.unpacked)}\nspace     {space}", flush=True)
+    space = f"{need / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+    print(f"{corpus.title}\nlicence   {corpus.licence}\nfrom      {corpus.url}\nto        {final}")
+    print(f"download  {corpus.size / 1e9:.1f} GB, {there / 1e9:.1f} GB of it are there")
+    print(f"unpacked  about {corpus.unpacked / 1e9:.1f} GB\nspace     {space}", flush=True)
     if free < need:
         raise BadInput(f"{final.parent}: {space}; make space or choose another --to")
 
 
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"
+def _retrieve(corpus: Corpus, work: Path) -> Path:
+    """Download, verify and unpack the archive; returns the folder that holds the corpus."""
+    folder = work / "unpacked"
+    shutil.rmtree(folder, ignore_errors=True)  # a process that was killed leaves a part
+    known = f"sha256:{corpus.sha256}"
+    unzip = pooch.Unzip(extract_dir=folder.name)  # no member can leave the folder
+    try:
+        pooch.retrieve(corpus.url, known, "archive.zip", work, unzip, partial(_download, corpus))
+    except BadInput:
+        raise
+    except ValueError as error:  # another hash
+        raise BadInput(f"{corpus.url}: {error} Run again to download it anew.") from None
+    if recognise(folder) != corpus.version:
+        raise BadInput(f"{work}: holds no {corpus.version}; delete it and run again")
+    return folder
 
 
-def _download(corpus: Corpus, archive: Path) -> None:
-    """Fetch the archive; goes on where an earlier request or call stopped."""
+def _download(corpus: Corpus, url: str, output: str, _: object) -> None:
+    """Downloader for pooch, which goes on where an earlier request or call stopped."""
+    part = Path(output).with_name("part")
+    part.touch()
     problem = ""
     for wait_s in WAITS_S:
-        start = archive.stat().st_size if archive.exists() else 0
-        if start == corpus.size:
-            return
         time.sleep(wait_s)
         try:
-            _request(corpus, archive, start)
+            _request(corpus, part)
+            part.replace(output)
+            return
         except requests.RequestException as error:
             problem = f"{type(error).__name__}: {error}"
             if getattr(error.response, "status_code", 0) in (401, 403, 404, 410):
                 where = "see with a browser whether the file has moved"
                 raise BadInput(f"{problem}; {where}") from None
-    raise BadInput(f"{corpus.url}: {problem}; {AGAIN}")
+    raise BadInput(f"{url}: {problem}; {AGAIN}")
 
 
-def _request(corpus: Corpus, archive: Path, start: int) -> None:
-    """Append the bytes from start on; all of them anew if the server ignores the range."""
-    headers = HEADERS | {"Range": f"bytes={start}-"}
+def _request(corpus: Corpus, part: Path) -> None:
+    """Append what is missing; all bytes anew if the server ignores the range."""
+    start = part.stat().st_size
+    if start == corpus.size:
+        return
+    headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-"}
     with requests.get(corpus.url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
         answer.raise_for_status()
         if answer.status_code != 206:
             start = 0
         length = answer.headers.get("Content-Length")
-        if length != str(corpus.size - start):  # perhaps the page of a proxy: keep the archive
+        if length != str(corpus.size - start):  # perhaps the page of a proxy: keep the part
             message = f"the server sends {length} bytes, not {corpus.size - start}"
             raise BadInput(f"{corpus.url}: {message}; the file has changed or moved")
         bar = tqdm(total=corpus.size, initial=start, unit="B", unit_scale=True, disable=None)
-        with archive.open("ab" if start else "wb") as file, bar:
+        with part.open("ab" if start else "wb") as file, bar:
             for block in answer.iter_content(BLOCK):
                 bar.update(file.write(block))
-
-
-def _verify(corpus: Corpus, archive: Path) -> None:
-    """Delete an archive with another hash and raise BadInput."""
-    print("verifying and unpacking", flush=True)
-    with archive.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != corpus.sha256:
-        archive.unlink()
-        message = f"came with sha256 {sha256}, not {corpus.sha256}"
-        raise BadInput(f"{corpus.url}: {message}; run again to download it anew")
-
-
-def _unpack(corpus: Corpus, archive: Path) -> Path:
-    """Unpack a zip file beside it; returns the folder that holds the corpus."""
-    into = archive.with_name("unpacked")
-    shutil.rmtree(into, ignore_errors=True)  # a process that was killed leaves a part
-    with zipfile.ZipFile(archive) as packed:
-        for member in packed.infolist():
-            outside = not (into / member.filename).resolve().is_relative_to(into.resolve())
-            if outside or stat.S_ISLNK(member.external_attr >> 16):
-                raise BadInput(f"{archive}: {member.filename!r} leaves the folder or is a link")
-            packed.extract(member, into)
-    for folder in (into, *into.iterdir()):
-        if recognise(folder) == corpus.version:
-            return folder
-    raise BadInput(f"{archive}: is not {corpus.version}; delete {archive.parent} and run again")
 
 
 def main(arguments: list[str] | None = None, corpora: dict[str, Corpus] = CORPORA) -> None:

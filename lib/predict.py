@@ -124,7 +124,12 @@ def _read(data, latents, clips):
     if data.partition(":")[0] in SOUND:
         return _sound(data, latents, clips)
     try:
-        x = _digits() if data == "digits" else _array(path)
+        if data == "digits":
+            from lib.data.digits import load_digits
+
+            x, _ = load_digits("train")
+        else:
+            x = _array(path)
     except Exception as error:  # numpy parses a header as Python and raises almost anything.
         reason = getattr(error, "strerror", None) or error
         raise BadInput(f"{data}: not readable ({reason}); {WANTED}") from None
@@ -136,12 +141,6 @@ def _read(data, latents, clips):
     if x.dtype == np.uint8:
         return x, lambda chunk: chunk / 255, "uint8, scaled by 1/255"
     return x, None, f"{x.dtype}, taken as they are"
-
-
-def _digits():
-    from lib.data.digits import load_digits
-
-    return load_digits("train")[0]
 
 
 def _array(path):

@@ -61,18 +61,18 @@ for corpus in parameters.corpora:
         row["minutes"] = recording.seconds / 60
         row["rate in Hz"] = recording.rate_hz
         rows.append(row)
-listed = pd.DataFrame(rows)
+table = pd.DataFrame(rows)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-for corpus, part in listed.groupby("corpus"):
+for corpus, part in table.groupby("corpus"):
     name = f"corpora.{page.slug(corpus)}"
     page.record(f"{name}.minutes", part["minutes"].sum())
     page.record(f"{name}.groups", part["group"].nunique())
     page.record(f"{name}.recordings", len(part))
 known = pd.DataFrame(manifest()).drop_duplicates("group").set_index("group")
-listed["author"] = listed["group"].map(known["author"]).fillna("-")
-listed["licence"] = listed["group"].map(known["licence"]).fillna("-")
-by_author = listed.groupby(["corpus", "author", "licence", "rate in Hz"])
+table["author"] = table["group"].map(known["author"]).fillna("-")
+table["licence"] = table["group"].map(known["licence"]).fillna("-")
+by_author = table.groupby(["corpus", "author", "licence", "rate in Hz"])
 summary = by_author.agg(
     groups=("group", "nunique"),
     recordings=("group", "size"),
@@ -333,12 +333,12 @@ for corpus in parameters.corpora:
     beyond_chance = accuracy[corpus] - chance[corpus]
     assert beyond_chance > 0.2, f"{corpus}: the spectrum names no voice"
 if "speech" in parameters.corpora:
-    rates = listed[listed["corpus"] == "speech"].groupby("group")["rate in Hz"]
-    coded, others = [], []
+    rates = table[table["corpus"] == "speech"].groupby("group")["rate in Hz"]
+    at_16_khz, others = [], []
     for group, rate in rates.first().items():
-        same_rate = coded if rate == 16000 else others
+        same_rate = at_16_khz if rate == 16000 else others
         same_rate.append(band_hz["speech", group])
-    assert max(coded) <= 8000 < max(others), "a band limit"
+    assert max(at_16_khz) <= 8000 < max(others), "a band limit"
 print("asserted: no person and no song in two splits; clips equally loud;")
 print("the spectrum of a clip names its voice far more often than chance")
 

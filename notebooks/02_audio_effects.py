@@ -224,10 +224,12 @@ plt.show()
 # the two parts,
 #
 # ```{math}
+# :label: trace-split
 # \mathrm{mean}_{bt}\, d_{bt}^2 = \mathrm{mean}_b\, \bar d_b^{\,2} + \mathrm{mean}_{bt}\,(d_{bt} - \bar d_b)^2,
 # ```
 #
-# and the *fixed share* is the first part over the sum. The *size* of the trace is the root of the sum, in dB.
+# because $d_{bt} - \bar d_b$ averages to zero over time in each band. The *size* of the trace is the root of the left side of {eq}`trace-split`, in dB. The *fixed share* is the first term on the right over
+# the left side.
 
 
 # %%

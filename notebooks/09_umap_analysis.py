@@ -73,8 +73,7 @@ names = {corpus: page.slug(corpus) for corpus in parameters.corpora}
 # | 5 | flanger | adds a copy with a short delay that slowly moves |
 #
 # The list matters: when we say that the fourth effect costs most, this may be because it is the fourth, or because it is ambience. The maps cannot tell.
-
-# %% [markdown]
+#
 # ## The clips
 #
 # Each effect draws clips of its own; no two effects share a draw. All clips have the same {term}`loudness`; otherwise the volume alone could give an effect away. The *settings* of an effect
@@ -487,6 +486,11 @@ if judge_samples:
     }
 
 # %% tags=["nbval-ignore-output", "hide-input"]
+words = titles | {
+    "effects": f"{most_effects} effects instead of {few_effects}",
+    "clips_of_table": "larger samples of Table 1",
+    "clips_of_experiment": f"{most_clips} clips instead of {few_clips}",
+}
 rows = {}
 for key, claim in claims.items():
     holds, numbers = claim["holds"], claim["numbers"]
@@ -494,7 +498,7 @@ for key, claim in claims.items():
     page.record_all(f"umap.verdict.{key}", numbers)
     texts = []
     for name, value in numbers.items():
-        title = titles.get(name, name.replace("_", " "))
+        title = words.get(name, name.replace("_", " "))
         texts.append(f"{title} {value:+.3f}")
     rows[claim["claim"]] = {
         "verdict": claim["verdict"],

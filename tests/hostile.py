@@ -128,11 +128,10 @@ def laughs() -> str:
 
 
 def signed(fields: dict) -> str:
-    """A card of these fields in the format that lib reads, with the right checksum of itself."""
+    """A card of these fields, with the right checksum of itself."""
     from lib.runtime import stages
 
-    card = {"format": stages.FORMAT} | fields
-    return json.dumps(card | {"sum": stages.json_hash(card)})
+    return json.dumps(fields | {"sum": stages.json_hash(fields)})
 
 
 def zipped_weights(content: bytes) -> bytes:

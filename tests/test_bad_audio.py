@@ -1,10 +1,12 @@
-"""Bad audio files: all bad is an error, one among many is skipped, and no decoder harms its caller."""
+"""Bad audio files: all bad is an error, one of many is skipped, no decoder harms its caller."""
 
 import ctypes
 import os
 import resource
 import signal
 import struct
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lib import BadInput
+from lib import ROOT, BadInput
 from lib.data import recordings, sandbox
 from lib.data.corpora import load_corpus
 from lib.data.recordings import read_header, read_stretch
@@ -244,6 +246,16 @@ def test_a_worker_that_somebody_ends_is_no_fault_of_the_file(harmful) -> None:
     written(harmful / "kill.wav")
     with pytest.raises(RuntimeError, match="was ended by SIGTERM; run again"):
         load_corpus(f"folder:{harmful.parent}")
+
+
+def test_a_worker_ends_with_a_caller_that_is_killed_during_a_request() -> None:
+    code = "import time; from lib.data.sandbox import run; run(max, 1, 2)"
+    code += "; print('sleeps', flush=True); run(time.sleep, 200)"
+    caller = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    assert caller.stdout.readline() == b"sleeps\n"
+    time.sleep(0.5)
+    caller.kill()
+    caller.communicate(timeout=60)  # no process is left that holds the output open
 
 
 def test_after_an_interrupt_no_answer_is_taken_for_that_of_another_request(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Fetching a corpus: a server that cuts and lies, hostile archives, kills, full disks, the command."""
+"""Fetching a corpus: a server that cuts and lies, hostile archives, kills, full disks, command."""
 
 import hashlib
 import io
@@ -94,10 +94,6 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def archive(to: Path) -> Path:
-    return to / ".Tiny-3.download/archive.zip"
-
-
 def test_hashes_are_those_of_torchaudio_and_folders_those_of_the_full_run() -> None:
     text = (ROOT / "runs/full.yml").read_text()
     for name, module in (("vctk", "vctk"), ("musdb18-hq", "musdb_hq")):
@@ -106,9 +102,7 @@ def test_hashes_are_those_of_torchaudio_and_folders_those_of_the_full_run() -> N
         assert f":/corpora/{CORPORA[name].folder}" in text
 
 
-@pytest.mark.parametrize("around", ["", "around/"])
-def test_what_was_fetched_is_a_corpus(server, tmp_path, capsys, around) -> None:
-    server.body = zipped({around + name: content for name, content in FILES.items()})
+def test_what_was_fetched_is_a_corpus(server, tmp_path, capsys) -> None:
     corpus = fetch(tiny(server), tmp_path / "new/place", yes=True)
     assert corpus == f"vctk:{tmp_path}/new/place/Tiny-3"
     with pytest.warns(UserWarning, match="skipped 107 of 109 persons"):
@@ -164,9 +158,10 @@ def test_another_hash_is_named_and_leaves_nothing(server, tmp_path) -> None:
     right, corpus = server.body, tiny(server)
     server.body = right[:-9] + b"!" + right[-8:]
     other = hashlib.sha256(server.body).hexdigest()
-    with pytest.raises(BadInput, match=f"{corpus.url}: .*{other}, not {corpus.sha256}; run again"):
+    message = f"{corpus.url}: .*{corpus.sha256} but got {other}.* Run again to download it anew"
+    with pytest.raises(BadInput, match=message):
         fetch(corpus, tmp_path, yes=True)
-    assert os.listdir(tmp_path) == [".Tiny-3.download"] and not archive(tmp_path).exists()
+    assert tree(tmp_path) == {".Tiny-3.download/lock": b""}
     server.body = right
     fetch(corpus, tmp_path, yes=True)
     assert tree(tmp_path / "Tiny-3") == FILES
@@ -179,27 +174,21 @@ def member(name: str, mode: int = 0o100644) -> zipfile.ZipInfo:
     return info
 
 
-HOSTILE = {
-    "above": ({"../../../out": b"x"}, "'../../../out' leaves the folder or is a link"),
-    "above, as a folder": ({"wav48/../../../out/": b""}, "leaves the folder"),
-    "absolute": ({member("/tmp/out"): b"x"}, "'/tmp/out' leaves the folder"),
-    "link": ({member("a", 0o120777): b"/etc/passwd"}, "'a' leaves the folder or is a link"),
-    "no sound": ({"readme": b"x"}, "is not VCTK 0.80; delete .*Tiny-3.download and run again"),
-}
-
-
-@pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_archive_leaves_nothing_outside(server, tmp_path, case) -> None:
-    files, message = HOSTILE[case]
-    server.body = zipped(files)
-    with pytest.raises(BadInput, match=message):
+@pytest.mark.parametrize(
+    "name", ["../../../out", "a/../../../out/x", member("/tmp/out"), member("out", 0o120777)]
+)
+def test_a_hostile_archive_leaves_nothing_outside(server, tmp_path, name) -> None:
+    server.body = zipped({name: b"/etc/passwd"})
+    with pytest.raises(BadInput, match="holds no VCTK 0.80; delete it and run again"):
         fetch(tiny(server), tmp_path / "a/b", yes=True)
-    assert not list(tmp_path.rglob("out")) and os.listdir(tmp_path / "a/b") == [".Tiny-3.download"]
+    assert os.listdir(tmp_path / "a/b") == [".Tiny-3.download"]
+    assert all("unpacked" in path.parts and not path.is_symlink() for path in tmp_path.rglob("out"))
+    assert not Path("/tmp/out").exists()
 
 
 def test_bad_targets(server, tmp_path) -> None:
-    archive(tmp_path).parent.mkdir()
-    with FileLock(archive(tmp_path).with_name("lock")):
+    (tmp_path / ".Tiny-3.download").mkdir()
+    with FileLock(tmp_path / ".Tiny-3.download/lock"):
         with pytest.raises(BadInput, match="another process downloads into it"):
             fetch(tiny(server), tmp_path, yes=True)
     with pytest.raises(BadInput, match=rf"{tmp_path}: 9000000.0 GB are needed, [\d.]+ GB are free"):
@@ -224,11 +213,11 @@ def run(command: list[str]) -> subprocess.CompletedProcess:
 
 def test_killed_while_it_unpacks(server, tmp_path) -> None:
     command = program(tiny(server), tmp_path, "--yes")
-    slow = "import time, zipfile; real = zipfile.ZipFile.extract; "
-    slow += "zipfile.ZipFile.extract = lambda *a: (real(*a), time.sleep(99)); "
+    slow = "import time, zipfile; real = zipfile.ZipFile._extract_member; "
+    slow += "zipfile.ZipFile._extract_member = lambda *a: (real(*a), time.sleep(99)); "
     command[2] = slow + command[2]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    half = archive(tmp_path).with_name("unpacked") / next(iter(FILES))
+    half = tmp_path / ".Tiny-3.download/unpacked" / next(iter(FILES))
     while not half.exists():
         assert process.poll() is None
         time.sleep(0.02)

@@ -58,11 +58,15 @@ def test_the_classes_their_order_and_their_controls():
 
 @settings(max_examples=40, deadline=None)
 @given(name=st.sampled_from(WET), data=st.data())
-def test_normalise_undoes_denormalise(name, data):
+def test_values_lie_in_their_ranges_and_say_their_positions(name, data):
     unit = {p.name: data.draw(st.floats(0, 1)) for p in EFFECTS[name].parameters}
     values = effects.denormalise(name, unit)
-    assert all(p.low - 1e-9 <= values[p.name] <= p.high + 1e-9 for p in EFFECTS[name].parameters)
-    assert effects.normalise(name, values) == pytest.approx(unit, abs=1e-9)
+    for p in EFFECTS[name].parameters:
+        low, high, value = p.low, p.high, values[p.name]
+        assert low - 1e-9 <= value <= high + 1e-9
+        if p.scale == "log":
+            low, high, value = np.log([low, high, value])
+        assert (value - low) / (high - low) == pytest.approx(unit[p.name], abs=1e-9)
 
 
 def test_a_half_is_the_middle_of_its_scale():
@@ -265,7 +269,6 @@ MISTAKES = [
         lambda: draw("?"),
         f"effect '\\?' is unknown; known: {', '.join([*EFFECTS, *MDA])}, vst3:PATH",
     ),
-    (lambda: draw("delay", "medium"), "settings = 'medium' is unknown"),
     (lambda: draw("clean", audio=0 * AUDIO), "the dry clip is silent or not finite"),
     (lambda: draw("clean", audio=np.nan * AUDIO), "the dry clip is silent or not finite"),
     (
@@ -279,10 +282,6 @@ MISTAKES = [
     (
         lambda: effects.apply_at("bitcrush", AUDIO, RATE_HZ, bits=np.nan),
         "bits = nan is outside 0 to 1",
-    ),
-    (
-        lambda: effects.normalise("bitcrush", {"hold_hz": 1.0, "bits": 5}),
-        "hold_hz = 1.0 is outside 2000 to 10000",
     ),
 ]
 

@@ -154,11 +154,7 @@ def test_tiles_stand_in_reading_order_on_one_scale() -> None:
     assert levels.tolist() == [[0, 128, 255], [255, 0, 0]]
 
 
-def test_mistakes_are_named() -> None:
-    ax, zeros = plt.subplots()[1], np.zeros((2, 4, 4))
-    with pytest.raises(BadInput, match="4 bins, but log_mel has 96"):
-        figures.show_spectrogram(ax, zeros[0], CONFIG)
-    with pytest.raises(BadInput, match=r"reconstruction: shape \(1, 4, 4\), originals"):
-        figures.reconstruction_grid(zeros, zeros[:1])
+def test_a_mistake_is_named() -> None:
+    ax, zeros = plt.subplots()[1], np.zeros((4, 2))
     with pytest.raises(BadInput, match="unknown effect 'dealy'; known are clean, delay"):
-        figures.umap_panel(ax, zeros[0, :, :2], ["dealy"] * 4)
+        figures.umap_panel(ax, zeros, ["dealy"] * 4)

@@ -78,7 +78,10 @@ def complete(tmp_path, monkeypatch) -> Path:
     folder = assets.relative_to(tmp_path / "artifacts").as_posix()
     marked = {"average_spectrogram_assets": {"name": "explorer", "folder": folder}}
     player = nbformat.v4.new_output("display_data", {"text/html": html}, metadata=marked)
-    notebook.cells[-1].outputs.insert(0, player)
+    scrap = {"mime_prefix": "record/", "name": "key-02"}
+    data = {"record/image/png": base64.b64encode(b"picture").decode()}
+    key = nbformat.v4.new_output("display_data", data, metadata={"scrapbook": scrap})
+    notebook.cells[-1].outputs = [player, key, *notebook.cells[-1].outputs]
     (tmp_path / "run/pages").mkdir(parents=True)
     nbformat.write(notebook, tmp_path / f"run/pages/{NAME}.ipynb")
     for name in ("chapters/old.ipynb", "_static/sound/old.mp3", "_static/style.css"):
@@ -88,13 +91,15 @@ def complete(tmp_path, monkeypatch) -> Path:
 
 
 def check_chapter(book: Path) -> None:
-    """The chapter's sounds and assets lie beside it; those of yesterday have gone."""
+    """The chapter's sounds, key figure and assets lie beside it; those of yesterday have gone."""
     html = publish.read(book / f"chapters/{NAME}.ipynb").cells[-1].outputs[0].data["text/html"]
     names = [part.split('"')[0] for part in html.split('src="')[1:]]
     sounds = [(book / "chapters" / name).read_bytes() for name in names]
     assert sounds == [b"first", b"second", b"first"]
     folders = {name for name in files(book / "_static") if "/" in name}
-    assert folders == {n.removeprefix("../_static/") for n in names} | {"explorer/clip.json"}
+    others = {"explorer/clip.json", "key/key-02.png"}
+    assert folders == {n.removeprefix("../_static/") for n in names} | others
+    assert (book / "_static/key/key-02.png").read_bytes() == b"picture"
 
 
 def test_a_complete_run_is_published_whole(complete: Path) -> None:

@@ -132,10 +132,9 @@ def test_a_name_is_given_only_to_what_is_on_the_disk(monkeypatch):
 
 
 CARDS = [
-    ('{"format": 1, "files": {}}', "card.json: written in card format 1, this version reads 2"),
-    ("[]", "card.json: not the card of a stage"),
+    ("[]", "card.json: missing or not readable"),
     ('{"form', "card.json: missing or not readable"),
-    ('{"format": 2, "files": {}}', "card.json: damaged, its checksum is another"),
+    ('{"files": {}}', "card.json: damaged, its checksum is another"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The collapse alarm: when it speaks, when it keeps quiet, and that a kill does not change what it said."""
+"""The collapse alarm: when it speaks, when it keeps quiet; a kill does not change its words."""
 
 import io
 from collections.abc import Callable
@@ -40,7 +40,7 @@ COLLAPSING = TrainingConfig(
 
 
 class Scripted(pl.LightningModule):
-    """A training whose code is given: mu at a step, (batch, latent); the posterior's variance is the prior's."""
+    """A training whose code is given: mu at a step, (batch, latent); the prior's variance."""
 
     def __init__(self, mu: Callable[[int], torch.Tensor]):
         super().__init__()
@@ -67,7 +67,7 @@ def alarms_of(
     stop: int = -1,
     **settings: int,
 ) -> list[tuple[int, str]]:
-    """What an alarm tells of such a training, of so many batches an epoch; stop: ends after that step."""
+    """An alarm's words on such a training, so many batches an epoch, which ends after `stop`."""
     alarm = alarm or CollapseAlarm(None, 1.0, warn=False)
 
     def stop_at(trainer: pl.Trainer, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""Conditional VAEs: shapes, the untrained answer, what z can do, and what encoder and decoder see."""
+"""Conditional VAEs: shapes, the untrained answer, what z can do, what encoder and decoder see."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The losses against torch.distributions, the formulas of public repositories, and by their gradients."""
+"""The losses against torch.distributions, formulas of public repositories, their gradients."""
 
 import math
 from decimal import Decimal, localcontext
@@ -70,7 +70,7 @@ def test_neg_elbo_is_that_of_a_normal_decoder() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.floats(1e-3, 10))
 def test_beta_implies_the_noise_variance_beta_n_over_2(beta: float) -> None:
-    """The relation of the whole book: report loss = 2 sigma2 / N * -ELBO + constant, with sigma2 = beta N / 2."""
+    """Report loss = 2 sigma2 / N * -ELBO + constant, with sigma2 = beta N / 2."""
     sigma2 = beta * 28 / 2
     differences = []
     for seed in (1, 2):
@@ -180,7 +180,7 @@ def test_bernoulli_nats_are_those_of_torch() -> None:
 
 
 def test_importance_nats_are_exact_for_the_true_posterior_and_the_elbo_for_one_draw() -> None:
-    """x = w z + noise, z and noise normal: ln p(x) is known, and each weight under the true posterior is p(x)."""
+    """x = w z + noise, z and noise normal: p(x) is each weight under the posterior."""
     normal, w, noise = torch.distributions.Normal, 1.7, 0.6
     x = torch.linspace(-3, 3, 7, dtype=torch.float64)
     exact = -normal(0.0, math.sqrt(w**2 + noise**2)).log_prob(x)

@@ -1,4 +1,4 @@
-"""The nets: the report's parameter counts, any size in and out, and errors that say what would be right."""
+"""The nets: the report's parameter counts, any size in and out, errors that say what is right."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def leaves(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 
 def test_report_order_of_layers() -> None:
-    """Conv, ReLU, BatchNorm; the decoder ends in a bare transposed convolution; stride 2, or 1 on digits."""
+    """Conv, ReLU, BatchNorm; a bare transposed convolution ends it; stride 2, 1 on digits."""
     model = vae.build("week4", (33, 17), 4)
     names = [type(layer).__name__ for layer in leaves(model.encoder.body)]
     assert names == ["Conv2d", "ReLU", "BatchNorm2d"] * 3 + ["Flatten"]

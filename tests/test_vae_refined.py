@@ -21,7 +21,7 @@ def clips(n: int, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     ("shape", "latent"), [((8, 8), 5), ((5, 7), 34), ((1, 3), 2), ((9, 1), 1), ((6, 11), 64)]
 )
 def test_it_starts_at_probabilistic_pca(kind: str, shape: tuple[int, int], latent: int) -> None:
-    """mu, log_var and picture before training are those of Tipping and Bishop 1999, eq. 6 to 8, by linear solves."""
+    """Before training, the answers are Tipping and Bishop's (1999, eq. 6 to 8)."""
     x = clips(200, shape)
     pca = theory.separable_pca(x, latent) if kind == "separable" else theory.pca(x, latent)
     model = vae.build("refined", shape, latent).eval()

@@ -1,4 +1,4 @@
-"""Training: the same weights for the same seed, after a kill too; collapse and repair; the evaluation by definition."""
+"""Training: equal seeds, equal weights, after a kill too; collapse, repair, evaluation."""
 
 import math
 import os
@@ -101,7 +101,7 @@ def test_same_seed_same_bytes_and_another_seed_others(
 def test_a_killed_run_ends_as_one_that_was_not(
     preset: str, after: int | None, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed at once, within an epoch, before its end is kept, and with training done but not yet stored."""
+    """Killed at once, within an epoch, before its end is kept, before all is stored."""
 
     def killing_copy(*_):
         raise Killed
@@ -148,7 +148,7 @@ def test_a_finished_run_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_log_and_best_weights(capfd: pytest.CaptureFixture) -> None:
-    """One row per epoch; the weights are those of the best row, of equal rows the last; nothing is printed."""
+    """One row per epoch; weights of the best row, of equal rows the last; nothing is printed."""
     run = vae.train(
         changed(CONFIG, epochs=8, schedule="constant"), Splits(TRAIN, NEGATIVE, None, {})
     )
@@ -174,7 +174,7 @@ def test_in_a_cycle_only_its_last_fifth_competes() -> None:
 
 
 def test_collapse_at_beta_1_and_not_when_calibrated() -> None:
-    """The report's finding in miniature: beyond the edge one image for all, none with the calibrated loss."""
+    """The report's finding in miniature: one image for all beyond the edge, not if calibrated."""
     config = TrainingConfig(epochs=15, batch_size=32, latent=3)
     collapsed = vae.measure(vae.train(config, DATA).model(), TEST)
     trivial = np.mean((TEST.array / 255 - TRAIN.array.mean(0) / 255) ** 2)
@@ -217,7 +217,7 @@ def test_measure_is_what_it_says() -> None:
 
 
 def test_active_units_are_burdas() -> None:
-    """Variance of the mean over the data above 0.01: here one unit above the line, two just beside it."""
+    """Variance of mu over the data above 0.01: one unit above the line, two just beside it."""
     model = vae.build("small", (9, 10), 3)
     mu, _ = vae.encode_all(model, TEST)
     with torch.no_grad():
@@ -270,19 +270,21 @@ def test_an_interrupt_is_one_and_the_next_is_heard(monkeypatch: pytest.MonkeyPat
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+ONE = Splits(ArrayDataset(TRAIN.array[:1]), TEST, None, {})
+SIGNED = Splits(NEGATIVE, TEST, None, {})
 OTHER_SHAPE = ArrayDataset(np.zeros((4, 9, 9), np.uint8))
 BAD = [
     (dict(preset="smal"), DATA, 'did you mean "small"'),
     (dict(), Splits(TRAIN, OTHER_SHAPE, None, {}), "validation of shape"),
     (dict(), Splits(TRAIN, None, None, {}), r"data\.validation = None"),
-    (dict(), Splits(ArrayDataset(TRAIN.array[:1]), TEST, None, {}), "training set of 1: .* 2 or more"),
+    (dict(), ONE, "training set of 1: .* 2 or more"),
     (dict(start="0123456789abcdef"), DATA, "start = '0123456789abcdef': no finished training in"),
     (dict(loss="bernoulli", samples=5, beta=0.5), DATA, "samples = 5: only 'bernoulli' with a"),
     (dict(preset="refined", loss="delta", floor=0.5), DATA, "floor = 0.5: preset 'refined'"),
     (dict(preset="refined", latent=90), DATA, "latent = 90: "),
-    (dict(loss="bernoulli", preset="mlp"), Splits(NEGATIVE, TEST, None, {}), "loss = 'bernoulli': data"),
+    (dict(loss="bernoulli", preset="mlp"), SIGNED, "loss = 'bernoulli': data"),
     (dict(logger="wandb"), DATA, r"logger = 'wandb': .*pip install -e '\.\[loggers\]'"),
-    (dict(devices=3, accelerator="mps"), DATA, "accelerator = 'mps', devices = 3: this machine has 1 of that kind"),
+    (dict(devices=3, accelerator="mps"), DATA, "'mps', devices = 3: this machine has 1"),
 ]  # fmt: skip
 
 
@@ -328,7 +330,7 @@ def test_a_training_takes_one_thread() -> None:
 
 @pytest.mark.parametrize("file", ["model.pt", "last.ckpt"])
 def test_a_full_disk_is_an_error_and_leaves_nothing(file: str) -> None:
-    """Too little room for the weights, or for the state, which is larger; with more room the run is made."""
+    """Too little room for the weights, or for the larger state; with more room it ends."""
     config = changed(CONFIG, epochs=1)
     size = sum(value.nbytes for value in vae.build("small", (9, 10), 3).state_dict().values())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -351,7 +353,8 @@ import numpy as np
 from lib import vae
 from lib.data.batches import ArrayDataset, Splits
 
-config = vae.TrainingConfig(preset="refined", latent=3, loss="calibrated", equalise=0.2, epochs=1, batch_size=200)
+fields = {"preset": "refined", "loss": "calibrated", "equalise": 0.2, "epochs": 1}
+config = vae.TrainingConfig(latent=3, batch_size=200, **fields)
 few = np.random.default_rng(0).normal(size=(1000, 32, 32)).astype(np.float16)
 for count in (1000, 20_000):
     path = Path(sys.argv[1], f"{count}.npy")
@@ -362,7 +365,8 @@ for count in (1000, 20_000):
     clips = ArrayDataset(np.load(path, mmap_mode="r"))
     vae.train(config, Splits(clips, ArrayDataset(few[:8]), None, {"clips": count}))
     used = int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + 60_000_000, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 60_000_000, hard))
 """
 
 
@@ -413,7 +417,7 @@ def test_beta_rises_as_its_schedule_says(schedule: str, shares: list[float]) -> 
 
 
 def test_another_reduction_at_its_equal_weight_learns_the_same_weights() -> None:
-    """Adam does not see the scale of a loss, so equal sigma2 is an equal path; the same number is another."""
+    """Adam sees no scale of a loss: equal sigma2, equal path; an equal number, another."""
     sigma2 = theory.sigma2_of("mean-sum", 0.02, 90, 3)
 
     def learnt(**fields: object) -> torch.Tensor:
@@ -446,7 +450,7 @@ def test_the_spectrum_is_that_of_the_prepared_examples_and_kept() -> None:
 
 
 def test_importance_nll_of_a_net_that_ignores_its_code_is_exact() -> None:
-    """Posterior = prior and one picture for all: every importance weight is the likelihood itself."""
+    """Posterior = prior and one picture for all: each importance weight is the likelihood."""
     model = vae.build("small", (9, 10), 3)
     logits = torch.randn(1, 9, 10, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -487,7 +491,7 @@ def test_importance_nll_comes_closer_with_samples_and_starts_at_the_elbo() -> No
 
 
 def test_several_samples_train_the_tighter_bound() -> None:
-    """The validation loss is the bound itself, and the likelihood that comes out is better than by one sample."""
+    """The validation loss is the bound; the likelihood is better than by one sample."""
     fields = {"preset": "mlp", "loss": "bernoulli", "beta": 1.0, "schedule": "constant"}
     config = changed(CONFIG, epochs=12, seed=1, batch_size=16, **fields)
     data = Splits(BINARY, BINARY, None, {})

@@ -85,8 +85,8 @@ PARTS = {
     "report": Part(same(ours="graph.report"), CHANGE, CHANGE, turns=1, warm=False),
     "growth": Part(
         sizes("sound.growth", "clips", (1000, 4000, 16_000), 100),
-        {"workers": 2},
-        {"workers": 1},
+        {},
+        {},
         turns=1,
         warm=False,
     ),

@@ -158,7 +158,8 @@ def with_current_prose(notebook: nbformat.NotebookNode, name: str) -> nbformat.N
 def as_chapter(page: Path) -> dict[Path, bytes | Path]:
     """Files of a page as a chapter, by their place in the book: their content, or the file to copy.
 
-    Sounds leave the page: a data address becomes a file in `_static/sound/`. An output whose
+    Sounds leave the page: a data address becomes a file in `_static/sound/`. Key figures are
+    copied to `_static/key/`, where the introduction finds them. An output whose
     metadata say `average_spectrogram_assets: {name, folder}` brings that stage's files into
     `_static/<name>/`.
     """
@@ -178,6 +179,10 @@ def as_chapter(page: Path) -> dict[Path, bytes | Path]:
     for output in outputs(notebook):
         if "text/html" in output.get("data", {}):
             output.data["text/html"] = SOUND.sub(leave, output.data["text/html"])
+        scrap = output.get("metadata", {}).get("scrapbook", {"name": ""})
+        if scrap["name"].startswith("key-"):  # a key figure, which prose shows
+            picture = output.data[f"{scrap['mime_prefix']}image/png"]
+            files[Path(f"_static/key/{scrap['name']}.png")] = base64.b64decode(picture)
         assets = output.get("metadata", {}).get("average_spectrogram_assets")
         if assets:
             folder = stages.root() / assets["folder"]
@@ -192,19 +197,19 @@ def as_chapter(page: Path) -> dict[Path, bytes | Path]:
 # The status page
 
 STATUS = """\
-# The state of this book
+# Are the pages those of the present code?
 
-Written by `tools/publish.py` when the pages were laid out. A page is **fresh** when its story, the
-code that it imports and its parameters are those of the checkout. It is **confirmed** when code has
-changed since, but the story's small run, of `make book`, still gives every number that it gave
-then. Else it is **stale**: its numbers are of other code.
+{fresh} of {count} pages are *fresh*: their story, the code that it imports and its parameters are those of
+the checkout. {confirmed} are *confirmed*, which means that code has changed but the story's small run still
+gives every number that it gave at publication; {stale} are *stale*, so their numbers are those of older code.
 {behind}
 | page | state | time | peak memory | commit |
 |---|---|---|---|---|
 {rows}
 
-The time is that of the last run of the page. It is short where finished stages were found, so their
-sum is not the time of a first run. A commit marked *dirty* had changes that were not committed.
+`tools/publish.py` wrote this page. The time is that of the page's last run. It is short where the run found
+finished stages, so the sum of the times is not the time of a first run. A commit marked *dirty* had changes that
+were not committed.
 
 ## Parameters and versions
 {folded}
@@ -218,8 +223,7 @@ full.
 {numbers}
 """
 BEHIND = """
-**{stale} of {count} pages are stale**: lib or the stories have moved on since they were computed,
-at the commit in the last column. `make report publish` computes them again.
+`make report publish` computes the stale pages again. They stand at the commit in the last column.
 """
 FOLDED = """
 ```{{admonition}} {title}
@@ -280,7 +284,7 @@ def title(notebook: nbformat.NotebookNode) -> str:
 
 def status(pages: list[Path]) -> str:
     """The page about these chapters, in their order; Markdown."""
-    rows, folded, numbers, stale = [], [], [], 0
+    rows, folded, numbers, states = [], [], [], []
     for page in pages:
         name, notebook, link = page.stem, read(page), f"chapters/{page.name}"
         head = title(notebook)
@@ -288,7 +292,7 @@ def status(pages: list[Path]) -> str:
         time = made["time"].split(" (")[0].replace(" ", NO_BREAK)
         memory = made["peak memory"].replace(" ", NO_BREAK)
         now = state(name, notebook)
-        stale += now == "stale"
+        states.append(now)
         rows.append(f"| [{cell(head)}]({link}) | {now} | {time} | {memory} | `{made['commit']}` |")
         values = []
         for key, value in parameters(notebook).items():
@@ -299,7 +303,9 @@ def status(pages: list[Path]) -> str:
         for key, value in records(notebook).items():
             numbers.append(f"| `{key}` | {value:.6g} | [{name.replace('_', NO_BREAK)}]({link}) |")
     return STATUS.format(
-        behind=BEHIND.format(stale=stale, count=len(rows)) if stale else "",
+        **{each: states.count(each) for each in ("fresh", "confirmed", "stale")},
+        count=len(states),
+        behind=BEHIND if "stale" in states else "",
         rows="\n".join(rows),
         folded="".join(folded),
         numbers="\n".join(sorted(numbers)),

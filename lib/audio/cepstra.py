@@ -17,7 +17,7 @@ import torch
 from scipy import fft
 
 from lib import BadInput
-from lib.audio.spectrograms import FLOOR_POWER, SpectrogramConfig, log_mel, stft
+from lib.audio.spectrograms import FLOOR_POWER, SpectrogramConfig, log_mel, power_of, stft
 
 ANALYSIS = SpectrogramConfig()  # 96 mel bands
 BANDS = 24  # each sums up four mel bands
@@ -50,11 +50,6 @@ class Fields:
 _hann = lru_cache(maxsize=8)(np.hanning)
 
 
-def _power(x: np.ndarray) -> np.ndarray:
-    """|x|^2 of complex x, without the square root of np.abs."""
-    return x.real**2 + x.imag**2
-
-
 def fields(audio: np.ndarray) -> Fields:
     """Fields of a clip (sample,) at the sample rate of ANALYSIS.
 
@@ -68,10 +63,10 @@ def fields(audio: np.ndarray) -> Fields:
             f"{shortest_s:g} s at {rate_hz} Hz"
         )
     size = fft.next_fast_len(audio.size, real=True)
-    power = _power(fft.rfft(audio * _hann(audio.size), size))
+    power = power_of(fft.rfft(audio * _hann(audio.size), size))
     whole = fft.irfft(np.log(np.float32(power + 1e-9 * power.mean() + 1e-12)))
     x = stft(audio, ANALYSIS)
-    power = _power(x).T  # (frame, frequency)
+    power = power_of(x).T  # (frame, frequency)
     energy = power.mean(1, keepdims=True)
     short = fft.irfft(np.log(power + 1e-6 * energy + FLOOR_POWER))[:, :LAGS]
     sounding = (energy >= 0.01 * energy.max())[:, 0]
@@ -99,7 +94,7 @@ def _summary(x: Fields) -> np.ndarray:
     centred = level_db - level_db.mean(1, keepdims=True)
     modulation = np.abs(fft.rfft(centred * _hann(centred.shape[1])))[:, 1 : MODULATIONS + 1]
     modulation = np.log(modulation + 0.1).reshape(BANDS, -1, 2).mean(2)
-    correlation = fft.irfft(_power(fft.rfft(centred, 2 * centred.shape[1])))[:, :REPEATS]
+    correlation = fft.irfft(power_of(fft.rfft(centred, 2 * centred.shape[1])))[:, :REPEATS]
     repeats = correlation[:, 1:] / (correlation[:, :1] + 1e-6)
     parts = [
         _echoes(x.whole),

@@ -23,12 +23,6 @@ class Parameter:
             return float(self.low * (self.high / self.low) ** position)
         return float(self.low + (self.high - self.low) * position)
 
-    def normalise(self, value: float) -> float:
-        """Position in [0, 1] of a value in the control's unit."""
-        if self.scale == "log":
-            return float(np.log(value / self.low) / np.log(self.high / self.low))
-        return float((value - self.low) / (self.high - self.low))
-
 
 @dataclass(frozen=True)
 class Effect:

@@ -6,6 +6,7 @@ The ranges keep every setting audible, and no mix is below 0.3. Drives and thres
 of about -23 LUFS.
 """
 
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -166,8 +167,7 @@ def chorus(
     mix: float,
 ) -> np.ndarray:
     """Add a copy with a swept delay. With a few ms of delay and with feedback it is a flanger."""
-    processor = pb.Chorus(sweep_hz, depth, centre_delay_ms, feedback, mix)
-    return _process(audio, rate_hz, processor)
+    return _process(audio, rate_hz, pb.Chorus(sweep_hz, depth, centre_delay_ms, feedback, mix))
 
 
 FLANGER = (
@@ -258,7 +258,7 @@ COMBO = (
     Parameter("cabinet_hz", 2500, 6000, "Hz", LOG),  # above which the cabinet is silent
 )
 
-_TABLE = (  # seeds and colours depend on the order: new effects go to the end
+_EFFECTS = (  # seeds and colours depend on the order: new effects go to the end
     Effect("clean", "Clean", (), clean),
     Effect("delay", "Delay", DELAY, delay),
     Effect("overdrive", "Overdrive", OVERDRIVE, overdrive),
@@ -272,7 +272,7 @@ _TABLE = (  # seeds and colours depend on the order: new effects go to the end
     Effect("bitcrush", "Bitcrush", BITCRUSH, bitcrush),
     Effect("combo", "Combo", COMBO, combo),
 )
-EFFECTS: dict[str, Effect] = {effect.name: effect for effect in _TABLE}
+EFFECTS: dict[str, Effect] = {effect.name: effect for effect in _EFFECTS}
 REPORT_ORDER = ("delay", "overdrive", "multiband", "ambience", "flanger")  # as in its Table 1
 
 
@@ -281,43 +281,21 @@ def find_effect(effect_name: str) -> Effect:
 
     BadInput: there is none of this name, or its plug-in is not installed.
     """
-    name = str(effect_name)
-    if name in MDA or name.startswith("vst3:"):
-        return load_plugin(name)
-    if name not in EFFECTS:
-        hint = did_you_mean(name, [*EFFECTS, *MDA, "vst3:PATH"])
+    if effect_name in MDA or effect_name.startswith("vst3:"):
+        return load_plugin(effect_name)
+    if effect_name not in EFFECTS:
+        hint = did_you_mean(effect_name, [*EFFECTS, *MDA, "vst3:PATH"])
         raise BadInput(f"effect {effect_name!r} is unknown; {hint}")
-    return EFFECTS[name]
+    return EFFECTS[effect_name]
 
 
 def controls_table() -> pd.DataFrame:
     """All controls, one a row: effect, parameter, low, high, unit, scale."""
     rows = []
     for effect in EFFECTS.values():
-        for p in effect.parameters:
-            rows.append((effect.name, p.name, p.low, p.high, p.unit, p.scale))
-    columns = ["effect", "parameter", "low", "high", "unit", "scale"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _controls(effect_name: str, numbers: dict[str, float]) -> tuple[Parameter, ...]:
-    """Controls of an effect; BadInput unless numbers has one number for each of them."""
-    parameters = find_effect(effect_name).parameters
-    names = {p.name for p in parameters}
-    if numbers.keys() != names:
-        raise BadInput(
-            f"effect {effect_name!r} has the parameters {sorted(names)}, "
-            f"given were {sorted(numbers)}"
-        )
-    return parameters
-
-
-def _check_range(effect_name: str, name: str, number: float, low: float, high: float) -> None:
-    """BadInput if a number is outside its range by more than rounding."""
-    if not low - 1e-9 * abs(low) <= number <= high + 1e-9 * abs(high):
-        raise BadInput(
-            f"effect {effect_name!r}: {name} = {number!r} is outside {low:g} to {high:g}"
-        )
+        for parameter in effect.parameters:
+            rows.append({"effect": effect.name} | asdict(parameter))
+    return pd.DataFrame(rows).rename(columns={"name": "parameter"})
 
 
 def denormalise(effect_name: str, unit: dict[str, float]) -> dict[str, float]:
@@ -325,20 +303,19 @@ def denormalise(effect_name: str, unit: dict[str, float]) -> dict[str, float]:
 
     BadInput: a parameter is missing, unknown or out of its range.
     """
+    parameters = find_effect(effect_name).parameters
+    names = {p.name for p in parameters}
+    if unit.keys() != names:
+        raise BadInput(
+            f"effect {effect_name!r} has the parameters {sorted(names)}, given were {sorted(unit)}"
+        )
     values = {}
-    for p in _controls(effect_name, unit):
-        _check_range(effect_name, p.name, unit[p.name], 0, 1)
-        values[p.name] = p.denormalise(unit[p.name])
+    for p in parameters:
+        position = unit[p.name]
+        if not 0 <= position <= 1:
+            raise BadInput(f"effect {effect_name!r}: {p.name} = {position!r} is outside 0 to 1")
+        values[p.name] = p.denormalise(position)
     return values
-
-
-def normalise(effect_name: str, values: dict[str, float]) -> dict[str, float]:
-    """Positions in [0, 1] for values in their units: the inverse of `denormalise`."""
-    unit = {}
-    for p in _controls(effect_name, values):
-        _check_range(effect_name, p.name, values[p.name], p.low, p.high)
-        unit[p.name] = p.normalise(values[p.name])
-    return unit
 
 
 def apply_at(effect_name: str, audio: np.ndarray, rate_hz: int, **unit: float) -> np.ndarray:
@@ -370,8 +347,6 @@ def draw_wet(
     drawn again. BadInput: the dry audio is silent, or all draws fail.
     """
     effect = find_effect(effect_name)
-    if settings not in ("fixed", "random"):
-        raise BadInput(f"settings = {settings!r} is unknown; right are 'fixed' and 'random'")
     audio = np.ascontiguousarray(audio, np.float32)
     if loudness_lufs is None:
         loudness_lufs = loudness(audio, rate_hz)

@@ -7,6 +7,7 @@ from torch import Tensor
 from lib.audio.spectrograms import FLOOR, FLOOR_POWER, SpectrogramConfig, mel_bands, stft
 
 UPDATES = 100  # of the powers behind mel bands
+STEPS = 32  # of Griffin-Lim
 
 
 def phase(audio: np.ndarray, config: SpectrogramConfig) -> np.ndarray:
@@ -38,7 +39,6 @@ def to_audio(
     spectrogram: Tensor | np.ndarray,
     config: SpectrogramConfig,
     phase: np.ndarray | None = None,
-    iterations: int = 32,
     seed: int = 0,
     samples: int | None = None,
 ) -> np.ndarray:
@@ -46,7 +46,7 @@ def to_audio(
 
     spectrogram: (bin, frame), not standardised.
     phase: (frequency, frame) rad, of the original sound. Without it, fast Griffin-Lim finds one
-    (Perraudin et al. 2013, momentum 0.99), in `iterations` steps from random angles drawn by seed.
+    (Perraudin et al. 2013, momentum 0.99), in STEPS steps from random angles drawn by seed.
     samples: length of the sound; by default hop_length * (frame - 1).
     """
     from torchaudio.functional import griffinlim
@@ -67,7 +67,7 @@ def to_audio(
             hop_length,
             n_fft,
             power=1.0,
-            n_iter=iterations,
+            n_iter=STEPS,
             momentum=0.99,
             length=samples,
             rand_init=True,

@@ -92,9 +92,14 @@ def _mel_edges_hz(config: SpectrogramConfig) -> np.ndarray:
     return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
 
 
+def power_of(x: np.ndarray) -> np.ndarray:
+    """|x|^2 of complex x, without the square root of np.abs."""
+    return x.real**2 + x.imag**2
+
+
 def log_mel(x: np.ndarray, config: SpectrogramConfig) -> np.ndarray:
     """Power of an STFT (..., frequency, frame) in mel bands, (..., band, frame) dB."""
-    power = np.moveaxis(x.real**2 + x.imag**2, -2, 0)  # (frequency, ..., frame)
+    power = np.moveaxis(power_of(x), -2, 0)  # (frequency, ..., frame)
     bands = mel_bands(config) @ power.reshape(len(power), -1)
     bands = bands.reshape(-1, *power.shape[1:])
     return 10 * np.log10(np.moveaxis(bands, 0, -2) + FLOOR_POWER)

@@ -5,6 +5,7 @@ the page itself holds places, settings and names only. Each dry clip stands unde
 its sound is stored once.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +52,14 @@ def explore(
     def build(folder: Path) -> None:
         _build(folder, run.model(), like, sources, effect_names, seed)
 
-    identity = {
+    config = {
         "train": run.folder.name,
         "corpora": corpora,
         "effects": effect_names,
         "shown": shown,
         "seed": seed,
     }
-    return stages.stage("explorer", identity, build, __name__)
+    return stages.stage("explorer", config, build, __name__)
 
 
 def _build(folder, model, like, sources, effect_names, seed):
@@ -66,8 +67,12 @@ def _build(folder, model, like, sources, effect_names, seed):
     for clip, clips in enumerate(progress(sources, label="sounds")):
         dry, info = clips[clip]
         _write_mp3(folder / SOUNDS["dry"].format(clip=clip), dry)
-        about = {"corpus": clips.config.corpus, "group": info["group"]}
-        about |= {"split": SPLITS[clips.config.split], "clip": clip}
+        about = {
+            "corpus": clips.config.corpus,
+            "group": info["group"],
+            "split": SPLITS[clips.config.split],
+            "clip": clip,
+        }
         wet, settings = _wet(dry, effect_names, np.random.default_rng([seed, clip]))
         x = torch.cat([like.picture(audio) for audio in wet])
         x_dry = like.picture(dry).expand_as(x)
@@ -111,11 +116,8 @@ def _write_mp3(path, audio):
 def show(folder: Path, words: str) -> None:
     """Put the explorer of a stage on the page. words: a sentence on what the map shows."""
     table = pd.read_parquet(folder / "points.parquet")
-    columns = {}
-    for name in ("effect", "corpus", "group", "split", "clip"):
-        columns[name] = table[name].tolist()
-    for name in ("x", "y"):
-        columns[name] = [round(float(value), 3) for value in table[name]]
+    places = table.astype({"x": float, "y": float}).round({"x": 3, "y": 3})
+    columns = places[["effect", "corpus", "group", "split", "clip", "x", "y"]].to_dict("list")
     columns["settings"] = []
     for _, row in table.filter(like=".").iterrows():
         settings = row.dropna().items()
@@ -138,12 +140,10 @@ def show(folder: Path, words: str) -> None:
 
 def _about(name):
     """How the page shows an effect: its label, colour, marker, and the range of each parameter."""
-    effect, ranges = effects.find_effect(name), {}
-    for p in effect.parameters:
-        ranges[p.name] = {"low": p.low, "high": p.high, "unit": p.unit, "scale": p.scale}
+    effect = effects.find_effect(name)
     return {
         "label": effect.label,
         "colour": figures.EFFECT_COLOURS[name],
         "marker": figures.EFFECT_MARKERS[name],
-        "parameters": ranges,
+        "parameters": {p.name: asdict(p) for p in effect.parameters},
     }

@@ -121,13 +121,10 @@ def show_spectrogram(
     """
     values = np.asarray(values, np.float32)
     bins, frames = values.shape
-    hz, seconds = np.asarray(frequencies_hz(config)), np.asarray(times_s(config, frames))
-    if len(hz) != bins:
-        raise BadInput(
-            f"values: {bins} bins, but {config.kind} has {len(hz)}; pass their own config"
-        )
-    step = seconds[1] - seconds[0] if frames > 1 else 1.0
-    extent = (seconds[0] - step / 2, seconds[-1] + step / 2, -0.5, bins - 0.5)
+    hz = frequencies_hz(config)
+    left_s, right_s = times_s(config, frames)[[0, -1]]
+    half_s = config.hop_length / config.sample_rate_hz / 2
+    extent = (left_s - half_s, right_s + half_s, -0.5, bins - 0.5)
     image = ax.imshow(values, origin="lower", extent=extent, vmin=vmin, vmax=vmax, cmap=cmap)
     ticks = [tick for tick in TICKS_HZ[config.kind] if hz[0] <= tick <= hz[-1]]
     labels = [f"{tick:,}".replace(",", " ") for tick in ticks]
@@ -153,7 +150,7 @@ def reconstruction_grid(
     originals: (n, bin, frame); reconstructions: the same shape, or several by the names of their
     rows. Without a config they are digits, grey from 0 to 1. With one they are spectrograms over s
     and Hz, on the scale of the originals, beside a colour bar named `label`. titles: n of them,
-    above the originals. BadInput for shapes that differ.
+    above the originals.
     """
     if not isinstance(reconstructions, dict):
         reconstructions = {"reconstruction": reconstructions}
@@ -161,12 +158,6 @@ def reconstruction_grid(
     for name, row in reconstructions.items():
         rows[name] = np.asarray(row, np.float32)
     originals = rows["original"]
-    for name, row in rows.items():
-        if row.shape != originals.shape or row.ndim != 3:
-            raise BadInput(
-                f"{name}: shape {row.shape}, originals {originals.shape}; "
-                "both must be (n, bin, frame)"
-            )
     count = len(originals)
     width, height = (1.0, 1.25) if config is None else (1.9, 1.8)
     size = (max(width * count + 0.9, 3.0), height * len(rows))
@@ -211,10 +202,9 @@ def umap_panel(
     another. BadInput for an unknown effect.
     """
     points, labels = np.asarray(points), np.asarray(labels)
-    unknown = sorted(set(labels.tolist()) - set(EFFECT_COLOURS))
-    if unknown:
+    for name in set(labels) - EFFECT_COLOURS.keys():
         known = ", ".join(EFFECT_COLOURS)
-        raise BadInput(f"labels: unknown effect {unknown[0]!r}; known are {known}")
+        raise BadInput(f"labels: unknown effect {str(name)!r}; known are {known}")
     rng = np.random.default_rng(0)
     samples, looks = {}, {}
     for name in EFFECT_COLOURS:
@@ -236,8 +226,8 @@ def effect_legend(figure: Figure, axes: np.ndarray) -> None:
     for ax in np.ravel(axes):
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             handles[name] = handle
-    order = [name.replace("_", " ") for name in EFFECT_COLOURS]
-    order = [name for name in order if name in handles]
+    names = [name.replace("_", " ") for name in EFFECT_COLOURS]
+    order = [name for name in names if name in handles]
     figure.legend(
         [handles[name] for name in order],
         order,

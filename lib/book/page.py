@@ -59,10 +59,14 @@ def begin(name: str, namespace: dict[str, Any]) -> Parameters:
     return parameters
 
 
+def _script(name: str) -> str:
+    """The text of a notebook's script."""
+    return (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
+
+
 def _show_parameters() -> None:
     """Show name, meaning, default and present value of each parameter, folded."""
-    text = (ROOT / "notebooks" / f"{_page.name}.py").read_text(encoding="utf-8")
-    cell = text.partition('# %% tags=["parameters"]\n')[2].partition("\n# %%")[0]
+    cell = _script(_page.name).partition('# %% tags=["parameters"]\n')[2].partition("\n# %%")[0]
     values = _page.parameters.model_dump(mode="json")
     frame = pd.DataFrame(columns=["meaning", "default", "this run"])
     for name, default, meaning in re.findall(r"^(\w+): \w+ = (.*?)  # (.*)$", cell, re.M):
@@ -97,8 +101,8 @@ def _skipped_cells() -> str:
     """How many cells a stale page has not run since `begin`; removes the note at none."""
     if _page.note is None:
         return ""
-    text = (ROOT / "notebooks" / f"{_page.name}.py").read_text(encoding="utf-8")
-    below = len(re.findall(r"^# %%(?! \[markdown\])", text, re.M)) - 2  # parameters, `begin`
+    cells = re.findall(r"^# %%(?! \[markdown\])", _script(_page.name), re.M)
+    below = len(cells) - 2  # parameters, `begin`
     skipped = below - len(set(get_ipython().user_ns["In"][_page.cell :]))
     if skipped > 0:
         return f"{skipped} of {below} cells did not run since the parameters were checked"
@@ -159,8 +163,7 @@ def source(definition: Callable | type) -> Markdown:
 
 def page_hash(name: str, parameters: Parameters) -> str:
     """Hash of what decides a page: its code, the lib modules below it, and the parameters."""
-    code = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
-    return json_hash([source_hash(code), parameters.model_dump(mode="json")])
+    return json_hash([source_hash(_script(name)), parameters.model_dump(mode="json")])
 
 
 def provenance(parameters: Parameters) -> None:
@@ -177,9 +180,9 @@ def provenance(parameters: Parameters) -> None:
     skipped = _skipped_cells()
     if skipped:
         rows["stale"] = skipped
-    cells = ""
+    lines = ""
     for name, text in rows.items():
-        cells += f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>"
+        lines += f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>"
     mark = {"story": _page.name, "hash": page_hash(_page.name, parameters)}
-    content = {"text/html": f"<table>{cells}</table>", "text/plain": "provenance"}
+    content = {"text/html": f"<table>{lines}</table>", "text/plain": "provenance"}
     display(content, raw=True, metadata={"average_spectrogram": mark})

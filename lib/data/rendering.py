@@ -2,36 +2,33 @@
 
 A rendering is a stage: `spectrograms.npy`, float16 (clip, bin, frame), for a memory map, and
 `table.parquet` with one row per clip. Both are written as a stream, so memory does not grow with
-the number of clips. A clip is a pure function of (config, row), whatever the number of workers.
+the number of clips. A clip is a pure function of (config, row).
 """
 
-import pickle
 import warnings
 import zlib
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from lib import BadInput
-from lib.audio.cepstra import cepstral_features, feature_shape, fields
+from lib.audio.cepstra import cepstral_features, fields
 from lib.audio.effects import EFFECTS, draw_wet, find_effect
-from lib.audio.spectrograms import SpectrogramConfig, spectrogram, spectrogram_shape
+from lib.audio.spectrograms import SpectrogramConfig, spectrogram
 from lib.config import Config
 from lib.data.clips import ClipConfig, Clips
 from lib.data.corpora import fingerprint, load_corpus
 from lib.runtime.progress import progress
 from lib.runtime.stages import stage
 
-BLOCK = 32  # clips that a worker computes at a time
 ROW_GROUP = 4096  # rows of the table that are held before they are written
 
 
@@ -44,27 +41,19 @@ class RenderConfig(Config):
 
     clips: ClipConfig
     spectrogram: SpectrogramConfig = SpectrogramConfig()
-    effects: tuple[str, ...] = ("clean",)
+    effects: tuple[str, ...] = Field(("clean",), min_length=1)
     settings: Literal["fixed", "random"] = "random"
-    clips_per_effect: int
+    clips_per_effect: int = Field(ge=1)
     features: bool = False  # also the cepstral features of each clip and its dry clip
     dry: bool = False  # also the spectrogram of each dry clip
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
-        if not self.effects:
-            known = ", ".join(EFFECTS)
-            raise BadInput(f"effects = (): a rendering needs at least one effect of {known}")
         for name in self.effects:
             find_effect(name)
         if len(set(self.effects)) < len(self.effects):
             raise BadInput(
                 f"effects = {self.effects}: an effect stands there twice; name each once"
-            )
-        if self.clips_per_effect < 1:
-            raise BadInput(
-                f"clips_per_effect = {self.clips_per_effect}: no clips for "
-                f"{', '.join(self.effects)}; give 1 or more"
             )
         if self.clips.sample_rate_hz != self.spectrogram.sample_rate_hz:
             raise BadInput(
@@ -191,15 +180,13 @@ def render_set(
     return ClipSet(tuple(parts))
 
 
-def render(config: RenderConfig, workers: int = 1) -> Rendering:
+def render(config: RenderConfig) -> Rendering:
     """The rendering of a config, computed unless it is on disk.
 
-    workers: processes. A recording that turns out to be silent or broken is left out, with one
-    warning for all of them. BadInput: no clip can be drawn, an effect fails (`effects.draw_wet`),
-    float16 cannot hold a value, the disk is full.
+    A recording that turns out to be silent or broken is left out, with one warning for all of
+    them. BadInput: no clip can be drawn, an effect fails (`effects.draw_wet`), float16 cannot hold
+    a value, the disk is full.
     """
-    if workers < 1:
-        raise BadInput(f"workers = {workers}: give 1 or more")
     recordings = load_corpus(config.clips.corpus)
     clips = Clips(config.clips, recordings)
     identity = {
@@ -209,13 +196,11 @@ def render(config: RenderConfig, workers: int = 1) -> Rendering:
     skipped = {}
 
     def build(folder: Path) -> None:
-        packed = pickle.dumps(clips)  # only once: a corpus may have thousands of recordings
-        rows = range(config.count)
-        parts = [rows[start : start + BLOCK] for start in rows[::BLOCK]]
-        jobs = [joblib.delayed(_block)(config, packed, part) for part in parts]
-        blocks = joblib.Parallel(workers, return_as="generator")(jobs)
-        label = f"render {config.clips.corpus} {config.clips.split}"
-        skipped.update(_write(folder, config, progress(blocks, len(parts), label)))
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
+            warnings.filterwarnings("ignore", "corpus .*skipped")  # one warning follows for all
+            drawn = Clips(config.clips, recordings)
+            _write(folder, config, drawn)
+        skipped.update(drawn.skipped)
 
     folder = stage("render", identity, build, __name__)
     clips.leave_out(skipped)
@@ -246,76 +231,47 @@ def _draw(
     return dry, wet, record
 
 
-@lru_cache(maxsize=1)
-def _unpack(packed: bytes) -> Clips:
-    return pickle.loads(packed)
-
-
-def _block(
-    config: RenderConfig, packed: bytes, rows: range
-) -> tuple[dict[str, np.ndarray], list[dict[str, Any]], dict[str, str]]:
-    """Arrays by file, rows of the table, and recordings that were left out, of some rows."""
-    clips = _unpack(packed)
-    arrays = {}
-    for name, (kind, shape) in _arrays(config).items():
-        arrays[name] = np.empty((len(rows), *shape), kind)
-    records = []
-    with warnings.catch_warnings(), np.errstate(over="ignore"):
-        warnings.filterwarnings("ignore", "corpus .*skipped")  # `render` warns once for all blocks
-        for place, row in enumerate(rows):
-            dry, wet, record = _draw(config, clips, row)
-            records.append(record)
-            arrays["spectrograms"][place] = spectrogram(wet, config.spectrogram)
-            if config.dry:
-                arrays["dry"][place] = spectrogram(dry, config.spectrogram)
-            if config.features:
-                arrays["features"][place] = cepstral_features(fields(wet), fields(dry))
-    for name, array in arrays.items():
-        if name != "features" and not np.isfinite(array).all():
-            raise BadInput(
-                f"spectrogram.power = {config.spectrogram.power}: values above 65504 do not fit "
-                "float16; give a smaller one"
-            )
-    return arrays, records, clips.skipped
-
-
-def _write(folder: Path, config: RenderConfig, blocks: Iterable[tuple]) -> dict[str, str]:
-    """Write blocks to files as they come; returns the recordings that were left out.
+def _write(folder: Path, config: RenderConfig, clips: Clips) -> None:
+    """Draw the clips, and write arrays and table as they come.
 
     The files are no memory maps: a full disk then raises OSError instead of killing the process,
     and pages that are written do not stay in memory.
     """
     schema = _schema(config)
     records = []
-    skipped = {}
+    label = f"render {config.clips.corpus} {config.clips.split}"
     with ExitStack() as stack:
         table = stack.enter_context(pq.ParquetWriter(folder / "table.parquet", schema))
         files = {}
-        for name, (kind, shape) in _arrays(config).items():
-            files[name] = stack.enter_context((folder / f"{name}.npy").open("wb"))
-            header = {"descr": kind, "fortran_order": False, "shape": (config.count, *shape)}
-            np.lib.format.write_array_header_1_0(files[name], header)
-        for arrays, more, reasons in blocks:
-            for name, file in files.items():
-                file.write(arrays[name].data)
-            skipped.update(reasons)
-            records += more
-            if len(records) >= ROW_GROUP:
+        for row in progress(range(config.count), label=label):
+            dry, wet, record = _draw(config, clips, row)
+            for name, array in _arrays(config, dry, wet).items():
+                if row == 0:
+                    files[name] = stack.enter_context((folder / f"{name}.npy").open("wb"))
+                    shape = (config.count, *array.shape)
+                    header = {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(files[name], header)
+                files[name].write(array.tobytes())
+            records.append(record)
+            if len(records) == ROW_GROUP:
                 table.write_table(pa.Table.from_pylist(records, schema))
                 records = []
         table.write_table(pa.Table.from_pylist(records, schema))
-    return skipped
 
 
-def _arrays(config: RenderConfig) -> dict[str, tuple[str, tuple[int, int]]]:
-    """Type and shape of a clip's part of each file."""
-    samples = round(config.clips.clip_s * config.clips.sample_rate_hz)
-    picture = "<f2", spectrogram_shape(config.spectrogram, samples)
-    arrays = {"spectrograms": picture}
+def _arrays(config: RenderConfig, dry: np.ndarray, wet: np.ndarray) -> dict[str, np.ndarray]:
+    """What the files hold of a clip, by the name of the file."""
+    arrays = {"spectrograms": spectrogram(wet, config.spectrogram).astype(np.float16)}
     if config.dry:
-        arrays["dry"] = picture
+        arrays["dry"] = spectrogram(dry, config.spectrogram).astype(np.float16)
+    for array in arrays.values():
+        if not np.isfinite(array).all():
+            raise BadInput(
+                f"spectrogram.power = {config.spectrogram.power}: values above 65504 do not fit "
+                "float16; give a smaller one"
+            )
     if config.features:
-        arrays["features"] = "<f4", feature_shape(samples)
+        arrays["features"] = cepstral_features(fields(wet), fields(dry))
     return arrays
 
 

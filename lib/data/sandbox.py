@@ -8,6 +8,7 @@ processor time and time.
 import os
 import resource
 import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -65,14 +66,17 @@ def _worker() -> tuple[Any, Connection]:
         return IDLE[os.getpid()].pop()
     context = get_context("loky")  # unlike "spawn", it does not run the caller's script again
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True, env=ONE_THREAD)
+    process = context.Process(
+        target=_serve, args=(theirs, os.getpid()), daemon=True, env=ONE_THREAD
+    )
     process.start()
     theirs.close()
     return process, ours
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, caller: int) -> None:
     """Answer requests until the caller is gone."""
+    threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
     os.dup2(2, 1)  # a library's messages must not mix with the caller's output
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
@@ -90,6 +94,13 @@ def _serve(connection: Connection) -> None:
                 os._exit(NO_MEMORY)
             connection.send(answer)
             signal.alarm(0)
+
+
+def _end_with(caller: int) -> None:
+    """End this process soon after its caller, even if that was killed during a request."""
+    while os.getppid() == caller:
+        time.sleep(1)
+    os._exit(0)
 
 
 def _limit(kind: int, value: int) -> None:

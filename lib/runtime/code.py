@@ -18,12 +18,6 @@ def json_hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def code_hash(module: str) -> str:
-    """Hash of what a lib module, "lib.data.rendering", and the modules below it do."""
-    (path,) = _modules(module)
-    return source_hash(path.read_text(encoding="utf-8"))
-
-
 @cache
 def source_hash(source: str) -> str:
     """Hash of what a Python source and the lib modules below it do."""
@@ -73,8 +67,7 @@ def _tree(source: str) -> str:
     """The syntax tree without docstrings and positions: what the code does, not how it is told."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
-            node
-        ):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented and ast.get_docstring(node):
             node.body = node.body[1:]
     return ast.dump(tree)

@@ -21,12 +21,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from lib import ROOT, BadInput
-from lib.runtime.code import code_hash, json_hash
+from lib.runtime.code import json_hash, source_hash
 from lib.runtime.files import sync, write_json
 from lib.runtime.progress import write_terminal
 from lib.runtime.provenance import commit, peak_memory_mb, versions
 
-FORMAT = 2  # of the card; raise it when a field changes its meaning
 CARD = "card.json"
 KEY = "[0-9a-f]" * 16  # the folder of a finished stage
 AGAIN = "the next run computes this stage again"
@@ -42,7 +41,8 @@ def root() -> Path:
 
 def key(config: dict, module: str) -> str:
     """The folder name of a stage: 16 hex digits over config, package versions and code."""
-    return json_hash([FORMAT, config, code_hash(module), versions()])[:16]
+    code = source_hash(f"import {module}")  # of the module and all below it
+    return json_hash([config, code, versions()])[:16]
 
 
 def stage(name: str, config: dict, build: Callable[[Path], None], module: str) -> Path:
@@ -90,7 +90,6 @@ def _compute(
     try:
         build(beside)
         card = {
-            "format": FORMAT,
             "stage": name,
             "config": config,
             "module": module,
@@ -115,16 +114,12 @@ def read_card(folder: Path) -> dict:
     path = folder / CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        checksum = card.pop("sum", None)
+        missing = card["files"].keys() - _names(folder)
+    except Exception as error:  # of the disk, of JSON, or of values that are no card
         raise BadInput(f"{path}: missing or not readable ({error}); {AGAIN}") from None
-    if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
-        raise BadInput(f"{path}: not the card of a stage; {AGAIN}")
-    if card.get("format") != FORMAT:
-        version = f"written in card format {card.get('format')}, this version reads {FORMAT}"
-        raise BadInput(f"{path}: {version}; {AGAIN}")
-    if card.pop("sum", None) != json_hash(card):
+    if checksum != json_hash(card):
         raise BadInput(f"{path}: damaged, its checksum is another; {AGAIN}")
-    missing = card["files"].keys() - _names(folder)
     if missing:
         raise BadInput(f"{folder / min(missing)}: missing or not a file of this stage; {AGAIN}")
     return card
