@@ -24,7 +24,8 @@ from lib import BadInput
 from lib.book.parameters import STORIES, read_run, resolve
 from lib.data import recordings, sandbox
 from lib.data.corpora import load_corpus
-from lib.predict import IDX, predict_data
+from lib.data.digits import IDX
+from lib.predict import predict_data
 from lib.runtime import stages
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 300))
