@@ -293,24 +293,19 @@ average = to_sound(x_hat["beta1"][1])
 calibrated = to_sound(x_hat["calibrated"][1])
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-sounds = [
-    (original, "Original", "A voice speaks for two seconds."),
-    (
-        ceiling,
-        "Original spectrogram, phase rebuilt",
-        "The same words, slightly hollow.",
-    ),
-    (
-        average,
-        f"beta = {parameters.beta:g}",
-        "Steady coloured noise, no words: the average spectrogram.",
-    ),
-    (calibrated, "Calibrated", "The rhythm of the words is there, blurred."),
-]
+rate_hz = layout.sample_rate_hz
+words = {
+    "Original": "A voice speaks for two seconds.",
+    "Original spectrogram, phase rebuilt": "The same words, slightly hollow.",
+    f"beta = {parameters.beta:g}": "Steady coloured noise, no words.",
+    "Calibrated": "The rhythm of the words is there, blurred.",
+}
+sounds = [original, ceiling, average, calibrated]
+files = ["original", "ceiling", "collapsed", "repaired"]
 items = []
-for audio, label, transcript in sounds:
-    rate_hz = layout.sample_rate_hz
-    items.append(players.player(audio, rate_hz, label, transcript))
+for audio, file, label in zip(sounds, files, words, strict=True):
+    player = players.player(audio, rate_hz, label, words[label], file)
+    items.append(player)
 players.players(items)
 
 # %% [markdown]
