@@ -45,7 +45,8 @@ CORPORA = {
         version="VCTK 0.92",
         title="VCTK, version 0.92: 110 speakers, 48 kHz",
         licence="CC-BY-4.0",
-        url="https://datashare.ed.ac.uk/server/api/core/bitstreams/535f4286-e54c-4038-838c-a02285e32cb2/content",
+        url="https://datashare.ed.ac.uk/server/api/core/bitstreams"
+        "/535f4286-e54c-4038-838c-a02285e32cb2/content",
         sha256="f96258be9fdc2cbff6559541aae7ea4f59df3fcaf5cf963aae5ca647357e359c",
         size=11_747_302_977,
         unpacked=12_500_000_000,  # FLAC hardly packs

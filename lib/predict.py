@@ -9,11 +9,9 @@ another number of units. A .npy file may exceed the memory, the others are read 
 """
 
 import argparse
-import gzip
 import json
 import math
 import os
-import struct
 import sys
 import warnings
 from dataclasses import asdict
@@ -22,12 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from lib import BadInput
+from lib.data.digits import load_digits, read_idx
 from lib.theory import collapse
 from lib.theory.components import pca
 
-# Types of IDX files by their code, see http://yann.lecun.com/exdb/mnist.
-IDX = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-UNPACKED = 2**31  # bytes that a gzipped file may unpack to, since it is held in memory
 LEADING = 8  # eigenvalues that are shown
 SOUND = ("speech", "music", "folder", "vctk", "musdb18")
 WANTED = (
@@ -125,8 +121,6 @@ def _read(data, latents, clips):
         return _sound(data, latents, clips)
     try:
         if data == "digits":
-            from lib.data.digits import load_digits
-
             x, _ = load_digits("train")
         else:
             x = _array(path)
@@ -151,24 +145,10 @@ def _array(path):
     if path.exists() and not path.is_file():  # Reading a pipe would wait for ever.
         raise ValueError("neither a file nor a folder")
     with path.open("rb") as file:
-        head = file.read(6)
-    if head == b"\x93NUMPY":
+        is_npy = file.read(6) == b"\x93NUMPY"
+    if is_npy:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    gzipped = head[:2] == b"\x1f\x8b"
-    with gzip.open(path) if gzipped else path.open("rb") as file:
-        zeros, code, axes = struct.unpack(">HBB", file.read(4).ljust(4))
-        if zeros or code not in IDX:
-            raise ValueError(f"begins with {head!r}, not as .npy or IDX do")
-        shape, dtype = struct.unpack(f">{axes}I", file.read(4 * axes)), np.dtype(IDX[code])
-        promised = math.prod(shape) * dtype.itemsize
-        if gzipped and promised > UNPACKED:
-            raise ValueError(f"unpacks to {promised} bytes, too many: gunzip it first")
-        # A gzipped file may unpack to far more than its header promises.
-        content = file.read(promised + 1 if gzipped else -1)
-    if len(content) != promised:
-        sizes = f"sizes {shape} promise {promised} bytes of content, {len(content)} are there"
-        raise ValueError(f"cut off or damaged: {sizes}")
-    return np.frombuffer(content, dtype).reshape(shape)
+    return read_idx(path)
 
 
 def _sound(corpus, latents, clips):

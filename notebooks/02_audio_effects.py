@@ -79,7 +79,7 @@ page.table(controls, "effects", caption, 2)
 # report's latent codes did until its author normalised. So we bring every wet clip (with its effect) to the {term}`loudness` of its dry clip (without).
 #
 # `draw_wet` chooses the settings, applies the effect and sets the level. A result that is silent, not finite or equal to the dry clip is
-# refused and drawn again, so dry audio never gets an effect's label.
+# refused and drawn again, so dry audio never gets an effect's label. (`denormalise` maps 0 to 1 to the ranges of the controls, `DRAWS` limits the attempts, and `EQUAL` is the smallest difference that counts.)
 
 # %%
 page.source(draw_wet)
@@ -224,10 +224,12 @@ plt.show()
 # the two parts,
 #
 # ```{math}
+# :label: trace-split
 # \mathrm{mean}_{bt}\, d_{bt}^2 = \mathrm{mean}_b\, \bar d_b^{\,2} + \mathrm{mean}_{bt}\,(d_{bt} - \bar d_b)^2,
 # ```
 #
-# and the *fixed share* is the first part over the sum. The *size* of the trace is the root of the sum, in dB.
+# because $d_{bt} - \bar d_b$ averages to zero over time in each band. The *size* of the trace is the root of the left side of {eq}`trace-split`, in dB. The *fixed share* is the first term on the right over
+# the left side.
 
 
 # %%

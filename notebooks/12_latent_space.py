@@ -91,22 +91,22 @@ for split, clips in pairs.items():
 #
 # ## The model
 #
-# The **encoder** sees the wet spectrogram and, in a second channel, how it differs from the dry one. Three convolutions turn them into features. Of each feature only the mean and the deviation over time are kept, so
-# the code cannot say *when* something happens. Two linear layers give `mu` and `log_var`, as in [any VAE](03_mnist_sanity_check); `at_most_zero` keeps every variance at 1 or below.
+# The **encoder** sees the wet spectrogram and, in a second channel, how it differs from the dry one. (`target` takes the wet half of an example, `condition` the dry half.) Three convolutions turn them into features. Of each feature only the mean and the deviation over time are kept, so
+# the code can hardly say *when* something happens. (The 1e-6 keeps the gradient of the root finite.) Two linear layers give `mu` and `log_var`, as in [any VAE](03_mnist_sanity_check); `at_most_zero` keeps every variance at 1 or below.
 
 # %%
 page.source(ConditionalSpectrogramVAE.encode)
 
 # %% [markdown]
 # The **decoder** is a convolutional net over the dry spectrogram, and the code steers it. A *FiLM* layer (feature-wise linear modulation) scales and shifts each channel in each row by numbers that depend on $z$ {cite:p}`perez2018film`. It does so in
-# every frame alike: $z$ says *what* is done to the clip.
+# every frame alike: $z$ says *what* is done to the clip. One linear layer gives both; `unflatten` and `unbind` take scale and shift apart. The `tanh` keeps the factor between 0 and 2.
 
 # %%
 page.source(Film)
 
 # %% [markdown]
 # In `decode`, two convolutions of stride 2 (`down1`, `down2`) halve the dry spectrogram twice. `across` looks at seven frames at once, which is the reach of an echo. Two transposed convolutions (`up1`, `up2`) bring the size back, and
-# `fine + up` adds what was there before halving. All four FiLM layers get the same $z$. The last line is {eq}`eq-told-picture`: $f_\theta$ is `self.up2(fine)`, whose weights start at zero, so an untrained net returns the dry clip.
+# `fine + up` adds what was there before halving. Slices cut off what rounding up the sizes added, and `silu` is the nonlinearity. All four FiLM layers get the same $z$. The last line is {eq}`eq-told-picture`: $f_\theta$ is `self.up2(fine)`, whose weights start at zero, so an untrained net returns the dry clip.
 
 # %%
 page.source(ConditionalSpectrogramVAE.decode)
@@ -345,7 +345,7 @@ page.table(frame, "ranks", caption, digits=2)
 #
 # ## A setting swept through its range
 #
-# Now one test clip, and one control from its lowest to its highest value in nine steps, while the others stay in the middle. We expect a smooth path for each control that does not turn back.
+# Now one test clip, that of row 1 of the first corpus, and one control from its lowest to its highest value in nine steps, while the others stay in the middle. We expect a smooth path for each control that does not turn back.
 # `apply_at` puts the clip through the effect, with controls between 0 and 1.
 
 # %%
@@ -449,7 +449,7 @@ plt.show()
 # ## Effects outside the training set
 #
 # Six effects were not in training. We expect each beside the trained effect that sounds most like it. So we ask for the five nearest neighbours of each of their clips, among test clips under the trained effects. As above, clips of the same person or song do not count:
-# the loop takes one person or song after the other and searches among all others.
+# the loop takes one person or song after the other and searches among all others. `nearest` holds the positions of five neighbours per clip, and `names[others][nearest]` their effects.
 
 # %%
 votes = np.empty((len(mu_new), 5), object)  # names of trained effects

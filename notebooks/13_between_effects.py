@@ -108,7 +108,7 @@ with torch.inference_mode():
     between = model.decode(z, x_clip.expand(5, -1, -1, -1))
 
 # %% [markdown]
-# Distances are mean squared differences, in units of the training set's variance: from every step to the first one, and to the last one.
+# Distances are mean squared differences, in units of the training set's variance: from every step to the first one, and to the last one. (`between[[0]]` is the first step as a batch of one.)
 
 
 # %%
@@ -151,7 +151,7 @@ page.record("between.midway_to_overdrive", to_drive[2])
 
 # %% [markdown]
 # **What we see.** The decoder's own two ends differ by {glue:text}`between.ends:.3f`. Midway is {glue:text}`between.midway_to_delay:.3f` from the delay and
-# {glue:text}`between.midway_to_overdrive:.3f` from the overdrive, so it lies between them. The decoder draws the echoes as a smooth tail: single beats of an echo are what it draws worst, because the code acts on every frame alike.
+# {glue:text}`between.midway_to_overdrive:.3f` from the overdrive, so it lies between them. Compare the second spectrogram with the first and the sixth with the last: what the decoder draws at the ends is only an approximation, too. It turns the echoes into a smooth tail and loses their single beats, because the code acts on every frame alike.
 #
 # ## From one clip to another
 #

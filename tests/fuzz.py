@@ -24,7 +24,8 @@ from lib import BadInput
 from lib.book.parameters import STORIES, read_run, resolve
 from lib.data import recordings, sandbox
 from lib.data.corpora import load_corpus
-from lib.predict import IDX, predict_data
+from lib.data.digits import IDX
+from lib.predict import predict_data
 from lib.runtime import stages
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 300))
@@ -142,7 +143,7 @@ def damaged(body: bytes, rng: random.Random) -> bytes:
 
 
 def damaged_sound(folder: Path, seed: int, examples: int) -> None:
-    """Read damaged sound of every kind; a crash of its decoder is a finding, and the file is kept."""
+    """Read damaged sound of every kind; a crash of a decoder is a finding: the file is kept."""
     rng = random.Random(seed)
     kinds = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
     whole = {suffix: hostile.encoded(kind, 0.3) for suffix, kind in kinds.items()}

@@ -1,4 +1,4 @@
-"""Bad audio files: all bad is an error, one among many is skipped, and no decoder harms its caller."""
+"""Bad audio files: all bad is an error, one of many is skipped, no decoder harms its caller."""
 
 import ctypes
 import os

@@ -13,27 +13,16 @@ from lib import ROOT
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_parts_run_small_and_give_their_rows(tmp_path: Path) -> None:
-    words = [
-        "--small",
-        "--to",
-        str(tmp_path),
-        "--only",
-        "mlp",
-        "stft",
-        "clips",
-        "predict",
-        "started",
-    ]
+    words = ["--small", "--to", str(tmp_path), "--only", "stft", "predict"]
     done = subprocess.run([sys.executable, "tools/bench.py", *words], cwd=ROOT)
     assert done.returncode == 0
     result = json.loads((tmp_path / "speed.json").read_text())
     lines = {(line["what"], line["against"]): line for line in result["lines"]}
-    assert len(lines) == 8 and all(line["value"] > 0 for line in lines.values())
+    assert len(lines) == 5 and all(line["value"] > 0 for line in lines.values())
     assert lines["STFT 4096/2048, largest error", "numpy in float64"]["reached"]
     assert lines["lib.predict, eigenvalues apart", "numpy SVD"]["reached"]
-    assert "| clips | librosa |" in (tmp_path / "speed.md").read_text()
+    assert "| STFT 4096/2048 | librosa |" in (tmp_path / "speed.md").read_text()
 
 
 def test_the_book_gets_no_partial_numbers(capsys) -> None:
@@ -51,7 +40,7 @@ def test_a_ratio_is_that_of_a_turn_and_what_misses_its_goal_is_printed_as_such()
     line = bench.ratio(turns, "work", "theirs", 1.5)
     assert (line["value"], line["low"], line["high"], line["reached"]) == (2, 1, 2, True)
     assert speed.row(line).startswith(
-        "| work | theirs | 2 (1 to 2) | at least\u00a01.5 | reached |"
+        "| work | theirs | 2 (1 to 2) | at\u00a0least\u00a01.5 | reached |"
     )
     assert "**not reached**" in speed.row(bench.ratio(turns, "work", "theirs", 3.0))
 

@@ -31,9 +31,12 @@ def fixed(net) -> str:
         ("small VAE", [size(vae.build("small", (28, 28))), size(vae.build("small", LARGE))]),
         ("repaired VAE", [size(vae.build("repair", (28, 28)))]),
         ("refined VAE", [size(vae.build("refined", LARGE)), fixed(vae.build("refined", LARGE))]),
-        ("told VAE, blind", [size(vae.build("conditional", PRINT)), f"{PRINT[1]:,} values"]),
-        ("told VAE, paired", [size(vae.build("conditional_paired", PRINT, 128)), "128"]),
-        ("told picture VAE, paired", [size(vae.build("conditional_spectrogram_paired", (96, 48)))]),
+        ("conditional VAE", [size(vae.build("conditional", PRINT)), f"{PRINT[1]:,} values"]),
+        ("paired conditional VAE", [size(vae.build("conditional_paired", PRINT, 128)), "128"]),
+        (
+            "conditional VAE of spectrograms, paired",
+            [size(vae.build("conditional_spectrogram_paired", (96, 48)))],
+        ),
         ("supervised CNN, for reference", [size(classifier.convolutional_net(5))]),
     ],
 )

@@ -16,12 +16,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_faults import checkout
 
 from lib import ROOT
 
+__all__ = ["checkout"]  # a fixture
+
 SBIN = f"/usr/sbin{os.pathsep}{os.environ['PATH']}"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
-STORY = "02_audio_effects"
+STORY = "01_dataset_preparation"
 CONF = """\
 ClusterName=here
 SlurmctldHost={host}(127.0.0.1)
@@ -132,36 +135,33 @@ def slurm() -> Iterator[dict[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_story_whose_job_dies_is_tried_again_with_more(slurm: dict[str, str], tmp_path: Path):
+def test_a_story_whose_job_dies_is_tried_again_with_more(
+    slurm: dict[str, str], checkout: Path
+) -> None:
     """The profile as it is; the first job is killed from outside, as by a lack of memory."""
-    for name in ("lib", "tools", "profiles", "notebooks"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "requirements.txt", "data", "book", "_config.yml", "_toc.yml"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    story = yaml.safe_load((ROOT / "runs/quick.yml").read_text())["stories"][STORY]
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/tiny.yml").write_text(yaml.safe_dump({"stories": {STORY: story}}))
+    shutil.copytree(ROOT / "profiles", checkout / "profiles")
+    artifacts, log = checkout / "artifacts", checkout / "log"
     path = f"{Path(sys.executable).parent}{os.pathsep}{slurm['PATH']}"
-    own = {"PYTHONPATH": str(tmp_path), "PATH": path, "ARTIFACTS_DIR": str(tmp_path / "artifacts")}
-    words = "tools/run.py tiny --profile profiles/slurm --latency-wait 5 results"
+    own = {"PYTHONPATH": str(checkout), "PATH": path, "ARTIFACTS_DIR": str(artifacts)}
+    words = "tools/run.py one --profile profiles/slurm --latency-wait 5 results"
     words += " --slurm-init-seconds-before-status-checks 1 --seconds-between-status-checks 1"
     words += " --slurm-status-command squeue"  # there is no accounting here
-    with open(tmp_path / "log", "w") as log:
-        pipes = {"stdout": log, "stderr": subprocess.STDOUT}
+    with open(log, "w") as out:
+        pipes = {"stdout": out, "stderr": subprocess.STDOUT}
         command = [sys.executable, *words.split()]
-        run = subprocess.Popen(command, cwd=tmp_path, env=slurm | own, **pipes)
+        run = subprocess.Popen(command, cwd=checkout, env=slurm | own, **pipes)
     try:
-        tried = tmp_path / f"artifacts/tiny/tried/{STORY}.ipynb"
+        tried = artifacts / f"one/tried/{STORY}.ipynb"
         until(lambda: tried.exists() or run.poll() is not None, "no job started")
         first = job(1, slurm)
-        assert first.get("JobState") == "RUNNING", (tmp_path / "log").read_text()[-4000:]
+        assert first.get("JobState") == "RUNNING", log.read_text()[-4000:]
         sh("scancel --signal=KILL --full 1", slurm)
-        assert run.wait(600) == 0, (tmp_path / "log").read_text()[-4000:]
+        assert run.wait(600) == 0, log.read_text()[-4000:]
     finally:
         if run.poll() is None:
             run.send_signal(signal.SIGINT)
             run.wait(60)
-    assert (tmp_path / "artifacts/tiny/results.json").stat().st_size > 2
+    assert (artifacts / "one/results.json").stat().st_size > 2
     second = job(2, slurm)
     assert job(1, slurm)["JobState"] in ("FAILED", "CANCELLED")
     assert second["JobState"] == "COMPLETED" and job(3, slurm) == {}

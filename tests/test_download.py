@@ -1,4 +1,4 @@
-"""Fetching a corpus: a server that cuts and lies, hostile archives, kills, full disks, the command."""
+"""Fetching a corpus: a server that cuts and lies, hostile archives, kills, full disks, command."""
 
 import hashlib
 import io

@@ -29,7 +29,10 @@ TRY = """async foreign => {
   await add("iframe", {src: `${foreign}/frame.html`});
   await add("audio", {src: `${foreign}/audio.mp3`});
   await fetch(`${foreign}/fetch`).catch(() => {});
-  await new Promise(done => setTimeout(() => { try { eval("window.evaluated = true"); } catch {} done(); }));
+  await new Promise(done => setTimeout(() => {
+    try { eval("window.evaluated = true"); } catch {}
+    done();
+  }));
   return [!!window.foreign, !!window.evaluated];
 }"""
 TRIED = ["/audio.mp3", "/fetch", "/frame.html", "/img.png", "/script.js", "/style.css"]

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from lib import ROOT, BadInput, predict, theory
-from lib.predict import IDX, predict_data
+from lib.data.digits import IDX
+from lib.predict import predict_data
 from lib.theory import components
 
 TRAIN = ROOT / "data/digits/train-images-idx3-ubyte.gz"
@@ -89,7 +90,7 @@ def test_the_gzipped_digits_are_the_digits() -> None:
 
 def test_digits_is_the_training_set(monkeypatch) -> None:
     x = np.random.default_rng(0).integers(0, 256, (50, 6, 4), dtype=np.uint8)
-    monkeypatch.setattr("lib.data.digits.load_digits", lambda split: {"train": (x, None)}[split])
+    monkeypatch.setattr("lib.predict.load_digits", lambda split: {"train": (x, None)}[split])
     assert predict_data("digits", 2)["total"] == pytest.approx((x / 255).var(0).sum())
 
 

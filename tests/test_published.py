@@ -1,4 +1,4 @@
-"""VCTK and MUSDB18: miniatures in the exact layouts are listed as by torchaudio, faults are named."""
+"""VCTK and MUSDB18: miniatures in their layouts are listed as by torchaudio, faults are named."""
 
 import shutil
 import warnings
@@ -80,7 +80,7 @@ def tone(stem: str, seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def write_mp4(path: Path, stems: list[np.ndarray], pns: bool = False, first: bool = False) -> Path:
-    """A stereo AAC stream per stem (2, sample); pns: the encoder may put noise; first: the index."""
+    """A stereo AAC stream per stem (2, sample); pns: the encoder may put noise; first: index."""
     path.parent.mkdir(parents=True, exist_ok=True)
     muxer = {"movflags": "+faststart"} if first else {}
     coder = {"aac_pns": str(int(pns)), "aac_coder": "fast"}
@@ -283,16 +283,20 @@ FAULTS = {  # what is there: its maker, the corpus with its path as TOP, the mes
     "nothing": (lambda f: f, "vctk:TOP", "No such file.*wav48_silence_trimmed.*lib.download vctk"),
     "a download": (unfinished, "vctk:TOP", "run `python -m lib.download vctk --to .*again"),
     "zip": (archive, "vctk:TOP", "holds VCTK-.*.zip, and lacks.*unpack .*0.92.zip and give"),
-    "hq as vctk": (musdb_hq, "vctk:TOP", "is MUSDB18-HQ; write musdb18:TOP, or give the path"),
-    "mp4 as vctk": (only("train/A - B.stem.mp4"), "vctk:TOP", "is MUSDB18; write musdb18:TOP"),
+    "hq as vctk": (musdb_hq, "vctk:TOP", "18-HQ is in TOP; write musdb18:TOP"),
+    "mp4 as vctk": (
+        only("train/A - B.stem.mp4"),
+        "vctk:TOP",
+        "MUSDB18 is in TOP; write musdb18:TOP",
+    ),
     "above both": (
         only("c/wav48/p1/", "d/train/a/mixture.wav"),
         "musdb18:TOP",
         "HQ is in TOP/d; write musdb18:TOP/d$",
     ),
     "below": (lambda f: vctk_080(f) / "wav48", "vctk:TOP", "VCTK 0.80 is in .*; write vctk:"),
-    "half vctk": (only("speaker-info.txt"), "vctk:TOP", "looks like VCTK, half unpacked.*lacks"),
-    "half musdb": (only("train/", "test/"), "musdb18:TOP", "looks like MUSDB18, half unpacked"),
+    "half vctk": (only("speaker-info.txt"), "vctk:TOP", "holds speaker-info.txt, and lacks"),
+    "half musdb": (only("train/", "test/"), "musdb18:TOP", "holds test, train, and lacks"),
     "texts only": (only("wav48/", "txt/p9/p9_1.txt"), "vctk:TOP", "has usable sound: p9 .no sound"),
     "no sound": (only("train/A - B/mixture.wav"), "musdb18:TOP", r"of train no song.*A - B \("),
     "no test": (

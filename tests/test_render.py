@@ -270,7 +270,7 @@ def test_a_corpus_of_silence_is_an_error_and_leaves_nothing(tmp_path, folder):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"count": 0}, "clips_per_effect = 0: no clips for clean, delay"),
+        ({"count": 0}, "clips_per_effect = 0: .*greater than or equal to 1"),
         ({"names": ()}, r"effects = \(\)"),
         ({"names": ("clean", "clean")}, "twice"),
         ({"names": ("flangr",)}, "did you mean .flanger"),

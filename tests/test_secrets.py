@@ -16,7 +16,8 @@ CREDENTIALS = (
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\b(AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{35}"
     r"|\b(gh[pousr]_\w{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|hf_[A-Za-z]{30,}|sk-[\w-]{20,})\b"
     r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.|\b[a-z]+://[^\s/:@\"'{}$]+:[^\s/@\"'{}$]+@"
-    r"|(?i:(token|api_?key|secret|passw(or)?d)\b[\\\"']*\s*[:=]+\s*[\\\"']*(?=[\w+/-]*\d)[\w+/-]{16,})"
+    r"|(?i:(token|api_?key|secret|passw(or)?d)\b[\\\"']*\s*[:=]+\s*[\\\"']*"
+    r"(?=[\w+/-]*\d)[\w+/-]{16,})"
 )
 HOSTS = {  # addresses of works or of their makers
     *("github.com", "doi.org", "zenodo.org", "datashare.ed.ac.uk", "yann.lecun.com", "d3js.org"),
@@ -24,7 +25,8 @@ HOSTS = {  # addresses of works or of their makers
     *("colab.research.google.com", "127.0.0.1", "0.0.0.0"),
 }
 PLACES = (
-    r"(?<![\w.:/*+%-])(/(?:home|root|tmp|work|workspace|Users|mnt|private|srv)/[\w.-]|[A-Z]:\\+Users\b|~/\.)"
+    r"(?<![\w.:/*+%-])(/(?:home|root|tmp|work|workspace|Users|mnt|private|srv)/[\w.-]"
+    r"|[A-Z]:\\+Users\b|~/\.)"
     r"|\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}\b|(?<![\d.=])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
 )
 

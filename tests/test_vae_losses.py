@@ -1,4 +1,4 @@
-"""The losses against torch.distributions, the formulas of public repositories, and by their gradients."""
+"""The losses against torch.distributions, formulas of public repositories, their gradients."""
 
 import math
 from decimal import Decimal, localcontext
@@ -28,18 +28,15 @@ def example(batch: int = 5, latent: int = 3, shape: tuple = (1, 4, 7), seed: int
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 1000), st.floats(0.1, 4))
-def test_kl_is_that_of_torch_distributions(
-    batch: int, latent: int, seed: int, scale: float
-) -> None:
-    _, _, mu, log_var = example(batch, latent, seed=seed)
+@given(st.integers(1, 9), st.integers(0, 1000), st.floats(0.1, 4))
+def test_kl_is_that_of_torch_distributions(latent: int, seed: int, scale: float) -> None:
+    _, _, mu, log_var = example(5, latent, seed=seed)
     mu, log_var = scale * mu, scale * log_var
     posterior = Independent(Normal(mu, (0.5 * log_var).exp()), 1)
     prior = Independent(Normal(torch.zeros_like(mu), torch.ones_like(mu)), 1)
     expected = kl_divergence(posterior, prior)
     assert torch.allclose(losses.kl_sum_latent(mu, log_var), expected, rtol=1e-9)
     assert torch.allclose(losses.kl_per_unit(mu, log_var).sum(1), expected, rtol=1e-9)
-    assert torch.allclose(losses.kl_sum_latent(mu, log_var).mean(), expected.mean(), rtol=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
@@ -73,7 +70,7 @@ def test_neg_elbo_is_that_of_a_normal_decoder() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.floats(1e-3, 10))
 def test_beta_implies_the_noise_variance_beta_n_over_2(beta: float) -> None:
-    """The relation of the whole book: report loss = 2 sigma2 / N * -ELBO + constant, with sigma2 = beta N / 2."""
+    """Report loss = 2 sigma2 / N * -ELBO + constant, with sigma2 = beta N / 2."""
     sigma2 = beta * 28 / 2
     differences = []
     for seed in (1, 2):
@@ -98,18 +95,13 @@ def written_out(name: str, x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor
 
 @pytest.mark.parametrize("name", losses.REDUCTIONS)
 @settings(max_examples=15, deadline=None)
-@given(
-    weight=st.floats(1e-3, 100),
-    batch=st.integers(1, 6),
-    latent=st.integers(1, 5),
-    seed=st.integers(0, 99),
-)
+@given(weight=st.floats(1e-3, 100), latent=st.integers(1, 5), seed=st.integers(0, 99))
 def test_each_reduction_is_the_formula_and_the_report_loss_at_another_beta(
-    name: str, weight: float, batch: int, latent: int, seed: int
+    name: str, weight: float, latent: int, seed: int
 ) -> None:
     beta = 2 * theory.sigma2_of(losses.REDUCTIONS[name], weight, 28, latent) / 28
     ratios = []
-    for inputs in (example(batch, latent, seed=seed), example(batch, latent, seed=seed + 100)):
+    for inputs in (example(5, latent, seed=seed), example(6, latent, seed=seed + 100)):
         loss = losses.LOSSES[name](*inputs, weight)
         assert torch.allclose(loss, written_out(name, *inputs, weight), rtol=1e-12)
         ratios.append((loss / losses.report(*inputs, beta)).item())
@@ -147,15 +139,12 @@ def test_free_bits_cost_nothing_below_the_floor_and_the_whole_kl_above() -> None
     assert picture.abs().min() > 0 and all((gradient == 0).all() for gradient in code)
     between = per_unit.sort().values[:2].mean().item()  # one unit below, two above
     (gradient,) = torch.autograd.grad(losses.free_bits(*inputs, 0.3, between), mu)
-    assert ((gradient == 0).all(0) == (per_unit < between)).all() and (
-        per_unit < between
-    ).sum() == 1
+    free = per_unit < between
+    assert ((gradient == 0).all(0) == free).all() and free.sum() == 1
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.floats(1e-3, 10), st.floats(1e-3, 20), st.floats(-10, 10).filter(lambda mu: abs(mu) > 1e-3)
-)
+@given(st.floats(1e-3, 10), st.floats(1e-3, 20), st.floats(1e-3, 10))
 def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(
     floor: float, below: float, mu: float
 ) -> None:
@@ -166,11 +155,7 @@ def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(
         return losses.kl_per_unit(*torch.tensor([mean, log_var], dtype=torch.float64)).item()
 
     assert abs(kl(0, cap) - floor) < 1e-9
-    assert (
-        kl(0, cap - below) > kl(0, cap)
-        and kl(mu, cap) > kl(0, cap)
-        and kl(mu, cap - below) > kl(0, cap)
-    )
+    assert min(kl(0, cap - below), kl(mu, cap), kl(-mu, cap - below)) > kl(0, cap)
     assert losses.log_var_cap(0.0) == math.inf
 
 
@@ -181,9 +166,8 @@ def test_the_cap_holds_the_floor_at_any_size(exponent: float) -> None:
     floor = 10**exponent
     with localcontext(prec=60):
         log_var = Decimal(losses.log_var_cap(floor))
-        assert log_var < 0 and abs(
-            (log_var.exp() - 1 - log_var) / 2 / Decimal(floor) - 1
-        ) < Decimal("1e-9")
+        ratio = (log_var.exp() - 1 - log_var) / 2 / Decimal(floor)
+        assert log_var < 0 and abs(ratio - 1) < Decimal("1e-9")
 
 
 def test_bernoulli_nats_are_those_of_torch() -> None:
@@ -196,31 +180,28 @@ def test_bernoulli_nats_are_those_of_torch() -> None:
 
 
 def test_importance_nats_are_exact_for_the_true_posterior_and_the_elbo_for_one_draw() -> None:
-    """x = w z + noise, z and noise normal: ln p(x) is known, and each weight under the true posterior is p(x)."""
+    """x = w z + noise, z and noise normal: p(x) is each weight under the posterior."""
     normal, w, noise = torch.distributions.Normal, 1.7, 0.6
     x = torch.linspace(-3, 3, 7, dtype=torch.float64)
     exact = -normal(0.0, math.sqrt(w**2 + noise**2)).log_prob(x)
     variance = 1 / (1 + w**2 / noise**2)
-    mu, log_var = (
-        (variance * w / noise**2 * x)[:, None],
-        torch.full((7, 1), math.log(variance), dtype=torch.float64),
-    )
+    mu = (variance * w / noise**2 * x)[:, None]
+    log_var = torch.full_like(mu, math.log(variance))
     draws = torch.randn(5000, 7, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
-    def nats(z: torch.Tensor) -> torch.Tensor:
+    def nats(z: Tensor) -> Tensor:
         return -normal(w * z[..., 0], noise).log_prob(x)
+
+    def importance(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+        return losses.importance_nats(nats(z), z, mu, log_var)
 
     for k in (1, 3):
         z = mu + (log_var / 2).exp() * draws[:k]
-        assert torch.allclose(losses.importance_nats(nats(z), z, mu, log_var), exact, atol=1e-9)
-    mu, log_var = (
-        mu + 0.4,
-        log_var + 0.5,
-    )  # not the posterior: the bound lies above, and more draws lower it
+        assert torch.allclose(importance(z, mu, log_var), exact, atol=1e-9)
+    # Not the posterior: the bound lies above, and more draws lower it
+    mu, log_var = mu + 0.4, log_var + 0.5
     z = mu + (log_var / 2).exp() * draws
-    singles = torch.stack(
-        [losses.importance_nats(nats(one)[None], one[None], mu, log_var) for one in z]
-    )
+    singles = torch.stack([importance(one[None], mu, log_var) for one in z])
     elbo = nats(z).mean(0) + losses.kl_sum_latent(mu, log_var)
     assert torch.allclose(singles.mean(0), elbo, atol=0.1) and (elbo > exact + 0.05).all()
-    assert torch.allclose(losses.importance_nats(nats(z), z, mu, log_var), exact, atol=0.05)
+    assert torch.allclose(importance(z, mu, log_var), exact, atol=0.05)

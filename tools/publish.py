@@ -199,17 +199,18 @@ def as_chapter(page: Path) -> dict[Path, bytes | Path]:
 STATUS = """\
 # Are the pages those of the present code?
 
-{fresh} of {count} pages are *fresh*: their story, the code that it imports and its parameters are those of
-the checkout. {confirmed} are *confirmed*, which means that code has changed but the story's small run still
-gives every number that it gave at publication; {stale} are *stale*, so their numbers are those of older code.
+{fresh} of {count} pages are *fresh*: their story, the code that it imports and its parameters are
+those of the checkout. {confirmed} are *confirmed*, which means that code has changed but the
+story's small run still gives every number that it gave at publication; {stale} are *stale*, so
+their numbers are those of older code.
 {behind}
 | page | state | time | peak memory | commit |
 |---|---|---|---|---|
 {rows}
 
-`tools/publish.py` wrote this page. The time is that of the page's last run. It is short where the run found
-finished stages, so the sum of the times is not the time of a first run. A commit marked *dirty* had changes that
-were not committed.
+`tools/publish.py` wrote this page. The time is that of the page's last run. It is short where the
+run found finished stages, so the sum of the times is not the time of a first run. A commit marked
+*dirty* had changes that were not committed.
 
 ## Parameters and versions
 {folded}

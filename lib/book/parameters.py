@@ -110,40 +110,38 @@ class AudioEffects(Parameters):
     seed: Seed
 
 
-class MnistSanityCheck(Parameters):
-    """Chapter 03."""
+class Training(Parameters):
+    """What chapters 03 and 04 share: one VAE with the report's loss."""
 
-    preset: Preset
-    latent: scalar(int, "latent units, fewer than the 784 pixels", 1, 783)
-    beta: Beta
-    epochs: Epochs
-    learning_rate: LearningRate
-    batch_size: BatchSize
-    train_images: Images
-    logger: Logger
-    seed: Seed
-
-
-class SpectrogramVae(Parameters):
-    """Chapter 04."""
-
-    corpus: Sound
     preset: Preset
     latent: Latent
     beta: Beta
     epochs: Epochs
     learning_rate: LearningRate
     batch_size: BatchSize
+    logger: Logger
+    seed: Seed
+
+
+class MnistSanityCheck(Training):
+    """Chapter 03."""
+
+    latent: scalar(int, "latent units, fewer than the 784 pixels", 1, 783)
+    train_images: Images
+
+
+class SpectrogramVae(Training):
+    """Chapter 04."""
+
+    corpus: Sound
     train_clips: Clips
     test_clips: Clips
     clip_s: ClipSeconds
     spectrogram: Spectrogram
     normalise: choice("by each clip, or by the training set", "per_clip", "constants")
     augment: scalar(bool, "change pitch and tempo of training clips")
-    logger: Logger
     accelerator: choice("kind of device that trains", "auto", "cpu", "cuda", "mps") = "auto"
     devices: scalar(int, "devices of this machine, which share every batch", 1, 64) = 1
-    seed: Seed
 
 
 class LossQuestion(Parameters):

@@ -62,7 +62,8 @@ def player(
         '<figure class="player" style="margin:0.3em 0">'
         f"<figcaption><b>{label}</b><br>{words}</figcaption>"
         f'<audio controls preload="none" aria-label="{label}" style="width:100%;height:2.2em" '
-        f'onplay="{escape(ONE_AT_A_TIME)}" {name}src="data:audio/mpeg;base64,{data}"></audio></figure>'
+        f'onplay="{escape(ONE_AT_A_TIME)}" {name}'
+        f'src="data:audio/mpeg;base64,{data}"></audio></figure>'
     )
 
 

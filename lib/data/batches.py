@@ -8,7 +8,7 @@ resumed run sees what it would have seen.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,23 +17,14 @@ from torch import Tensor
 from lib import BadInput
 
 
-class Standardising(Protocol):
-    """What ArrayDataset needs of a standardiser, such as `lib.data.standardiser.Standardiser`."""
-
-    def apply(self, x: Tensor) -> Tensor:
-        """Standardise x (batch, bin, frame)."""
-
-
 class ArrayDataset(torch.utils.data.Dataset):
     """Pictures or spectrograms (n, bin, frame) in memory or memory-mapped, handed out by the batch.
 
-    scale: factor on the stored values (1/255 for digits). standardiser: applied to each batch after
-    that.
+    scale: factor on the stored values (1/255 for digits). standardiser: an object such as
+    `lib.data.standardiser.Standardiser`, whose `apply` is called with each batch after that.
     """
 
-    def __init__(
-        self, array: np.ndarray, scale: float = 1.0, standardiser: Standardising | None = None
-    ) -> None:
+    def __init__(self, array: np.ndarray, scale: float = 1.0, standardiser: Any = None) -> None:
         if array.ndim != 3 or len(array) == 0:
             raise BadInput(
                 f"array of shape {array.shape}: "

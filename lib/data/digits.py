@@ -1,4 +1,4 @@
-"""The digits of MNIST, which lie in data/digits. Chapter 03 trains on them."""
+"""The digits of MNIST, which lie in data/digits, and IDX, their format. See chapter 03."""
 
 import gzip
 import math
@@ -12,7 +12,9 @@ from lib import ROOT, BadInput
 
 FOLDER = ROOT / "data/digits"
 PREFIXES = {"train": "train", "test": "t10k"}
-LARGEST = 2**26  # bytes; the largest of the four files has 47 MB
+# Types of IDX files by their code, see http://yann.lecun.com/exdb/mnist.
+IDX = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+UNPACKED = 2**31  # bytes that a gzipped file may unpack to, since it is held in memory
 
 
 def load_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -23,25 +25,40 @@ def load_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     """
     if split not in PREFIXES:
         raise BadInput(f'split {split!r} of the digits is not known; choose "train" or "test"')
-    images = _read_idx(FOLDER / f"{PREFIXES[split]}-images-idx3-ubyte.gz", 3)
-    labels = _read_idx(FOLDER / f"{PREFIXES[split]}-labels-idx1-ubyte.gz", 1)
+    arrays = []
+    for content in ("images-idx3", "labels-idx1"):
+        path = FOLDER / f"{PREFIXES[split]}-{content}-ubyte.gz"
+        try:
+            arrays.append(read_idx(path))
+        except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+            problem = f"not a readable IDX file ({error})"
+            raise BadInput(f"{path}: {problem}; restore it with `git checkout data`") from None
+    images, labels = arrays
     if len(images) != len(labels) or images.shape[1:] != (28, 28):
         shapes = f"images {images.shape} and labels {labels.shape}"
         raise BadInput(f"{FOLDER}: {shapes} do not belong together")
     return images, labels
 
 
-def _read_idx(path: Path, axes: int) -> np.ndarray:
-    """A gzipped IDX file of bytes: magic number, sizes, content."""
-    remedy = "restore it with `git checkout data`"
-    header = struct.Struct(f">{1 + axes}I")
-    try:
-        with gzip.open(path) as file:
-            content = file.read(LARGEST)
-        magic, *shape = header.unpack_from(content)
-    except (OSError, EOFError, struct.error, zlib.error) as error:
-        raise BadInput(f"{path}: not a readable IDX file ({error}); {remedy}") from None
-    if magic != 0x0800 + axes or len(content) - header.size != math.prod(shape):
-        what = f"magic number {magic} with sizes {shape} does not fit {len(content)} bytes"
-        raise BadInput(f"{path}: {what}; {remedy}")
-    return np.frombuffer(content, np.uint8, offset=header.size).reshape(shape)
+def read_idx(path: Path) -> np.ndarray:
+    """The array of an IDX file, gzipped or not.
+
+    Raises ValueError, and what reading raises, for anything else.
+    """
+    with path.open("rb") as file:
+        head = file.read(6)
+    gzipped = head[:2] == b"\x1f\x8b"
+    with gzip.open(path) if gzipped else path.open("rb") as file:
+        zeros, code, axes = struct.unpack(">HBB", file.read(4).ljust(4))
+        if zeros or code not in IDX:
+            raise ValueError(f"begins with {head!r}, not as .npy or IDX do")
+        shape, dtype = struct.unpack(f">{axes}I", file.read(4 * axes)), np.dtype(IDX[code])
+        promised = math.prod(shape) * dtype.itemsize
+        if gzipped and promised > UNPACKED:
+            raise ValueError(f"unpacks to {promised} bytes, too many: gunzip it first")
+        # A gzipped file may unpack to far more than its header promises.
+        content = file.read(promised + 1 if gzipped else -1)
+    if len(content) != promised:
+        sizes = f"sizes {shape} promise {promised} bytes of content, {len(content)} are there"
+        raise ValueError(f"cut off or damaged: {sizes}")
+    return np.frombuffer(content, dtype).reshape(shape)

@@ -49,8 +49,8 @@ def load_vctk(corpus: str, name: CorpusName) -> list[Recording]:
     recordings, no_sound, problems = [], {}, {}
     for person in sorted(persons):
         folder = top / SOUNDS[version] / person
-        files = _names(folder, (".flac", ".wav"))
-        texts = _names(top / "txt" / person, (".txt",))
+        files = {path.name for path in folder.glob("[!.]*") if path.suffix in (".flac", ".wav")}
+        texts = {path.name for path in (top / "txt" / person).glob("[!.]*.txt")}
         utterances = {re.sub(r"(_mic\d)?\.\w+$", "", file) for file in files | texts}
         usable, unusable = [], {}
         for utterance in sorted(utterances):
@@ -85,15 +85,15 @@ def load_musdb18(corpus: str, name: CorpusName) -> list[Recording]:
     """
     top, version = _find(name)
     stem = name.options.get("stem", "mixture")
-    hq = version == "MUSDB18-HQ"
+    pattern, file_of_folder, stream = "[!.]*.stem.mp4", "", STEMS.index(stem)
+    if version == "MUSDB18-HQ":
+        pattern, file_of_folder, stream = "[!.]*/", f"{stem}.wav", 0
     recordings, problems = [], {}
     for split in SONGS:
         usable, unusable = [], {}
-        for path in sorted((top / split).glob("*/" if hq else "*.stem.mp4")):
+        for path in sorted((top / split).glob(pattern)):
             song = path.name.removesuffix(".stem.mp4")
-            file, stream = (path / f"{stem}.wav", 0) if hq else (path, STEMS.index(stem))
-            if song.startswith("."):
-                continue
+            file = path / file_of_folder
             try:
                 usable.append(_recording(corpus, song, file, f"{split}/{song}", split, stream))
             except BadInput as error:
@@ -132,23 +132,13 @@ def _persons(top: Path, version: str) -> set[str]:
     """Names in the folders of sound and texts, and in speaker-info.txt, where 0.80 writes no p."""
     persons = set()
     for part in (SOUNDS[version], "txt"):
-        persons |= {person for person in _names(top / part) if (top / part / person).is_dir()}
+        persons |= {folder.name for folder in (top / part).glob("[!.]*/")}
     info = top / "speaker-info.txt"
     if info.is_file():
-        for row in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            number = re.match(r"([ps]?)(\d+)\s", row)
-            if number:
-                persons.add((number[1] or "p") + number[2])
+        text = info.read_text(encoding="utf-8", errors="replace")
+        for letter, number in re.findall(r"^([ps]?)(\d+)\s", text, re.MULTILINE):
+            persons.add((letter or "p") + number)
     return persons
-
-
-def _names(folder: Path, endings: tuple[str, ...] = ("",)) -> set[str]:
-    """Names in a folder, none if it is missing; no hidden files."""
-    if not folder.is_dir():
-        return set()
-    return {
-        name for name in os.listdir(folder) if name.endswith(endings) and not name.startswith(".")
-    }
 
 
 def _find(name: CorpusName) -> tuple[Path, str]:
@@ -159,35 +149,22 @@ def _find(name: CorpusName) -> tuple[Path, str]:
     except (OSError, ValueError) as error:  # ValueError: half a character
         reason = getattr(error, "strerror", error)
         raise BadInput(f"{kind} {top}: {reason}; {_remedy(top, kind)}") from None
-    version = recognise(top)
-    if version:
+    near = []
+    for folder in (top, top.parent, *top.glob("[!.]*/")):
+        version = recognise(folder)
+        if not version:
+            continue
         actual = SIGNS[version][0]
-        if actual == kind:
+        if folder == top and actual == kind:
             return top, version
-        advice = f"write {actual}:{top}, or give the path of {WANTED[kind]}"
-        raise BadInput(f"{kind} {top}: is {version}; {advice}")
-    _raise_if_near(kind, top, entries)
+        near.append((actual != kind, f"{version} is in {folder}; write {actual}:{folder}"))
+    if near:
+        raise BadInput(f"{kind} {top}: {min(near)[1]}")
     holds = ", ".join(entries[:SHOWN]) or "nothing"
     if len(entries) > SHOWN:
         holds += ", ..."
-    if "speaker-info.txt" in entries:
-        holds += " (it looks like VCTK, half unpacked)"
-    elif "train" in entries or "test" in entries:
-        holds += " (it looks like MUSDB18, half unpacked)"
     what = f"holds {holds}, and lacks what makes {WANTED[kind]}"
     raise BadInput(f"{kind} {top}: {what}; {_remedy(top, kind)}")
-
-
-def _raise_if_near(kind: str, top: Path, entries: list[str]) -> None:
-    """Raise BadInput if a corpus, best of this kind, is in the folder above or in one below."""
-    near = {}
-    for folder in (top.parent, *(top / entry for entry in entries if entry[0] != ".")):
-        version = recognise(folder) if folder.is_dir() else ""
-        if version:
-            near.setdefault(SIGNS[version][0], (folder, version))
-    for actual in sorted(near, key=lambda other: other != kind):
-        folder, version = near[actual]
-        raise BadInput(f"{kind} {top}: {version} is in {folder}; write {actual}:{folder}")
 
 
 def _remedy(top: Path, kind: str) -> str:

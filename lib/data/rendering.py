@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from lib import BadInput
 from lib.audio.cepstra import cepstral_features, fields
@@ -40,27 +41,19 @@ class RenderConfig(Config):
 
     clips: ClipConfig
     spectrogram: SpectrogramConfig = SpectrogramConfig()
-    effects: tuple[str, ...] = ("clean",)
+    effects: tuple[str, ...] = Field(("clean",), min_length=1)
     settings: Literal["fixed", "random"] = "random"
-    clips_per_effect: int
+    clips_per_effect: int = Field(ge=1)
     features: bool = False  # also the cepstral features of each clip and its dry clip
     dry: bool = False  # also the spectrogram of each dry clip
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
-        if not self.effects:
-            known = ", ".join(EFFECTS)
-            raise BadInput(f"effects = (): a rendering needs at least one effect of {known}")
         for name in self.effects:
             find_effect(name)
         if len(set(self.effects)) < len(self.effects):
             raise BadInput(
                 f"effects = {self.effects}: an effect stands there twice; name each once"
-            )
-        if self.clips_per_effect < 1:
-            raise BadInput(
-                f"clips_per_effect = {self.clips_per_effect}: no clips for "
-                f"{', '.join(self.effects)}; give 1 or more"
             )
         if self.clips.sample_rate_hz != self.spectrogram.sample_rate_hz:
             raise BadInput(

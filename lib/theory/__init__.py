@@ -1,4 +1,4 @@
-"""Theory of collapse in numpy and scipy: components, the water level, the linear VAE (chapter 05)."""
+"""Theory of collapse in numpy and scipy: components, water level, linear VAE (chapter 05)."""
 
 from lazy_loader import attach
 

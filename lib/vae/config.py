@@ -5,17 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from lib.config import Config
-
-Loss = Literal[
-    "report",
-    "mean_mean",
-    "sum_sum",
-    "half_sum_sum",
-    "calibrated",
-    "free_bits",
-    "delta",
-    "bernoulli",
-]
+from lib.vae.losses import LOSSES
 
 
 class TrainingConfig(Config):
@@ -23,7 +13,7 @@ class TrainingConfig(Config):
 
     preset: str = "small"  # a key of `lib.vae.presets.PRESETS`
     latent: int | None = Field(None, ge=1)  # None: the preset's own
-    loss: Loss = "report"  # a key of `lib.vae.losses.LOSSES`
+    loss: Literal[*LOSSES] = "report"  # the function that trains, `lib.vae.losses`
     beta: float = Field(1.0, ge=0, allow_inf_nan=False)  # weight of the KL at the end
     beta_schedule: Literal["constant", "warm_up", "cyclical"] = "constant"  # how beta gets there
     floor: float = Field(0.0, ge=0, le=10)  # nats per unit, for free_bits and delta

@@ -40,23 +40,21 @@ def measure(model: VAE, dataset: ArrayDataset, seed: int = 0) -> dict[str, Any]:
     """
     n_values = math.prod(model.shape)
     noise = torch.Generator().manual_seed(seed)
-    errors_mu, errors_sampled, kls, mus = [], [], [], []
+    batches = []
     with torch.inference_mode():
         for x in _batches(model, dataset):
             target, condition = model.target(x), model.condition(x)
             mu, log_var = model.encode(x)
             z = reparameterise(mu, log_var, noise)
-            errors_mu.append(losses.squared_error_sum(target, model.decode(mu, *condition)))
-            errors_sampled.append(losses.squared_error_sum(target, model.decode(z, *condition)))
-            kls.append(losses.kl_per_unit(mu, log_var))
-            mus.append(mu)
-    kl = torch.cat(kls).cpu().double()
-    error_mu = torch.cat(errors_mu).cpu().double()
-    error_sampled = torch.cat(errors_sampled).cpu().double()
+            error_mu = losses.squared_error_sum(target, model.decode(mu, *condition))
+            error_sampled = losses.squared_error_sum(target, model.decode(z, *condition))
+            batches.append((error_mu, error_sampled, losses.kl_per_unit(mu, log_var), mu))
+    columns = [torch.cat(column).cpu().double() for column in zip(*batches, strict=True)]
+    error_mu, error_sampled, kl, mu = columns
     sigma2 = error_sampled.mean().item() / n_values
     nats = losses.neg_elbo_nats(error_sampled, kl.sum(1), sigma2, n_values)
     return {
-        **usage(kl, torch.cat(mus).cpu()),
+        **usage(kl, mu),
         "mse_mu": error_mu.mean().item() / n_values,
         "mse_sampled": sigma2,
         "sigma2": sigma2,
