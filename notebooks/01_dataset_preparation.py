@@ -93,7 +93,8 @@ page.table(summary, "corpora", caption, 1)
 # ## Splits, by person and by song
 #
 # We divide groups, not clips, into three splits: training, validation (to choose the best epoch) and test. `split_groups` first notes for each group whether its corpus itself defines a split, as MUSDB18 does,
-# and refuses contradictions. Then it shuffles the groups by a seed. The test set takes the first fifth of them, validation the next eighth, and each at least one group. Training gets the rest.
+# and refuses contradictions. Then it shuffles the groups by a seed. The test set takes the first fifth of them, validation the next eighth (both are in `SHARES`), and each at least one group.
+# Training gets the rest, and a corpus with too few groups is an error.
 
 # %%
 page.source(split_groups)
@@ -280,7 +281,7 @@ for (corpus, group), limit in band_hz.items():
 #
 # ## Does one clip give its voice away?
 #
-# We ask it as a classification. Each clip is one point, its average spectrum in dB. The five nearest *other* clips vote for the person or song. Groups have equally many clips, so chance is one over the number of groups.
+# We ask it as a classification. Each clip is one point, its average spectrum in dB. The five nearest *other* clips, by Euclidean distance, vote for the person or song. Groups have equally many clips, so chance is one over the number of groups.
 
 # %%
 accuracy, chance = {}, {}

@@ -79,7 +79,7 @@ page.table(controls, "effects", caption, 2)
 # report's latent codes did until its author normalised. So we bring every wet clip (with its effect) to the {term}`loudness` of its dry clip (without).
 #
 # `draw_wet` chooses the settings, applies the effect and sets the level. A result that is silent, not finite or equal to the dry clip is
-# refused and drawn again, so dry audio never gets an effect's label.
+# refused and drawn again, so dry audio never gets an effect's label. (`denormalise` maps 0 to 1 to the ranges of the controls, `DRAWS` limits the attempts, and `EQUAL` is the smallest difference that counts.)
 
 # %%
 page.source(draw_wet)

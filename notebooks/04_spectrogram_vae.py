@@ -61,13 +61,13 @@ parameters = page.begin("04_spectrogram_vae", globals())
 # [The page before](03_mnist_sanity_check) shows a VAE on digits, its loss and one training step by hand. For sound only two things differ: how an example is made, and the size of the net.
 #
 # An example is a spectrogram. `stft` cuts the clip into overlapping *frames* of 2,048 samples (85 ms), one every 512 samples (21 ms). It multiplies each frame by a window that falls to zero at its ends, and takes its Fourier transform.
-# The edges of the clip are reflected, so that the first frame is centred on the first sample.
+# The edges of the clip are reflected, so that the first frame is centred on the first sample. `unfold` gives the frames as a view, without copying.
 
 # %%
 page.source(spectrograms.stft)
 
 # %% [markdown]
-# `log_mel` sums the power in 96 bands, which are narrow at low and wide at high frequencies. The sum is one product with a matrix (band, frequency), for which the frequency axis is moved to the front and back. The result is in dB.
+# `log_mel` sums the power in 96 bands, which are narrow at low and wide at high frequencies. The sum is one product with a matrix (band, frequency), for which the frequency axis is moved to the front and back. The result is in dB, and `FLOOR_POWER` ($10^{-10}$) keeps the logarithm of silence at -100 dB.
 
 # %%
 page.source(spectrograms.log_mel)
@@ -118,7 +118,7 @@ for split, rendering in renderings.items():
 # ## The net
 #
 # The net on spectrograms is that of the digits with one more block and more channels. An example has 96 x 96 values instead of 28 x 28. Four convolutions of stride 2 make 6 x 6 of them, in 64 channels. One linear layer
-# gives `mu` and another one `log_var` (they are in `Heads`). `after` is the activation that follows each convolution.
+# gives `mu` and another one `log_var` (they are in `Heads`). `after` makes the activation that follows each convolution, and `_sizes` computes the size of the picture after each.
 
 # %%
 page.source(presets.conv_encoder)

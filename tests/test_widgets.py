@@ -153,6 +153,6 @@ def test_the_explorer_on_the_page_says_the_same_and_names_its_files(explored, mo
         parameters = effects.find_effect(effect).parameters
         assert settings.keys() == ranges.keys() == {p.name for p in parameters}
         for p in parameters:
-            assert dataclasses.asdict(p) == ranges[p.name]
+            assert dataclasses.asdict(p) == {"name": p.name} | ranges[p.name]
             assert p.low * 0.999 <= settings[p.name] <= p.high * 1.001
             assert settings[p.name] == pytest.approx(table[f"{effect}.{p.name}"][i], rel=1e-3)

@@ -5,7 +5,6 @@ the page itself holds places, settings and names only. Each dry clip stands unde
 its sound is stored once.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -140,10 +139,12 @@ def show(folder: Path, words: str) -> None:
 
 def _about(name):
     """How the page shows an effect: its label, colour, marker, and the range of each parameter."""
-    effect = effects.find_effect(name)
+    effect, ranges = effects.find_effect(name), {}
+    for p in effect.parameters:
+        ranges[p.name] = {"low": p.low, "high": p.high, "unit": p.unit, "scale": p.scale}
     return {
         "label": effect.label,
         "colour": figures.EFFECT_COLOURS[name],
         "marker": figures.EFFECT_MARKERS[name],
-        "parameters": {p.name: asdict(p) for p in effect.parameters},
+        "parameters": ranges,
     }
