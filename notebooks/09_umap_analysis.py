@@ -149,7 +149,7 @@ def components(
 
 # %% [markdown]
 # A *group* is a person or a song. The next function returns a map (columns x, y, label, group) and its four numbers. `maps.map_stage` keeps them on disk: it calls `load` only if
-# there is no map yet for these clips and settings.
+# there is no map yet for these clips (`key`) and settings. (`progress`, below, shows how many maps are done.)
 
 # %%
 SETTINGS = (parameters.n_neighbors, parameters.min_dist)  # of UMAP
@@ -447,11 +447,13 @@ by_effects = skills[most_clips].unstack("effects")
 if {2, 3, 4, 5} <= set(parameters.effects):
     steps = by_effects.diff(axis="columns")[[3, 4, 5]]
     holds = (steps.idxmin(axis="columns") == 4).to_numpy()
+    step_means = steps.mean()
+    step_means.index = ["to_3_effects", "to_4_effects", "to_5_effects"]
     claims["step"] = {
         "claim": "messy with more than 3",
         "holds": holds,
         "verdict": verdict(holds, refuted=not holds.any()),
-        "numbers": steps.mean().rename("to_{}_effects".format),
+        "numbers": step_means,
     }
 
 # %% [markdown]

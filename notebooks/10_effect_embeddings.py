@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Can a latent space tell effects apart on new voices and songs?
 #
-# The report wanted "sensible embeddings of audio which reflect the difference in effects". Can a VAE learn such codes without any effect label, so that they also work for persons and songs outside its
-# training set?
+# The report wanted "sensible embeddings of audio which reflect the difference in effects": short vectors (codes), one per clip, that are close when the effects are alike. Can a VAE learn such codes without any effect label, so that they also
+# work for persons and songs outside its training set?
 #
 # Yes, with two changes: its input is a set of cepstral features, in which effects stand out, and its decoder sees the dry clip, so that the code only has to describe the effect. The features alone give most
 # of the accuracy; training a VAE on them adds order, because clips with the same effect become neighbours.
@@ -75,15 +75,15 @@ for corpus in parameters.corpora:
 
 # %% [markdown]
 # To see the peaks, take one clip for each of four effects. The *wet* clip is the sound after the effect, the *dry* clip the sound before it. The cepstrum is logarithmic, so the difference of the two cepstra is what
-# the effect added.
+# the effect added. `cepstra.fields` computes the three things above before they are summarised, and `whole` is the cepstrum of the whole clip. We look at quefrencies from 1 ms to 0.7 s.
 
 # %%
 rate_hz = cepstra.ANALYSIS.sample_rate_hz
-lags = np.arange(int(1e-3 * rate_hz), int(0.7 * rate_hz))  # samples
+lags = np.arange(int(1e-3 * rate_hz), int(0.7 * rate_hz))  # in samples
 first = data[parameters.corpora[0]]
 cepstrum = {}
 for effect in ("delay", "ambience", "flanger", "overdrive"):
-    part = first.parts[REPORT_ORDER.index(effect)]
+    part = first.parts[REPORT_ORDER.index(effect)]  # clips of one effect
     difference = cepstra.fields(part.wet(0)) - cepstra.fields(part.dry(0))
     cepstrum[effect] = difference.whole[lags]
 
@@ -214,7 +214,8 @@ rows = []
 for job in progress(jobs, len(jobs), "embeddings"):
     corpus, method, run_seed, fold = job
     row = {"corpus": names[corpus], "method": method, "seed": run_seed}
-    rows.append(row | embedding(*job).scores.to_dict())
+    result = embedding(corpus, method, run_seed, fold).scores
+    rows.append(row | result.to_dict())
 scores = pd.DataFrame(rows)
 
 # %% tags=["hide-input"]
@@ -363,7 +364,7 @@ for corpus in parameters.corpora:
 # ## What is the VAE's merit, and what is not
 #
 # For the linear probe no net is needed. The {glue:text}`embed.print_values:.0f` cepstral features alone reach {glue:text}`embed.speech.blind.print.logistic.mean:.3f` ± {glue:text}`embed.speech.blind.print.logistic.std:.3f` on speech and
-# {glue:text}`embed.music.blind.print.logistic.mean:.3f` ± {glue:text}`embed.music.blind.print.logistic.std:.3f` on music. The conditional VAE differs from that by little, compared with its own spread of ± {glue:text}`embed.speech.blind.told.logistic.std:.3f` and
+# {glue:text}`embed.music.blind.print.logistic.mean:.3f` ± {glue:text}`embed.music.blind.print.logistic.std:.3f` on music. The conditional VAE is about level; its own spread is ± {glue:text}`embed.speech.blind.told.logistic.std:.3f` and
 # ± {glue:text}`embed.music.blind.told.logistic.std:.3f`. The same holds with the dry clip: paired PCA has {glue:text}`embed.speech.paired.pair_pca.logistic.mean:.3f` and {glue:text}`embed.music.paired.pair_pca.logistic.mean:.3f`.
 # With LDA, cepstral features are ahead: {glue:text}`embed.speech.blind.print.lda.mean:.3f` against {glue:text}`embed.speech.blind.told.lda.mean:.3f` on speech, and {glue:text}`embed.music.blind.print.lda.mean:.3f` against
 # {glue:text}`embed.music.blind.told.lda.mean:.3f` on music.

@@ -379,7 +379,8 @@ def test_where_nothing_can_be_written_stages_are_found_and_new_ones_refused(
 ) -> None:
     if not mounts():
         pytest.skip("no right to mount here")
-    rendered(sounds)
+    # in a child: a decoder of this process would be ended below, as one that was left
+    ended(start(sys.executable, "-c", f"{HERE}test_faults.rendered({sounds!r})"))
     code = f"""{HERE}
 print(len(test_faults.rendered({sounds!r}).table), flush=True)
 try:
