@@ -125,7 +125,7 @@ caption = (
 page.table(levels, "levels", caption, 1)
 
 # %% [markdown]
-# **What we see.** The loudness agrees to {glue:text}`effects.level_error_lu:.2f}` LU (1 LU is 1 dB), while the peaks differ by many decibels.
+# **What we see.** The loudness agrees to {glue:text}`effects.level_error_lu:.2f` LU (1 LU is 1 dB), while the peaks differ by many decibels.
 # Whatever tells the effects apart from here on is not volume.
 #
 # ## Listen
