@@ -197,8 +197,7 @@ plt.show()
 
 # %% [markdown]
 # The **trace** of an effect is the wet spectrogram minus the dry one, in dB. What lies more than 60 dB below the dry clip's peak is hardly audible beside it, so we first raise both spectrograms to this
-# floor.
-# {numref}`fig-effects-difference` shows the traces.
+# floor. {numref}`fig-effects-difference` shows the traces.
 
 
 # %%

@@ -159,7 +159,7 @@ optimiser.step()
 # ```
 #
 # That is a theorem. A deep network could do better beyond the edge only with a code that removes more than $\beta N$ of squared
-# error per nat, which costs $\beta$. So for our network {eq}`edge` is a prediction, and [](06_beta_ablation) tests it. All it needs is PCA of the training set
+# error per nat, because a nat costs $\beta$. So for our network {eq}`edge` is a prediction, and [](06_beta_ablation) tests it. All it needs is PCA of the training set
 # (`prepare` scales the bytes, and `edge_beta` is {eq}`edge`):
 
 # %%
@@ -314,7 +314,7 @@ print("none with the calibrated loss")
 # %% [markdown]
 # ```{admonition} Exercise
 # Run this page with `papermill notebooks/03_mnist_sanity_check.ipynb out.ipynb -p beta 0.01`, just below the edge. Which number in the table
-# tells you first that the VAE is alive?
+# tells you first that the code is not empty?
 # ```
 #
 # ```{admonition} A solution
