@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Can a latent space tell effects apart on new voices and songs?
 #
-# The report wanted "sensible embeddings of audio which reflect the difference in effects": short vectors (codes), one per clip, close when the effects are alike. Can a VAE learn them without effect labels, so that they also hold for new persons and songs?
+# The report wanted "sensible embeddings of audio which reflect the difference in effects": short vectors (codes), one per clip, close when the effects are alike. Can a VAE learn them without effect labels, also for new persons and songs?
 #
 # Yes, with two changes. Its input is cepstral features, in which effects stand out. Its decoder also sees the dry clip (the sound before the effect), so the code only has to describe the effect. The features alone give most
 # of the accuracy; training adds order: neighbours more often share an effect.
@@ -15,7 +15,7 @@
 #
 # ```{admonition} This page
 # :class: tip
-# **In**: clips of speech and music under the report's five effects, random settings, equal loudness. **Out**: codes learned without effect labels, and how often simple classifiers name the effect from them.
+# **In**: clips of speech and music under the report's five effects, random settings, equal loudness. **Out**: codes learned without labels, and how often simple classifiers name the effect from them.
 # **Time**: two minutes on one CPU core at the quick setting, thirty at the published one; no GPU needed. **Number to expect**: on new voices and songs the conditional VAE reaches about 0.8 and 0.7 at the quick setting, 0.92 and
 # 0.85 at the published one; chance is 0.20.
 # ```
@@ -102,7 +102,7 @@ plt.show()
 # Features alone do not keep the voice out of the code. But a code only has to say what the decoder does not know. In training we know the dry clip, so we show it to the decoder. Voice and words then need not go through the code,
 # where each {term}`nat` costs a nat of loss, and the effect is left. Such a VAE is a **conditional VAE** {cite:p}`sohn2015learning`.
 #
-# Each training example has three rows of cepstral features:
+# An example has three rows:
 #
 # | row | name | cepstral features of |
 # |---|---|---|
@@ -135,7 +135,7 @@ plt.show()
 page.source(ConditionalVAE)
 
 # %% [markdown]
-# Compare it with [the VAE of digits](03_mnist_sanity_check). The argument `x` is a batch with the axes clip, 1, row and value; its rows are $x$, $d$, $y$.
+# Compare it with [the VAE of digits](03_mnist_sanity_check). `x` is now a batch with the axes clip, 1, row, value, and its rows are $x$, $d$, $y$.
 #
 # | part | what it does |
 # |---|---|
@@ -350,7 +350,7 @@ for corpus in parameters.corpora:
 
 # %% [markdown]
 # **What we see.** Log-mel PCA reaches {glue:text}`embed.speech.blind.pca128.logistic.mean:.2f` on speech and {glue:text}`embed.music.blind.pca128.logistic.mean:.2f` on music, well above the chance of 0.20. But the same
-# probe makes clearly fewer errors on cepstral features. The log-mel VAEs, repaired or not, do not come near them either; this fits that effects are not what varies most. Log-mel statistics beat PCA on speech
+# probe makes clearly fewer errors on cepstral features. Nor do the log-mel VAEs, repaired or not, come near them: effects are not what varies most. Log-mel statistics beat PCA on speech
 # ({glue:text}`embed.speech.blind.time_statistics.lda.mean:.3f` with LDA), but not on music.
 #
 # The **conditional VAE** has {glue:text}`embed.speech.blind.told.logistic.mean:.3f` on speech and {glue:text}`embed.music.blind.told.logistic.mean:.3f` on music, the paired one
@@ -432,7 +432,7 @@ plt.show()
 #
 # ## What else is in the code: the settings
 #
-# Does the code also say *how* the effect was set? For each control (a column such as `delay.mix` of `table`), a linear regression with a penalty on large weights predicts its value from the codes. On new persons and songs, $R^2$ is 1 for a perfect
+# Does the code say *how* an effect was set? For each control (a column such as `delay.mix` of `table`), a linear regression with a penalty on large weights predicts its value from the codes. On new persons and songs, $R^2$ is 1 for a perfect
 # prediction and 0 for one that always names the mean.
 
 # %%
