@@ -202,6 +202,18 @@ def test_published_numbers_status_sounds_and_picture_are_those_of_the_chapters()
     assert (book / "average.png").read_bytes() == publish.picture(CHAPTERS)
 
 
+@stories
+def test_no_number_is_quoted_before_the_cell_that_records_it(script: Path) -> None:
+    known: set[str] = set()
+    for cell in tracked(script).cells:
+        if cell.cell_type == "code":
+            scraps = [output.get("metadata", {}).get("scrapbook") for output in cell.outputs]
+            known |= {scrap["name"] for scrap in scraps if scrap}
+        else:
+            quoted = set(re.findall(r"\{glue:text\}`([\w.]+)(?=:[^:]|`)", cell.source))
+            assert quoted <= known, sorted(quoted - known)
+
+
 def test_prose_quotes_only_what_the_quick_run_records_too() -> None:
     """`make book` builds the prose with pages of the quick run, which lack some numbers."""
     recorded = {path.stem: publish.records(tracked(path)) for path in SCRIPTS}
