@@ -108,7 +108,8 @@ page.source(losses.report)
 # %%
 torch.manual_seed(parameters.seed)
 model = vae.build("small", (28, 28), latent=16)
-optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+rate = parameters.learning_rate
+optimiser = torch.optim.Adam(model.parameters(), lr=rate)
 
 x = data.train[:128]  # (128, 1, 28, 28)
 mu, log_var = model.encode(x)  # (128, 16) each
