@@ -18,7 +18,7 @@
 # :class: tip
 # **In**: full MNIST, 28 x 28 pixels in [0, 1]. **Out**: three trained VAEs, one table, the counterpart of the report's
 # Figures 2 and 3. **Time**: half a minute on one CPU core at the quick setting (30,000 images), about two at the published one (58,000).
-# **Number to expect**: at `beta = 1` a test error of 0.067, which is the error of the average digit, and a KL of about 0 nats.
+# **Number to expect**: at `beta = 1` a test error of 0.0675, which is the error of the average digit, and a KL of about 0.
 # ```
 
 # %% tags=["parameters"]
@@ -87,8 +87,8 @@ page.source(vae.Decoder)
 # %% [markdown]
 # ## The loss, as it was asked about
 #
-# Two terms compete. The squared error between `x` and `x_hat` is small when the code says much about the input. The {term}`KL` divergence between the encoder's answer
-# and a standard normal is small when the code says little. Averaged over examples, it bounds the information in the code from above, in {term}`nats <Nat>` (1 nat is 1.44 bits).
+# The squared error between `x` and `x_hat` is small when the code says much about the input. The {term}`KL` divergence between the encoder's answer
+# and a standard normal is small when the code says little. Averaged over examples, it bounds the information in the code from above, in {term}`nats <Nat>`.
 # It has a closed form for each unit:
 
 # %%
@@ -103,7 +103,7 @@ page.source(losses.report)
 # %% [markdown]
 # ## One training step
 #
-# Here is one step of training by hand, on 128 digits, with a fresh network:
+# Here is one step of training by hand, on 128 digits, with a fresh network of the two halves above (the preset "small"):
 
 # %%
 torch.manual_seed(parameters.seed)
@@ -131,7 +131,7 @@ optimiser.step()
 # -\mathrm{ELBO} = \frac{\mathbb E_q\lVert x - \hat x\rVert^2}{2\sigma^2} + \mathrm{KL} + \frac N2 \ln(2\pi\sigma^2).
 # ```
 #
-# The last term of {eq}`gaussian-elbo` does not depend on the network. Multiply the others by $2\sigma^2/N$, and they become
+# Here $\mathbb E_q$ is the mean over codes $z$ drawn from the encoder's answer. The last term of {eq}`gaussian-elbo` does not depend on the network. Multiply the others by $2\sigma^2/N$, and they become
 # $\mathrm{MSE} + (2\sigma^2/N)\,\mathrm{KL}$. This is the report's loss, with
 #
 # ```{math}
@@ -144,23 +144,23 @@ optimiser.step()
 #
 # ## What we expect, before any training
 #
-# When does a code save more than it costs? Take one direction in which the data vary, for example how slanted a digit is, with variance $\lambda$. Without a code, $\lambda$ is the squared error
-# along it. To reduce it to $D < \lambda$, a code needs $\tfrac12 \ln(\lambda/D)$ nats {cite:p}`cover2006elements`. (To halve the remaining error costs $\tfrac12\ln 2 = 0.35$ nats,
-# whatever its size.) So the direction contributes $D/N + \tfrac\beta2\ln(\lambda/D)$ to the loss. The derivative with respect to $D$ is zero at $D = \beta N/2$, and that is $\sigma^2$ again.
+# When does a code save more than it costs? Take one direction in which the data vary, with variance $\lambda$. Without a code, $\lambda$ is the squared error
+# along it. To reduce it to $D < \lambda$, a code needs $\tfrac12 \ln(\lambda/D)$ nats {cite:p}`cover2006elements`.
+# So the direction contributes $D/N + \tfrac\beta2\ln(\lambda/D)$ to the loss. The derivative with respect to $D$ is zero at $D = \beta N/2$, and that is $\sigma^2$ again.
 #
 # With $\lambda = 5$ and $\sigma^2 = 1$, for example, the best code leaves $D = 1$ of the 5 and spends 0.80 nats. With $\sigma^2 = 392$ the best $D$ would exceed
 # the whole variance, so the best code spends nothing and leaves all 5. A unit is worth its nats only while the variance that it can explain exceeds
 # $\sigma^2$ {cite:p}`lucas2019dont`.
 #
-# The largest variance in any direction is the first eigenvalue $\lambda_1$ of the pixels' covariance, which {term}`PCA` computes. So in a linear VAE no unit is worth its nats beyond the **edge**
+# The largest variance in any direction is the first eigenvalue $\lambda_1$ of the pixels' covariance, which {term}`PCA` computes. So in a linear VAE, whose two halves are linear, no unit is worth its nats beyond the **edge**
 #
 # ```{math}
 # :label: edge
 # \beta_1 = \frac{2\lambda_1}{N}.
 # ```
 #
-# That is a theorem. A deep network could do better beyond the edge only with a code that removes more than $\beta N$ of squared
-# error per nat, because a nat costs $\beta$. So for our network {eq}`edge` is a prediction, and [](06_beta_ablation) tests it. All it needs is PCA of the training set
+# That is a theorem. In the loss a nat costs $\beta$, and squared error counts $1/N$. So a deep network could do better beyond the edge only with a code that removes more than
+# $\beta N$ of squared error per nat. For our network {eq}`edge` is thus a prediction, and [](06_beta_ablation) tests it. The prediction needs only PCA of the training set
 # (`prepare` scales the bytes, and `edge_beta` is {eq}`edge`):
 
 # %%
@@ -185,8 +185,8 @@ page.record("mnist.beta1.edges_out", parameters.beta / edge)
 # *complete {term}`collapse`* at this weight (no information in the code, the same picture for every input) and none at `beta = 0`.
 #
 # Another loss needs no weight. It *calibrates* $\sigma^2$: it is the report's loss with $\beta = 2\sigma^2/N$, where $\sigma^2$ is the mean squared error of the batch
-# itself {cite:p}`rybkin2021simple`. `detach` treats that error as a constant; otherwise the network could lower the weight instead of the error. (`beta` is not used; all losses take the same
-# arguments.)
+# itself {cite:p}`rybkin2021simple`. `detach` makes the weight a constant; otherwise a smaller error would be rewarded twice, by its own term and by a lower weight. (`beta` is not used; all losses take
+# the same arguments.)
 
 # %%
 page.source(losses.calibrated)
@@ -212,7 +212,7 @@ for name, config in configs.items():
     models[name] = run.model()
 
 # %% [markdown]
-# Two baselines stand beside them. The mean image (PCA with 0 components) is the best answer of a model that never looks at its input. PCA with as many components as the VAE has latent
+# The mean image (PCA with 0 components) is the best answer of a model that never looks at its input. PCA with as many components as the VAE has latent
 # units is the best *linear* code for the training set. The table counts a unit as *active* if the variance of its `mu` over the test set exceeds 0.01 {cite:p}`burda2016importance`.
 
 # %%
@@ -280,7 +280,7 @@ plt.show()
 # ## Is it really one picture?
 #
 # We take the standard deviation of each pixel over all ten thousand reconstructions, average it over the pixels, and compare it with
-# the same number for the test images. One picture for all would give 0.
+# the same number for the test images. (`labels` holds the names of the table's rows.)
 
 # %%
 x = data.test[:]
@@ -296,7 +296,7 @@ for name, model in models.items():
 # ## The finding, asserted
 #
 # Collapse is asserted where `beta` exceeds 1.5 edges: the error is within 1 % of the mean image's, the KL below 0.01 nats, no unit active, the spread below a
-# hundredth of that of the digits. No collapse means an error below that of PCA; for the calibrated loss with $z$ sampled, and with most units active.
+# hundredth of that of the digits. At `beta = 0` the error must be below that of PCA. With the calibrated loss the error with $z$ sampled must be below it too, and most units must be active.
 
 # %%
 if parameters.beta > 1.5 * edge:  # beyond the edge nothing may be left
@@ -321,8 +321,8 @@ print("none with the calibrated loss")
 # ```{admonition} A solution
 # :class: dropdown
 # The KL. At `beta = 0.01` the noise variance is 3.92, so one eigenvalue lies above it. With all 58,000 images the best linear code spends $\tfrac12\ln(5.12/3.92) = 0.13$ nats.
-# With 30,000 images, where $\lambda_1 = 5.27$, it spends 0.15 nats. With `z = mu`, the error is only 4 % below the mean image's. A short training reaches less, and may spread the nats over
-# several units: so close to the edge, learning is slow. [](06_beta_ablation) follows the whole curve.
+# With 30,000 images, where $\lambda_1 = 5.27$, it spends 0.15 nats. With `z = mu`, the error is only 4 % below the mean image's. So close to the edge, learning is slow: a short training reaches
+# less, and may spread the nats over several units. [](06_beta_ablation) follows the whole curve.
 # ```
 #
 # ## Provenance

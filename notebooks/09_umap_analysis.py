@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Do raw spectrograms separate effects?
 #
-# The report drew spectrograms of processed clips as points on two-dimensional maps and judged by eye how well the effects separate: better on speech than on music, and messy with more than three effects, perhaps because there were fewer
-# samples. Which of these three impressions hold when the maps are drawn again and measured?
+# The report drew spectrograms of processed clips as points on two-dimensional maps, and judged by eye how well the effects separate: better on speech than on music. The maps got messy with more than three effects, perhaps because
+# there were fewer samples. Which of these three impressions hold when the maps are drawn again and measured?
 #
 # Effects separate much better than chance, but less well with more effects, and less well if neighbours of the same voice are ignored. Speech leads on average, but not in every comparison. Fewer clips blur a map too, but
 # three more effects blur it more.
@@ -11,7 +11,7 @@
 # :name: fig-key-09
 # :alt: Grid of scatter plots, one row for each corpus, one column for two, three, four and five effects. With two effects the classes lie apart. With more effects they overlap more.
 #
-# Every point is one clip, its colour is the effect. The axes of a map have no unit: only the distances between points mean something. The numbers under each map are explained below.
+# Every point is one clip, its colour is the effect. The axes of a map have no unit: what counts is which points lie close together. The numbers under each map are explained below.
 # ```
 #
 # ```{admonition} This page
@@ -80,7 +80,7 @@ names = {corpus: page.slug(corpus) for corpus in parameters.corpora}
 # ## The clips
 #
 # Each effect gets clips of its own. All clips have the same {term}`loudness`; otherwise the volume alone could give an effect away. The {term}`settings <Settings>` of an effect
-# are the values of its controls, and each clip gets random ones. No model is tested on new voices here, so all persons and songs take part (`split="all"`). Clips start at random places and may overlap.
+# are the values of its controls, and each clip gets random ones. No model is tested on new voices here, so all persons and songs take part (`split="all"`). Clips start at random places and may overlap. (`REPORT_STFT` is the report's kind of spectrogram.)
 
 # %%
 layout = SpectrogramConfig()  # 96 mel bands, dB
@@ -123,7 +123,7 @@ for corpus in parameters.corpora:
 # distance between points.
 #
 # The function below does both steps. `reduce` is the PCA; rows that are already reduced pass through unchanged. We find the neighbours ourselves, because UMAP's own search is only approximate for many points.
-# UMAP counts a point among its neighbours, so we look for one fewer. `_quiet_umap` silences UMAP's warnings.
+# UMAP counts a point among its neighbours, so we look for one fewer. `_quiet_umap` gives the class UMAP, without its warnings.
 
 # %%
 page.source(maps.umap_2d)
@@ -139,6 +139,8 @@ page.source(maps.umap_2d)
 # | {term}`trustworthiness` {cite:p}`venna2001neighborhood` | whether neighbours on the map are also neighbours in the 50 dimensions; it does not use the effects | about 1/2 (a random map) to 1 |
 #
 # *Chance* is $1/k$ for $k$ effects: all effects have equally many clips. We expect two effects to separate well, and less accuracy with more effects or if only other voices vote.
+#
+# The first function collects the clips of one map. `part.table` has one row per clip, with its effect and its *group*, a person or a song.
 
 
 # %%
@@ -154,7 +156,7 @@ def components(
 
 
 # %% [markdown]
-# A *group* is a person or a song. The next function returns a map (columns x, y, label, group) and its four numbers. `maps.map_stage` keeps them on disk. It calls `load`, which takes no arguments, only if
+# The next function returns a map (columns x, y, label, group) and its four numbers. `maps.map_stage` keeps them on disk. It calls `load`, which takes no arguments, only if
 # there is no map yet for these clips (`key`), seed and settings of UMAP. (`progress`, below, shows how many maps are done.)
 
 # %%
@@ -232,12 +234,12 @@ page.table(
 #
 # If only other persons or songs vote, the accuracy with five effects is {glue:text}`umap.speech.5fx.knn5_grouped:.3f` on speech and {glue:text}`umap.music.5fx.knn5_grouped:.3f` on music.
 #
-# The last column is 5-NN for the points in the report's own figures. The report used other plug-ins for its effects, other recordings, other numbers of clips and other sound levels. So we compare only the trend: it falls
+# The last column is 5-NN for the points in the report's own figures. The report's plug-ins, recordings, numbers of clips and sound levels were others. So we compare only the trend: this accuracy falls
 # with more effects too, except on music from four to five.
 #
 # ## The map of effects is a map of voices, too
 #
-# A spectrogram also shows who speaks. To see whether voices lie together on a map of effects, we let the five nearest points vote on the *person or song* instead of the effect.
+# A spectrogram also shows who speaks. Do voices lie together on a map of effects? We let the five nearest points vote on the *person or song* instead of the effect.
 
 # %%
 by_voice = {}
@@ -295,17 +297,18 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** The neighbours name which of {glue:text}`umap.speech.groups` persons speaks with an accuracy of {glue:text}`umap.speech.5fx.voice_knn5:.3f`, and which of
-# {glue:text}`umap.music.groups` songs plays with {glue:text}`umap.music.5fx.voice_knn5:.3f`. Both are far above chance, which is one divided by the number of persons or songs. So clips lie
-# together by voice as well as by effect. Votes of the same voice make the effect easier to guess: in the table above, "5-NN, other voices" is always the lower number.
+# {glue:text}`umap.music.groups` songs plays with {glue:text}`umap.music.5fx.voice_knn5:.3f`. Both are far above chance. So clips lie
+# together by voice as well as by effect. Votes of the same voice make the effect easier to guess: in the table above, "5-NN, other voices" is the lower number.
 #
 # ## Are fewer samples to blame? Are UMAP's settings?
 #
-# In Table 1 two things change at once. The first experiment separates them: it draws every number of effects with every number of clips in `grid_clips`. The second varies the two settings of UMAP on maps with the most effects.
+# The first experiment separates samples from effects: it draws every number of effects with every number of clips in `grid_clips`. The second varies the two settings of UMAP on maps with the most effects.
 #
-# Two effects and five have different chance levels, so accuracies cannot be compared directly. We remove chance from the accuracy $a$: the *skill* is $(a - 1/k) / (1 - 1/k)$, 0 for guessing and 1 for no mistake.
+# Chance differs between two effects and five, so we remove it from the accuracy $a$: the *skill* is $(a - 1/k) / (1 - 1/k)$, 0 for guessing and 1 for no mistake.
 #
-# If the number of samples is to blame, skill rises with the clips along each line of {numref}`fig-umap-experiments` (upper row). If the number of effects is to blame, the lines lie apart. More clips also overlap more, which raises 5-NN but not
-# "5-NN, other voices". We expect both to play a part, and UMAP's settings to change the picture (not shown) more than the numbers.
+# If the number of samples is to blame, skill rises with the clips along each line of {numref}`fig-umap-experiments` (upper row). If the number of effects is to blame, the lines lie apart. Among more clips, more of one recording overlap, which raises 5-NN but not
+# "5-NN, other voices". We expect both to play a part, and UMAP's settings to change the numbers little.
+# (`titles` has the two 5-NN measures and their names.)
 
 
 # %%
@@ -417,10 +420,12 @@ plt.show()
 # | claim | test | reproduced if | refuted if |
 # |---|---|---|---|
 # | speech is clearly better | lead of speech over music in 5-NN, 5-NN with other voices, and silhouette, on each of the four maps: 12 comparisons | the lead is at least 0.02 in all 12 | it is at least 0.02 in 6 or fewer |
-# | messy with more than 3 | change of skill from two effects to three, three to four, four to five, at the experiment's most clips; 2 measures, 2 corpora: 4 cases | the step to four effects costs most in all 4 | it costs most in none |
-# | fewer samples are to blame | *gain*: skill that Table 1 has more than the experiment at its most clips, on the maps with more clips than that; *loss*: skill lost from two effects to five; 4 cases | the gain is at least as large as the loss in all 4 | it is less than half of the loss in all 4 |
+# | messy with more than 3 | change of skill from two effects to three, three to four, four to five, in the experiment with the most clips; 2 measures, 2 corpora: 4 cases | the step to four effects costs most in all 4 | it costs most in none |
+# | fewer samples are to blame | *loss*: skill lost from two effects to five, in the experiment with the most clips; *gain*: skill in Table 1 minus skill there, for maps with more clips in Table 1; 4 cases | the gain is at least as large as the loss in all 4 | it is less than half of the loss in all 4 |
 #
-# The third rule takes the samples as they differ in Table 1. It does not ask what still smaller ones would cost.
+# The third rule asks what the larger samples of Table 1 gain, not what smaller ones would cost.
+#
+# For the first claim, `table` is the table of the maps above, and `lead` its rows of speech minus those of music.
 
 
 # %%
@@ -466,8 +471,8 @@ if {2, 3, 4, 5} <= set(parameters.effects):
     }
 
 # %% [markdown]
-# For the third claim, `loss` is the change of skill from the fewest effects to the most. `gain` is what Table 1's larger samples add to the experiment's most clips. `experiment` is what
-# the experiment's most clips add to its fewest, and no verdict depends on it. All three are computed for each corpus and measure; `gain` and `experiment` are means over the numbers of effects.
+# For the third claim, `loss` is the change of skill from the fewest effects to the most, so it is negative. `gain` is the change from the experiment's maps with the most clips to Table 1. `experiment` is the change from
+# its maps with the fewest clips to those with the most, and no verdict depends on it. All three are computed for each corpus and measure; `gain` and `experiment` are means over the numbers of effects.
 
 # %%
 few_effects, few_clips = min(parameters.effects), min(parameters.grid_clips)
@@ -533,7 +538,7 @@ page.table(
 #
 # ## The finding, asserted
 #
-# On every map "5-NN, other voices" must exceed chance by 0.1, and 5-NN by no more than 0.02; trustworthiness must exceed 0.8. In every case five effects must have at least 0.1 less skill than two, and the gain be smaller than this loss.
+# On every map "5-NN, other voices" must exceed chance by 0.1, but may not exceed 5-NN by more than 0.02. Trustworthiness must exceed 0.8. In every case five effects must have at least 0.1 less skill than two, and the gain be smaller than this loss.
 # Speech must lead on average. The verdicts are not asserted.
 
 # %%
@@ -553,13 +558,13 @@ print("samples gain less than five effects cost; speech leads on average")
 
 # %% [markdown]
 # ````{admonition} Exercise
-# Was the rest of the separation lost in the map, or was it not in the spectrograms? Compute `maps.knn_accuracy` for the five-effect panel on
+# Do the effects mix only on the map, or already in the spectrograms? Compute `maps.knn_accuracy` for the five-effect panel on
 # 50 principal components instead of the map. Pass `groups`, so that a point's own person or song has no vote.
 #
 # ```{admonition} A solution
 # :class: dropdown
-# `x, labels, groups = components("speech", 5, 100)`, then `maps.knn_accuracy(x, labels, groups=groups)`. We expect a little more
-# than on the map, but far from 1: then most of it was not in the neighbourhoods of the spectrograms, and UMAP lost little.
+# `x, labels, groups = components("speech", 5, sizes[5])`, then `maps.knn_accuracy(x, labels, groups=groups)`. We expect a little more
+# than the map's "5-NN, other voices", but far from 1: then the effects mix already in the spectrograms, and UMAP lost little.
 # ```
 # ````
 #
