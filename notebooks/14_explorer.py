@@ -168,7 +168,7 @@ assert len(np.unique(plane, axis=0)) == len(plane), "two clips in one place"
 for split, accuracy in votes.items():
     assert accuracy > 2 / len(REPORT_ORDER), f"{split}: no map of effects"
 print("asserted: every point can be heard, and neighbours share an effect")
-print("twice as often as by chance, in the training set and outside it")
+print("over twice as often as by chance, in the training set and outside")
 
 # %% [markdown]
 # ```{admonition} Exercise
