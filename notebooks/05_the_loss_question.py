@@ -345,7 +345,7 @@ page.table(
     public.set_index("name")[columns].astype({"units on digits": int}),
     "decoder",
     "Losses of public repositories. sigma2: for their own data; the columns"
-    " behind it: the same lines on digits. KL in nats per digit.",
+    " to its right: the same loss on digits. KL in nats per digit.",
 ).format("{:.3g}", subset=["weight", "sigma2", "sigma2 on digits"])
 
 # %% [markdown]
@@ -397,7 +397,7 @@ empty = (both < 0.05).all(axis="columns")
 at_edge = (measured["sigma2 on digits"] / pca.eigenvalues[0] - 1).abs() < 0.15
 assert (close | empty | at_edge).all(), "a public loss differs"
 print("asserted: the formula is the optimum of the linear VAE,")
-print("and says what a public loss will do")
+print("and predicts the KL of the public losses, away from the edge")
 
 # %% [markdown]
 # ```{admonition} Exercise

@@ -412,7 +412,7 @@ for corpus in parameters.corpora:
     best, linear = errors["refined VAE"], errors["PCA, 64 components"]
     assert best < linear < errors["mean spectrogram"], f"{corpus}: order"
 print("asserted: schedules and starts do not cure a wrong scale, the right")
-print("scale does; on new voices and songs it is better than PCA")
+print("scale does; the refined VAE is better than PCA on new voices, songs")
 
 # %% [markdown]
 # ```{admonition} Exercise

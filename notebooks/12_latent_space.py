@@ -511,8 +511,8 @@ if parameters.paired:
     assert min(ranks.values()) > 0.3, "the code does not order a control"
     print("asserted: neighbours share an effect, and settings have an order")
 assert not set(train.groups) & set(groups), "someone is in both splits"
-print("asserted: on persons and songs outside the training set, z says what")
-print("the effect did")
+print("asserted: on persons and songs outside the training set, z brings the")
+print("decoder closer to the wet clip than the dry clip and its mean gain")
 
 # %% [markdown]
 # ```{admonition} Exercise
