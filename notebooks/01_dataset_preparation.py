@@ -11,15 +11,15 @@
 # :name: fig-key-01
 # :alt: Spectrograms of six clips. Each row is a corpus and each column a split. Speech shows harmonics and pauses; the music differs from song to song.
 #
-# One clip of each corpus (row) and each split (column): power in dB over time in s and frequency in Hz. The titles name the person or song.
+# One clip of each corpus (row), from training, validation and test (column): power in dB over time in s and frequency in Hz. The titles name the person or song.
 # ```
 #
 # ```{admonition} This page
 # :class: tip
 # **In**: the two corpora in `data/`, which are speech by eight persons, and songs. **Out**: clips of two seconds, splits into
 # training, validation and test, examples to hear and to see, the average spectrum of every voice and song. **Time**: about half a minute
-# on one CPU core; a GPU is not used. **Number to expect**: no person and no song in two splits; a band limit of about
-# 7.7 kHz for the voices that were recorded for telephone systems.
+# on one CPU core; a GPU is not used. **Number to expect**: no person and no song in two splits; a band limit of 7.7 to
+# 7.8 kHz for the voices that were recorded for telephone systems.
 # ```
 
 # %% tags=["parameters"]
@@ -47,7 +47,7 @@ parameters = page.begin("01_dataset_preparation", globals())
 # %% [markdown]
 # ## The recordings
 #
-# (The cell above checks the parameters of the page with `page.begin`; from here on they are `parameters.corpora` and so on.)
+# (The cell above checks the parameters of the page with `page.begin`; from here on they are `parameters.corpora` and so on. Below, `page.source` shows the code of a function, and `# fmt: skip` is for the code formatter.)
 #
 # The report added speech to music "to help with debugging". Its data sets are large, and MUSDB18 may not be passed on. So this book comes with smaller sets of the same two kinds, under licences that
 # let everybody copy them.
@@ -98,10 +98,10 @@ page.table(summary, "corpora", caption, 1)
 #
 # We divide groups, not clips, into three *splits*: training, validation (to choose the best epoch) and test. `split_groups` does so in four steps:
 #
-# 1. It notes which split the corpus itself gives to each group (as MUSDB18 does), if any. A group in two splits is an error.
+# 1. It notes which split the corpus itself gives to each group (as MUSDB18 does), if any. A group in two splits is an error (`BadInput`).
 # 2. It shuffles the groups by a seed.
 # 3. The first 20 % become the test set and the next 12 % the validation set, at least one group each. (`SHARES` holds the two shares.) A split that the corpus defines stays as it is. If
-#    every group has a split already and one is missing, such as validation, it is taken out of the training groups.
+#    every group has a split already and one split is missing, such as validation, its groups are taken from training.
 # 4. Training gets the rest. A split without any group is an error: the corpus has too few.
 
 # %%
@@ -156,7 +156,7 @@ plt.show()
 # 1. Draw a group. Each has the same chance, however much was recorded of it.
 # 2. Draw one of its recordings, long ones more often, and a position in it. If the first or second half of the clip is silent there, go back to step 1.
 # 3. Fade the clip in and out over 20 ms, so that the cuts do not click.
-# 4. Scale it to a {term}`loudness` of -23 LUFS. LUFS is a level in dB that is weighted roughly as the ear does and leaves pauses out (ITU-R BS.1770-4).
+# 4. Scale it to a {term}`loudness` of -23 LUFS. LUFS is a level in dB that weights frequencies roughly as the ear does and leaves pauses out (ITU-R BS.1770-4).
 #
 # We take clip number 0 of each corpus and split. `Clips(...)[0]` returns its samples and a note of where they come from.
 
@@ -187,7 +187,7 @@ players.players(items, columns=3)
 # %% [markdown]
 # All clips are equally loud. Rooms, microphones and the highest frequencies differ a great deal.
 #
-# To see them we compute a {term}`log-mel spectrogram`. A window of 2,048 samples moves along the clip in steps of 512 samples, which is one *frame* every 21 ms. In each frame the power spectrum is summed
+# To see the clips we compute a {term}`log-mel spectrogram`. A window of 2,048 samples moves along the clip in steps of 512 samples, which is one *frame* every 21 ms. In each frame the power spectrum is summed
 # into 96 *mel bands*, narrow at low frequencies and wide at high ones, much as the ear resolves them. The power in each band is given in dB.
 # [A later page](04_spectrogram_vae) shows the code.
 
@@ -225,9 +225,9 @@ plt.show()
 #
 # ## Every voice has its spectrum
 #
-# Would it matter if clips of one person were in training and in test? We take twelve clips of each group and average the power spectrum of each clip over time. The order of the sounds is then gone. Mostly
-# the voice and its recording (microphone, room, codec) are left. We expect the voices to differ, and the recordings even more: the telephone voices were coded at a sampling rate of 16 kHz (codec G.722),
-# so they have nothing above 8 kHz.
+# Would it matter if clips of one person were in training and in test? We take twelve clips of each group and average the power spectrum of each clip over time. The order of the sounds is then gone. What
+# is left is mostly the voice, and how it was recorded (microphone, room, codec). We expect the voices to differ, and the ways of recording even more: the telephone voices were coded at a sampling rate of
+# 16 kHz (codec G.722), so they have nothing above 8 kHz.
 #
 # With `kind="stft"` and `power=2.0` a spectrogram holds the power at each frequency, without mel bands and without dB. The clips come from the recordings of one group only (`own`), whichever split
 # it is in (`split="all"`).
@@ -288,8 +288,8 @@ for (corpus, group), limit in band_hz.items():
 
 # %% [markdown]
 # **What we see.** The recordings of Allison Smith, one of the telephone voices, end at {glue:text}`corpora.speech.allison_smith.band_hz:.0f` Hz. Those of the two Czech actors,
-# `fillets-cs-m` and `fillets-cs-v`, end at {glue:text}`corpora.speech.fillets_cs_m.band_hz:.0f` and {glue:text}`corpora.speech.fillets_cs_v.band_hz:.0f` Hz. The two Dutch voices lose
-# power gradually instead. (These limits come from twelve clips, those of the [data card](../data_card) from whole files.)
+# `fillets-cs-m` and `fillets-cs-v`, end at {glue:text}`corpora.speech.fillets_cs_m.band_hz:.0f` and {glue:text}`corpora.speech.fillets_cs_v.band_hz:.0f` Hz. The two Dutch voices, `fillets-nl-m` and
+# `fillets-nl-v`, lose power gradually instead. (These limits come from twelve clips, those of the [data card](../data_card) from whole files.)
 #
 # ## Does one clip give its voice away?
 #
@@ -318,7 +318,7 @@ for corpus in parameters.corpora:
 # {glue:text}`corpora.speech.voice_chance:.3f`. It names the right song with {glue:text}`corpora.music.voice_knn5:.2f`, where chance
 # is {glue:text}`corpora.music.voice_chance:.3f`. The vote does not show whether the voice gave a clip away or its microphone, room and codec. For the splits it makes no difference.
 #
-# So with clips of one person in training and in test, a classifier could learn "this voice with this effect" and be praised for it. No figure of the report is on speakers or songs outside the training set.
+# So with clips of one person in training and in test, a classifier could learn "this voice with this effect" and be praised for it. No number and no picture of the report is about speakers or songs outside its training set.
 # In this book errors and accuracies on sound are measured on voices and songs outside the training set, unless the page says otherwise.
 #
 # ## The finding, asserted

@@ -3,8 +3,8 @@
 #
 # The [report](../intro) that this book examines asks for "sensible embeddings of audio which reflect the difference in effects". What is this difference, once all clips are equally loud?
 #
-# Of the report's five effects, overdrive and multiband act most like a fixed filter, an equaliser whose settings never change. More of what delay, ambience and flanger change moves
-# with time, and the flanger changes least.
+# Of the report's five effects, overdrive and multiband act most like a fixed filter, an equaliser whose settings never change. The changes that delay, ambience and flanger make move
+# more with time, and the flanger's are the smallest.
 #
 # ```{glue:figure} key-02
 # :name: fig-key-02
@@ -18,7 +18,7 @@
 # **In**: clips of speech or music, two seconds each. **Out**: one clip under all effects, to see and to hear, and for
 # every effect the size of its {term}`trace` (the change of the spectrogram in dB) and the share of the trace that does not move.
 # **Time**: about half a minute on one CPU core; a GPU is not used. **Number to expect**: a fixed filter explains about 60 % of the
-# trace of overdrive, as a mean square, and about 20 % of that of delay.
+# mean square of overdrive's trace, and about 20 % of that of delay's.
 # ```
 
 # %% tags=["parameters"]
@@ -87,7 +87,7 @@ page.table(controls, "effects", caption, 2)
 # 1. It returns the dry clip if the effect is clean, which has no controls.
 # 2. It chooses the settings, which `denormalise` translates from 0 to 1 into dB, ms or Hz, and applies the effect.
 # 3. It sets the loudness. `level` refuses audio that is silent or not finite with `BadInput`.
-# 4. It refuses a result that hardly differs from the dry clip: the root mean square of the difference must be at least `EQUAL`, a thousandth of the dry clip's.
+# 4. It refuses a result that hardly differs from the dry clip: the root mean square (RMS) of the difference must be at least `EQUAL` times the dry clip's RMS, and `EQUAL` is 0.001.
 #
 # After a refusal random settings are drawn again, up to `DRAWS` times; fixed settings have one attempt. If none succeeds, the error says why. So dry audio never gets the label of an effect.
 
@@ -228,15 +228,15 @@ plt.show()
 # **What we see.** On speech with fixed settings there are three kinds:
 #
 # - Overdrive, multiband, ring modulator, bitcrush and combo leave a large trace. Parts of it are horizontal bands, as from a fixed filter. Vertical stripes cross them, most of all in multiband.
-# - Delay, ambience and compressor leave a large one that mostly follows the sound. As we expected, delay and ambience fill the gaps.
-# - Flanger, chorus and phaser leave the faintest, and it moves.
+# - Delay, ambience and compressor leave a large trace, too, but most of it moves with the sound. As we expected, delay and ambience fill the gaps.
+# - Flanger, chorus and phaser leave the faintest traces, and these move.
 #
-# The distortion of combo does not fill its upper bands: its narrow band takes them away. The eye only guesses how much of a trace stands still, so we measure it.
+# Combo distorts, too, but it loses the upper bands, because it keeps only a narrow band of frequencies. The eye only guesses how much of a trace stands still, so we measure it.
 #
 # ## How large is the trace, and does it stand still?
 #
 # Write $d_{bt}$ for the trace in band $b$ and frame $t$, and $\bar d_b$ for its average over time. A fixed filter adds the same number of decibels to a band in every frame, so it can explain $\bar d_b$
-# and nothing else. (Below the floor a filter leaves little trace. So on a clip with pauses even a fixed filter leaves a trace that is not quite fixed.) The mean square of the trace splits into these two parts,
+# and nothing else. (Below the floor a filter leaves little trace. So on a clip with pauses even a fixed filter leaves a trace that is not quite fixed.) The mean square of the trace splits into this fixed part and a moving one,
 #
 # ```{math}
 # :label: trace-split
@@ -256,7 +256,7 @@ def size_and_share(change: np.ndarray) -> tuple[float, float]:
 
 
 # %% [markdown]
-# We measure both for every effect on 24 clips. The fixed share matters for all that follows: an embedding that averages a spectrogram (in dB) over time keeps only the fixed part.
+# We measure both on 24 clips, for every effect but clean (`names`). The fixed share matters on later pages: an embedding that averages a spectrogram (in dB) over time keeps only the fixed part.
 
 # %%
 rows = []
@@ -310,7 +310,7 @@ for name in names:
 # between raw spectrograms hardly notices the flanger.
 #
 # Both findings come back on the page with [maps of raw spectrograms](09_umap_analysis), on which similar clips lie close together. The report's map of two effects compares overdrive,
-# much of whose trace stands still, with delay, whose trace mostly moves. The fifth effect on its largest map is the faint flanger.
+# much of whose trace stands still, with delay, whose trace mostly moves. The fifth effect on the report's largest map is the faint flanger.
 #
 # ## The finding, asserted
 #

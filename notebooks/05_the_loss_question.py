@@ -4,8 +4,8 @@
 # "Is there anything obviously wrong in this implementation of the VAE loss? Or is it purely a case of tuning beta?" This page answers the
 # report's question by a derivation and checks each step by numbers.
 #
-# Both terms are right, but their scales differ: a mean over $N$ values stands beside a sum over latent units. The weight between them stands for a noise variance. From that variance and
-# the eigenvalues of the data one can compute, before training, what such a loss makes of a linear VAE.
+# Both terms, squared error and KL, are right, but their scales differ: a mean over the $N$ values of an example stands beside a sum over latent units. The weight of the KL stands for a
+# {term}`noise variance`. From it and the eigenvalues of the data's covariance one can compute, before training, what such a loss makes of a linear VAE.
 #
 # ```{glue:figure} key-05
 # :name: fig-key-05
@@ -79,7 +79,7 @@ print("the lines are those of lib.vae.losses.report:", same_lines)
 # %% [markdown]
 # ## Step 2: where N/2 hides
 #
-# Let the decoder stand for the distribution $\mathcal N(\hat x, \sigma^2 I)$: the picture $\hat x$ plus noise of variance $\sigma^2$ in every value. Then, in nats,
+# Let the decoder stand for the distribution $\mathcal N(\hat x, \sigma^2 I)$: the picture $\hat x$ plus noise of variance $\sigma^2$ in every value. Then, in nats and for one drawn code,
 #
 # ```{math}
 # :label: neg-elbo
@@ -163,7 +163,7 @@ for sigma2 in (1.2, 4.0):
     print(f"sigma2 = {sigma2}: the best error is D = {best[-1]:.3f}")
 
 # %% [markdown]
-# The best error is $D = \min(\lambda, \sigma^2)$. Think of the eigenvalues as columns in a basin that is filled with water up to the level $s = \sigma^2 = \beta N/2$, the
+# So the best error is $D = \min(\lambda, \sigma^2)$: the derivative is zero at $D = \sigma^2$, but $D$ cannot exceed $\lambda$. Think of the eigenvalues as columns in a basin that is filled with water up to the level $s = \sigma^2 = \beta N/2$, the
 # {term}`water level` {cite:p}`cover2006elements`. A component above the level is described until the error $s$ is left. One below it is given up, and its whole variance is left. We add this up over the components, of which $K$ latent units can describe only $K$:
 #
 # ```{math}
@@ -258,11 +258,11 @@ for corpus, error in largest_error.items():
 page.table(table, "exact", "Formula and trained linear VAE.", 4)
 
 # %% [markdown]
-# **What we see.** The largest relative difference is {glue:text}`theory.digits.linear_max_rel_error:.1e` on digits,
+# **What we see.** The largest relative difference, in KL or squared error, is {glue:text}`theory.digits.linear_max_rel_error:.1e` on digits,
 # {glue:text}`theory.speech.linear_max_rel_error:.1e` on speech and {glue:text}`theory.music.linear_max_rel_error:.1e` on music. (Where the predicted KL is below 0.01 nats, its difference is divided by 0.01 nats.)
 # At all of these betas the trained linear VAE ends where the formula {eq}`water` says.
 #
-# ## The weight of other people
+# ## The weights of public losses
 #
 # Public VAEs add the same two terms with other {term}`reductions <Reduction>`: each term may be a mean or a sum. So the same weight, `beta = 1`, is a different noise variance in each:
 
@@ -281,7 +281,7 @@ page.table(
 
 # %% [markdown]
 # We read fifteen public losses at their source on 2026-11-25; file, lines, and commit or release stand in `data/losses.csv`. We ask two questions of each. Which noise variance does its weight
-# imply for *its own* data and latents? And what would the same loss do to a linear VAE on *digits*, with 784 pixels and the latents of this page? The second question is answered by {eq}`water`.
+# imply for *its own* data and latents (`sigma2`)? And what would the same loss do to a linear VAE on *digits*, with 784 pixels and the latents of this page (the columns *on digits*)? {eq}`water` answers the second.
 
 # %%
 digits = load_examples("digits", parameters.train_images, 0)
@@ -314,7 +314,7 @@ page.record("loss.digits.worth_nats", worth)
 #
 # Does the prediction hold in ordinary training? We train *linear* VAEs on digits with these losses, by Adam and in batches. Losses that agree in reduction and weight are trained once (`distinct`), and only the first `checked` of them.
 #
-# The prediction uses the eigenvalues of the training set, so the KL is measured on that set, too: `trained_on` puts it in the place of the test set. `loss_names` turns the name of a reduction, such as `mean-sum`, into the name of our loss, such as `report`. The last two lines of the loop enter the KL in every row with the same reduction and weight.
+# The prediction uses the eigenvalues of the training set, so the KL is measured on that set, too: `trained_on` puts it in the place of the test set, and its `key` keeps these runs apart in the store. `loss_names` turns the name of a reduction, such as `mean-sum`, into the name of our loss, such as `report`. The last two lines of the loop enter the KL in every row with the same reduction and weight.
 
 # %%
 loss_names = {name: loss for loss, name in losses.REDUCTIONS.items()}
@@ -345,7 +345,7 @@ page.table(
     public.set_index("name")[columns].astype({"units on digits": int}),
     "decoder",
     "Losses of public repositories. sigma2: for their own data; the columns"
-    " behind it: the same lines on digits. KL in nats per digit.",
+    " to its right: the same loss on digits. KL in nats per digit.",
 ).format("{:.3g}", subset=["weight", "sigma2", "sigma2 on digits"])
 
 # %% [markdown]
@@ -353,8 +353,8 @@ page.table(
 # are far too large for their reductions, like the report's, and others are tiny. A weight says nothing without its reductions.
 #
 # Where the KL was measured, it lies within a fifth of the prediction, or both are below 0.05 nats. We except one loss, Beta-VAE on CelebA. Its $\sigma^2$ of
-# {glue:text}`decoder.beta_vae_celeba.sigma2:.1f` lies within 15 % of the largest eigenvalue of the digits, {glue:text}`03_mnist_sanity_check.ipynb::mnist.lambda1:.1f`. So close to the
-# edge a short training with mini-batches does not settle the question. The prediction is {glue:text}`decoder.beta_vae_celeba.kl_predicted:.3f` nats; the table has a measured value only if `checked` is large enough to include this loss.
+# {glue:text}`decoder.beta_vae_celeba.sigma2:.1f` lies within 15 % of the largest eigenvalue of the digits ({glue:text}`03_mnist_sanity_check.ipynb::mnist.lambda1:.1f` on [the page on digits](03_mnist_sanity_check); it depends a little on the number of images). So close to the
+# edge a short training with mini-batches does not show whether a code survives. The prediction is {glue:text}`decoder.beta_vae_celeba.kl_predicted:.3f` nats; the table has a measured value only if `checked` is large enough to include this loss.
 #
 # ## The calculator
 #
@@ -381,7 +381,7 @@ widgets.calculator(choices, parameters.latent)
 # %% [markdown]
 # ## The answer, asserted
 #
-# The first two assertions are the steps of the derivation, the next two compare formula and trained linear VAE. The last one is about the public losses that were trained. It leaves out a loss within 15 % of the edge, as said above.
+# The first two assertions are the steps of the derivation, the next two compare formula and trained linear VAE. The last one is about the public losses that were trained, with the tolerances given above. It leaves out a loss within 15 % of the edge.
 
 # %%
 assert same_lines and same_elbo and same_noise, "a step does not hold"
@@ -397,7 +397,7 @@ empty = (both < 0.05).all(axis="columns")
 at_edge = (measured["sigma2 on digits"] / pca.eigenvalues[0] - 1).abs() < 0.15
 assert (close | empty | at_edge).all(), "a public loss differs"
 print("asserted: the formula is the optimum of the linear VAE,")
-print("and says what a public loss will do")
+print("and predicts the KL of the public losses, away from the edge")
 
 # %% [markdown]
 # ```{admonition} Exercise

@@ -16,8 +16,8 @@
 # ```{admonition} This page
 # :class: tip
 # **In**: MNIST digits, dry speech, dry music. **Out**: the beta at which a convolutional VAE loses its code, found by bisection, beside the prediction; the KL while beta
-# rises across that edge and falls again. **Time**: two CPU cores need one minute for the quick search, eight for the published one.
-# **Number to expect**: edges within 15 % of $\beta_1 = 2\lambda_1/N$ on all three, where $\lambda_1$ is the largest eigenvalue of the data's covariance and $N$ the number of values per example.
+# rises across that edge and falls again. **Time**: two CPU cores need one minute for the quick search (the notebook's parameters), eight for the published one.
+# **Number to expect**: edges, as means over seeds, within 15 % of $\beta_1 = 2\lambda_1/N$ on all three, where $\lambda_1$ is the largest eigenvalue of the data's covariance and $N$ the number of values per example.
 # ```
 
 # %% tags=["parameters"]
@@ -50,8 +50,8 @@ parameters = page.begin("07_edge_of_collapse", globals())
 # %% [markdown]
 # ## What we expect
 #
-# Close to {term}`collapse` the codes are small, and a decoder answers almost linearly to small codes. So a deep net should lose its code at the {term}`edge` of a linear one, $\beta_1$. It could keep it longer only
-# if, at this beta, some strongly nonlinear code had a lower loss than the empty one. The data are like those of [the page before](06_beta_ablation): digits, and log-mel spectrograms of dry sound.
+# Close to {term}`collapse` a decoder answers only weakly to the code, and a weak answer is almost linear. So a deep net should lose its code at the {term}`edge` of a linear one, $\beta_1$. It could keep a code beyond the edge only
+# if some strongly nonlinear code had a lower loss there than the empty one. The data are like those of [the page before](06_beta_ablation): digits, and log-mel spectrograms of dry sound.
 #
 # We measure everything on the *training* set, because theory speaks of the loss that is minimised there. So the training examples take all three places of `Splits`: training, validation and test. The entry
 # `measured` in `key` keeps the stored runs apart from those with a real test set. `theory.pca` reads the stored array and applies `train.prepare`, the scaling that the net sees; the eigenvalue for `edge_beta` must be in the same units.
@@ -75,7 +75,7 @@ for corpus in parameters.corpora:
 # %% [markdown]
 # ## The search
 #
-# We call a net *alive* if its code holds at least 0.05 {term}`nats <Nat>` of {term}`KL` per example, and *empty* otherwise.
+# We call a net *alive* if its code holds at least 0.05 {term}`nats <Nat>` of {term}`KL` per example (`EMPTY_NATS`), and *empty* otherwise.
 #
 # Close to the edge learning is slow. A unit grows or dies at a rate proportional to its distance from the edge (*critical slowing down*). If we trained new weights there, an empty code could simply mean
 # that we stopped too early. Every search therefore starts from a net that is alive, trained at a tenth of the predicted edge, and continues training it at other betas.
@@ -122,8 +122,8 @@ def settle(corpus: str, seed: int, beta: float, run: vae.Run, least: int = 1):
 
 # %% [markdown]
 # `search` starts with an interval of betas from 0.7 to 1.4 predicted edges and halves it on a logarithmic scale. If the net is still alive at the middle, the edge lies above, and the search goes on from this net. If
-# it is empty, the edge lies below, and the search goes on from the last net that was alive. The result is the geometric middle of the last interval. Three halvings leave an interval whose ends differ by 9 %, four by 4 %: the
-# edge cannot be known better than that.
+# it is empty, the edge lies below, and the search goes on from the last net that was alive. The result is the geometric middle of the last interval. After three halvings the ends of the
+# interval differ by 9 %, after four by 4 %. The edge cannot be known better than that.
 
 
 # %%
@@ -196,9 +196,9 @@ plt.show()
 # **What we see.** The measured edge is {glue:text}`theory.digits.edge_ratio:.2f` of the predicted one on digits,
 # {glue:text}`theory.speech.edge_ratio:.2f` on speech and {glue:text}`theory.music.edge_ratio:.2f` on music.
 #
-# These ratios depend on where we draw the line. We call a code empty below {glue:text}`edge.empty_nats` nats, and a linear VAE passes this line already at 0.905 of its edge. So even a perfectly linear net would measure 0.905. A higher
-# ratio means that the net holds more nats near the edge than a linear VAE. The noise of small batches, which can keep a remnant of the first unit alive, is one possible reason; we did not test it. With one seed there is no
-# spread, and the table shows 0.
+# These ratios depend on where we draw the line. We call a code empty below {glue:text}`edge.empty_nats` nats, and a linear VAE passes this line already at 0.905 of its edge. So even a perfectly linear net would measure 0.905. A ratio that is
+# higher by more than the width of the last interval means that the net holds more nats near the edge than a linear VAE. The noise of small batches, which can keep a remnant of the first unit alive, is one possible reason; we did not test it. With one seed there is no
+# spread, and its column is empty.
 #
 # ## A jump or a bend?
 #
@@ -207,6 +207,7 @@ plt.show()
 #
 # If there were a jump, we would expect *hysteresis*: a net that is alive keeps its code beyond the edge, an empty one stays empty below it, and the way up differs from the way down. So we walk both ways. `relatives` holds the betas as multiples
 # of the predicted edge. The way down has the same ones in reverse, without the highest, where the walk already stands. `least=2` asks for two rounds at every beta, so that an empty code has time to fill again.
+# The walk takes one seed, `sweep_seed`, and is left out if that is not among `seeds`; `steps` is then an empty table. `swept` holds the KL over beta for each data set and way.
 
 # %%
 relatives = {"up": parameters.sweep, "down": parameters.sweep[-2::-1]}

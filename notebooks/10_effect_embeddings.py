@@ -3,7 +3,7 @@
 #
 # The report wanted "sensible embeddings of audio which reflect the difference in effects": short vectors (codes), one per clip, close when the effects are alike. Can a VAE learn them without effect labels, also for new persons and songs?
 #
-# Yes, with two changes. Its input is cepstral features, in which effects stand out. Its decoder also sees the dry clip (the sound before the effect), so the code only has to describe the effect. The features alone give most
+# Yes, with two changes. Its input is {term}`cepstral features`, numbers in which effects stand out. Its decoder also sees the dry clip (the sound before the effect), so the code only has to describe the effect. The features alone give most
 # of the accuracy; training adds order: neighbours more often share an effect.
 #
 # ```{glue:figure} key-10
@@ -16,8 +16,8 @@
 # ```{admonition} This page
 # :class: tip
 # **In**: clips of speech and music under the report's five effects, random settings, equal loudness. **Out**: codes learned without labels, and how often simple classifiers name the effect from them.
-# **Time**: two minutes on one CPU core at the quick setting, thirty at the published one; no GPU needed. **Number to expect**: on new voices and songs the conditional VAE reaches about 0.8 and 0.7 at the quick setting, 0.92 and
-# 0.85 at the published one; chance is 0.20.
+# **Time**: two minutes on one CPU core at the quick setting, thirty at the published one; no GPU needed. **Number to expect**: from the codes of this VAE a linear classifier names about 0.8 of new voices' clips rightly and 0.7
+# of new songs' at the quick setting, 0.92 and 0.85 at the published one; chance is 0.20.
 # ```
 
 # %% tags=["parameters"]
@@ -51,13 +51,13 @@ parameters = page.begin("10_effect_embeddings", globals())
 #
 # A VAE of spectrograms spends its code on what varies most: voices, words, notes. So we look for an input that shows effects.
 #
-# An echo puts fine ripples into the spectrum, and a mel band is so wide that it averages them away. The {term}`cepstrum`, the Fourier transform of the logarithm of the spectrum,
+# An echo puts fine ripples into the spectrum, which a wide mel band averages away. The {term}`cepstrum`, the Fourier transform of the logarithm of the spectrum,
 # turns ripples into peaks {cite:p}`bogert1963quefrency`. Its axis is a time, the {term}`quefrency`. An echo after half a second is a peak at 0.5 s.
 #
-# Our input, the {term}`cepstral features`, is about 1,400 numbers per clip that summarise three things over time:
+# The cepstral features are about 1,400 numbers per clip that summarise three things over time:
 #
 # - The log-mel spectrogram in 24 bands: level, spread, speed of rise and fall, fluctuation.
-# - The cepstra of short frames, up to 13 ms: mean and deviation.
+# - The cepstra of short frames, up to a quefrency of 13 ms: mean and deviation.
 # - The cepstrum of the whole clip: largest, smallest and mean absolute value in ranges of quefrency up to 0.7 s.
 #
 # `render_set` applies each effect to clips of all persons or songs, the `groups`. The axes of `features` are clip, row (see below) and value.
@@ -74,7 +74,7 @@ for corpus in parameters.corpora:
     data[corpus] = clips
 
 # %% [markdown]
-# The *wet* clip is the sound after the effect. `cepstra.fields` gives the three things, not yet summarised, of the first clip of an effect; `whole` is the cepstrum of the whole clip.
+# The *wet* clip is the sound after the effect. `cepstra.fields` gives the three things, not yet summarised, of the first clip of an effect; `whole` is the third.
 # An effect that multiplies the spectrum adds to its logarithm, so we look at wet minus dry, from 1 ms to 0.7 s.
 
 # %%
@@ -100,7 +100,7 @@ plt.show()
 # ## A decoder that sees the dry clip
 #
 # Features alone do not keep the voice out of the code. But a code only has to say what the decoder does not know. In training we know the dry clip, so we show it to the decoder. Voice and words then need not go through the code,
-# where each {term}`nat` costs a nat of loss, and the effect is left. Such a VAE is a **conditional VAE** {cite:p}`sohn2015learning`.
+# where each {term}`nat` costs a nat of loss; only the effect must. Such a VAE is a **conditional VAE** {cite:p}`sohn2015learning`.
 #
 # An example has three rows:
 #
@@ -110,7 +110,7 @@ plt.show()
 # | $d$ | dry features | the dry clip |
 # | $y$ | difference features | wet minus dry, subtracted before the summary: what the effect did |
 #
-# The **blind** encoder sees the wet clip only, so it also works where the dry clip is unknown. The **paired** one sees the difference too, and needs the dry clip for every code.
+# The **blind** encoder sees the wet clip only, so it also works where the dry clip is unknown. The **paired** one sees the difference too, so it needs the dry clip for every code.
 #
 # ```text
 # blind    x ----> encoder --> z --+
@@ -122,14 +122,14 @@ plt.show()
 #          d ----------------------+
 # ```
 #
-# The loss is the negative ELBO of $y$, given $d$, here with the blind encoder; the paired one is $q(z \mid x, y)$:
+# The loss is the negative ELBO of $y$, given $d$. Here the encoder is the blind one, $q(z \mid x)$; the paired encoder is $q(z \mid x, y)$:
 #
 # ```{math}
 # :label: eq-told
 # -\mathrm{ELBO}(y \mid d) = \frac{\lVert y - \hat y(z, d)\rVert^2}{2\sigma^2} + \frac N2 \ln 2\pi\sigma^2 + \mathrm{KL}\big(q(z \mid x)\,\Vert\,\mathcal N(0, I)\big)
 # ```
 #
-# The noise variance $\sigma^2$ of the $N$ features is calibrated as in [](08_the_repair): there is no beta to tune. The network:
+# All $N$ features are standardised and share one noise variance $\sigma^2$, calibrated as in [](08_the_repair): there is no beta to tune. The network:
 
 # %%
 page.source(ConditionalVAE)
@@ -139,6 +139,7 @@ page.source(ConditionalVAE)
 #
 # | part | what it does |
 # |---|---|
+# | `__init__` | `values` is $N$, the features in a row. `super()` gets the shape of what is drawn, one row. `Dropout` zeroes a random fifth of the net's inputs in training, against overfitting. |
 # | `target`, `condition` | The first takes out $y$, the second takes out $d$, which training hands to `decode` as `dry`. |
 # | `encode` | It takes $x$ or, if paired, $x$ and $y$ (rows `::2`) end to end. The mean is a linear map (`straight`) plus a small net (`encoder`, `mu`). |
 # | `narrow` | It starts the log-variances near -3: with little noise, the decoder can use the code at once. |
@@ -148,7 +149,7 @@ page.source(ConditionalVAE)
 # (methods-10)=
 # ## The methods
 #
-# Sixteen methods turn clips into codes; only the last uses effect labels. Their names stand in all tables and figures from here to [chapter 14](14_explorer). A VAE's code is the mean of each latent unit, unless a column says *sampled*.
+# Sixteen methods turn clips into codes; only the last uses effect labels. They keep these names up to [chapter 14](14_explorer). A VAE's code is the mean of each latent unit, unless a column says *sampled*.
 #
 # | method | its code |
 # |---|---|
@@ -158,7 +159,7 @@ page.source(ConditionalVAE)
 # | untrained encoder | a log-mel VAE with 64 latent units at its random start |
 # | report's VAE | the report's network and loss on log-mel, with the report's step size, 1e-5 |
 # | report's later VAE | the later recipe of the report's author: a larger step, a smaller beta that goes up and down |
-# | VAE at beta = 1 | a small log-mel VAE with the report's loss, long enough to {term}`collapse` in the published run |
+# | VAE at beta = 1 | a small log-mel VAE with the report's loss, which had time to {term}`collapse` in the published run |
 # | calibrated VAE | the same VAE with the calibrated loss |
 # | cepstral features | the wet features $x$, without a net |
 # | cepstral PCA | 64 principal components of $x$ |
@@ -177,7 +178,7 @@ page.source(ConditionalVAE)
 # right on the fold left out, whose persons and songs neither has met. The probes are logistic regression (linear), a random forest, linear discriminant analysis (LDA), and the vote of the five nearest
 # training clips (5-NN).
 #
-# The methods in `EVERY_SEED` run with every seed, the others with the first only. Each fold has a training seed of its own. The ± is the standard deviation over folds and seeds.
+# The methods in `EVERY_SEED` run with every seed, the others with the first only, and each fold has its own training seed. The ± is the standard deviation over folds and seeds.
 
 # %%
 EVERY_SEED = "moments", "pca128", "print", "told", "pair_pca", "told_paired"
@@ -211,7 +212,7 @@ def embedding(corpus: str, method: str, run_seed: int, fold: int) -> Embedding:
 
 
 # %% [markdown]
-# `embed` gets the training clips twice: for the method and for the probes. ([The next page](11_how_far) uses two different sets.)
+# `embed` gets the training clips twice, for the method and for the probes. (They differ on [the next page](11_how_far).)
 
 # %%
 rows = []
@@ -349,21 +350,21 @@ for corpus in parameters.corpora:
     display(table(corpus))
 
 # %% [markdown]
-# **What we see.** Log-mel PCA reaches {glue:text}`embed.speech.blind.pca128.logistic.mean:.2f` on speech and {glue:text}`embed.music.blind.pca128.logistic.mean:.2f` on music, well above the chance of 0.20. But the same
-# probe makes clearly fewer errors on cepstral features. Nor do the log-mel VAEs, repaired or not, come near them: effects are not what varies most. Log-mel statistics beat PCA on speech
-# ({glue:text}`embed.speech.blind.time_statistics.lda.mean:.3f` with LDA), but not on music.
+# **What we see.** Log-mel PCA reaches {glue:text}`embed.speech.blind.pca128.logistic.mean:.2f` on speech and {glue:text}`embed.music.blind.pca128.logistic.mean:.2f` on music, well above the chance of 0.20. But cepstral features score
+# clearly higher with the same probe. The log-mel VAEs, repaired or not, stay far behind them: effects are not what varies most. Log-mel statistics beat PCA on speech
+# (with LDA {glue:text}`embed.speech.blind.time_statistics.lda.mean:.3f` against {glue:text}`embed.speech.blind.pca128.lda.mean:.3f`), but not on music.
 #
 # The **conditional VAE** has {glue:text}`embed.speech.blind.told.logistic.mean:.3f` on speech and {glue:text}`embed.music.blind.told.logistic.mean:.3f` on music, the paired one
 # {glue:text}`embed.speech.paired.told.logistic.mean:.3f` and {glue:text}`embed.music.paired.told.logistic.mean:.3f`.
 #
 # Three results need care.
 #
-# - The **VAE at beta = 1** has {glue:text}`embed.speech.collapsed_kl:.2g` nats on speech, and yet its mean vector scores {glue:text}`embed.speech.blind.collapsed.logistic.mean:.2f`. It acts as a random projection of the clip.
+# - The **VAE at beta = 1** has a KL of {glue:text}`embed.speech.collapsed_kl:.2g` nats on speech, and yet its mean vector scores {glue:text}`embed.speech.blind.collapsed.logistic.mean:.2f`. It acts as a random projection of the clip.
 #   A sample of the code, which includes the noise, says nothing: it scores {glue:text}`embed.speech.blind.collapsed.sampled.mean:.2f`.
-# - The **report's VAE** still has {glue:text}`embed.speech.week4_kl:.0f` nats: with its small step, it is not trained long enough to collapse.
+# - The **report's VAE** still has {glue:text}`embed.speech.week4_kl:.0f` nats of KL on speech: with its small step, it is not trained long enough to collapse.
 # - The **supervised CNN** ran on the folds of the first seed only. It has {glue:text}`embed.speech.blind.supervised_cnn.cnn.mean:.3f` on speech and {glue:text}`embed.music.blind.supervised_cnn.cnn.mean:.3f` on music; there the conditional VAE has
 #   {glue:text}`embed.speech.first_folds.told:.3f` and {glue:text}`embed.music.first_folds.told:.3f`. In the last of its {glue:text}`embed.cnn_passes:.0f` passes its loss on the training clips was
-#   {glue:text}`embed.speech.supervised_cnn_last_loss:.2f` and {glue:text}`embed.music.supervised_cnn_last_loss:.2f` nats; guessing costs 1.61. More passes or a larger net were not tried: it is a reference, and no proof of what labels can do.
+#   {glue:text}`embed.speech.supervised_cnn_last_loss:.2f` and {glue:text}`embed.music.supervised_cnn_last_loss:.2f` nats; guessing costs 1.61. More passes or a larger net were not tried: this is a reference, and no proof of what labels can do.
 #
 # ## What is the VAE's merit, and what is not
 #
@@ -391,7 +392,7 @@ for corpus in parameters.corpora:
 #
 # ## The map
 #
-# {term}`UMAP` is fitted to the codes of the training clips, and the left-out clips are placed on it. Their five nearest training points vote. `latent_map` returns all points and the share named rightly.
+# {term}`UMAP` is fitted to the codes of the training clips, and the left-out clips are placed on it. Their five nearest training points vote. `latent_map` returns all points and the share of right votes.
 
 # %%
 last_fold, votes = {}, {}
@@ -427,12 +428,12 @@ figures.effect_legend(figure, axes)
 plt.show()
 
 # %% [markdown]
-# **What we see.** The vote names {glue:text}`embed.speech.latent_umap.knn5:.2f` of the clips of new persons rightly, and {glue:text}`embed.music.latent_umap.knn5:.2f` of those of new songs, where chance is 0.20. So most
+# **What we see.** The vote names {glue:text}`embed.speech.latent_umap.knn5:.2f` of the clips of new persons and {glue:text}`embed.music.latent_umap.knn5:.2f` of those of new songs rightly, where chance is 0.20. So most
 # land among clips of their effect. There is one training per fold, with the first seed.
 #
 # ## What else is in the code: the settings
 #
-# Does the code say *how* an effect was set? For each control (a column such as `delay.mix` of `table`), a linear regression with a penalty on large weights predicts its value from the codes. On new persons and songs, $R^2$ is 1 for a perfect
+# Does the code say *how* an effect was set? For each control (a column such as `delay.mix` of `table`), a linear regression with a penalty on large weights predicts its value from the codes (`mu`) of the clips under that effect. On new persons and songs, $R^2$ is 1 for a perfect
 # prediction and 0 for one that always names the mean.
 
 # %%
@@ -454,7 +455,7 @@ caption = "R2 of each control on new persons and songs."
 page.table(pd.DataFrame(r2).rename(columns=LABELS), "r2", caption, digits=2)
 
 # %% [markdown]
-# **What we see.** Where $R^2$ is below 0, what the regression learned does not carry over. The folded table has all controls.
+# **What we see.** Where $R^2$ is below 0, what the regression learned does not carry over. The folded table has all.
 #
 # | on new persons or songs | conditional VAE, speech | music | paired, speech | music |
 # |---|---|---|---|---|
@@ -463,7 +464,7 @@ page.table(pd.DataFrame(r2).rename(columns=LABELS), "r2", caption, digits=2)
 #
 # ## The finding, asserted
 #
-# `LOG_MEL` has the first eight methods; means are compared. If the VAE at beta = 1 has collapsed, samples of its code must score below chance + 0.05.
+# `LOG_MEL` has the first eight methods. `means` holds each score's mean and deviation, by corpus and method; we compare means. If the VAE at beta = 1 has collapsed (a KL below 0.05 nats), samples of its code must score below chance + 0.05.
 
 # %%
 LOG_MEL = ["moments", "time_statistics", "pca128", "untrained"]
@@ -489,7 +490,7 @@ print("the paired one beats it; with 5-NN it beats cepstral features")
 # [](11_how_far) asks how far this carries: from speech to music, to left-out effects, to all twelve classes.
 #
 # ````{admonition} Exercise
-# Would the dry clip of another clip of the same person do? Shuffle the dry rows within each group, train again, and compare KL and accuracy. What do you expect $z$ to hold?
+# What if the decoder sees another dry clip of the same person? Shuffle the dry rows within each group, train again, and compare KL and accuracy. What do you expect $z$ to hold?
 # ````
 # ````{admonition} A solution
 # :class: dropdown

@@ -59,7 +59,7 @@ parameters = page.begin("12_latent_space", globals())
 # ## The idea
 #
 # A clip is *dry* before an effect and *wet* after it. A plain VAE of wet clips must put the words into its code, because the decoder needs them. A *conditional* VAE gives the decoder a second input {cite:p}`sohn2015learning`, here
-# the dry clip. It is the model of [the page on embeddings](10_effect_embeddings), {eq}`eq-told`, for spectrograms:
+# the dry clip. This is the model of [the page on embeddings](10_effect_embeddings), {eq}`eq-told`, for spectrograms:
 #
 # $$ z \sim \mathcal N(0, I), \qquad p(\text{wet} \mid z, \text{dry}) = \mathcal N\big(\text{dry} + f_\theta(\text{dry}, z),\ \sigma^2 I\big) $$ (eq-told-picture)
 #
@@ -69,7 +69,7 @@ parameters = page.begin("12_latent_space", globals())
 # ## The data
 #
 # An example is a pair of {term}`log-mel spectrograms <Log-mel spectrogram>` of one clip, wet and dry, of 48 bands and 48 frames. We train on the report's five effects: delay, overdrive, multiband (a compressor for each of
-# three bands), ambience (a room) and flanger. Every clip has its own random settings. Persons and songs of the test set are not in training.
+# three bands), ambience (a room) and flanger. Every clip has its own random settings. No test person or song is in training.
 
 # %%
 pairs, splits = paired_splits(
@@ -86,11 +86,11 @@ for split, clips in pairs.items():
     print(f"{split}: {len(clips.table)} pairs, {people} persons and songs")
 
 # %% [markdown]
-# `pairs` holds each split with its effects, settings and `groups` (the person or song of each clip); `splits` holds the same examples for training. An example is one array, wet bands followed by dry ones, standardised by one mean and one deviation of wet training spectrograms.
+# `pairs` holds each split with its effects, settings and `groups` (the person or song of each clip); `splits` holds the same for training. An example is one array, wet bands, then dry ones, standardised by one mean and one deviation of wet training spectrograms.
 #
 # ## The model
 #
-# The **encoder** sees the wet half of an example (`target`) and, in a second channel, its difference from the dry half (`condition`, a tuple of one). Of its features only the mean and the deviation over time are kept, so
+# The **encoder** sees the wet half of an example (`target`) and, in a second channel, its difference from the dry half (`condition`, a tuple of one). Only the mean and deviation of its features over time are kept, so
 # the code can hardly say *when* something happens. (The 1e-6 keeps the root's gradient finite.) Linear layers give `mu` and `log_var`, as in [any VAE](03_mnist_sanity_check); `at_most_zero` keeps variances at 1 or below.
 
 # %%
@@ -113,7 +113,7 @@ page.source(ConditionalSpectrogramVAE.decode)
 # %% [markdown]
 # ## Training
 #
-# The loss is the {term}`calibrated <Calibrated objective>` one, which needs no beta. A preset names a net. The exercise tries the first, whose encoder sees the wet spectrogram alone.
+# The loss is the {term}`calibrated <Calibrated objective>` one, which needs no beta. A preset names a net. If not `paired`, as in the exercise, the encoder sees the wet spectrogram alone.
 
 # %%
 preset = "conditional_spectrogram"
@@ -134,9 +134,9 @@ model = run.model()
 # %% [markdown]
 # ## Does the code describe the effect?
 #
-# If it does, the decoder must come closer to the wet spectrogram than the dry clip itself. It should even beat the dry clip plus its effect's mean gain per band over the training clips: this baseline knows the effect's name, but no settings.
+# If it does, the decoder must come closer to the wet spectrogram than the dry clip itself. It should also beat a baseline that knows the effect's name but no settings: the dry clip plus, in each band, its effect's mean gain over the training clips.
 #
-# `mu` is the code of each test clip without noise; `reconstruct` draws the wet spectrogram from it and the dry one.
+# `mu` is the code without noise; `reconstruct` draws the wet spectrogram from it and the dry one.
 
 # %%
 names, groups = test.effects, test.groups
@@ -186,13 +186,13 @@ page.table(errors, "errors", caption, digits=4)
 # **What we see.** The conditional VAE has a mean error of {glue:text}`latent.error.mean.told:.3f`, the dry clip itself {glue:text}`latent.error.mean.dry:.3f`, and with the mean
 # gain {glue:text}`latent.error.mean.gain:.3f`. The code costs {glue:text}`latent.kl:.0f` nats per clip, in {glue:text}`latent.active_units:.0f` {term}`active units <Active unit>`.
 #
-# The flanger is the limit of these spectrograms. Its notches are finer than a band, so its dry clip is only {glue:text}`latent.error.flanger.dry:.3f` away, which leaves little to gain.
+# The flanger shows one limit of these spectrograms. Its notches are finer than a band, so its dry clip is only {glue:text}`latent.error.flanger.dry:.3f` away: little is left to gain.
 #
-# Overdrive shows another limit. Its median clip has an error of {glue:text}`latent.error.overdrive.median:.3f`, but one person or song a mean of {glue:text}`latent.error.overdrive.worst:.2f`, perhaps because
+# Overdrive shows another. Its median clip has an error of {glue:text}`latent.error.overdrive.median:.3f`, but one person or song a mean of {glue:text}`latent.error.overdrive.worst:.2f`, perhaps because
 # nothing in training sounds like it.
 #
 # ```{warning}
-# `learning_rate`, `floor_db` and FiLM's bound were chosen while looking at other clips of these test persons and songs, and there is one seed. The numbers are a first sign.
+# `learning_rate`, `floor_db` (the lowest level of a spectrogram) and the bound of FiLM's factor were chosen while looking at other clips of these test persons and songs, with one seed. The numbers are a first sign.
 # ```
 
 # %% mystnb={"figure": {"name": "fig-latent-pairs", "caption": "One test clip under each effect: wet (original), dry, and what the decoder draws from the dry clip and z. One colour scale; the titles give the mean squared error to the wet spectrogram."}, "image": {"alt": "Three rows of five spectrograms, one column for each effect. The third row looks like the first: tails fill the pauses under delay and ambience, overdrive fills the high bands."}}
@@ -208,11 +208,11 @@ figures.reconstruction_grid(
 plt.show()
 
 # %% [markdown]
-# Each column shows the second test clip of its effect.
+# Each column shows the second test clip of its effect. `SMALL` is the spectrograms' layout.
 #
 # ## A map with settings as colours
 #
-# We expect clips to group by effect and not by voice. {term}`UMAP` puts codes into the plane so that near ones mostly stay near. Codes of unseen effects (`new`) join for a later figure.
+# We expect clips to group by effect, not by voice. {term}`UMAP` puts codes into the plane so that near ones mostly stay near. Unseen effects (`new`) join for a later figure.
 #
 # In the latent space itself, each clip gets the effect of most of its five nearest neighbours (*{term}`5-NN`*). `groups=groups` leaves out the clip's own person or song.
 # The baseline is the same vote between wet spectrograms, reduced to 50 principal components.
@@ -241,7 +241,7 @@ page.record("latent.raw.knn5_grouped", raw_grouped)
 
 # %% [markdown]
 # The code should hold settings, too. We take overdrive's gain and low-pass cut-off (`drive_db`, `muffle_hz`), and the time between delay's echoes and their share (`delay_ms`, `mix`).
-# A *linear read-out*, a regression from code to control with a small penalty (`Ridge`), is fitted on training clips. The *rank correlation* of its answers on test clips is 1 in the right order, 0 by chance. `dropna` leaves out clips under other effects; the index that remains gives the rows of `mu`.
+# A *linear read-out*, a regression from code to control with a small penalty (`Ridge`), is fitted on training clips. The *rank correlation* of its answers with the true values, on test clips, is 1 in the right order, 0 by chance. `dropna` drops clips under other effects; the remaining index gives the rows of `mu`.
 
 # %%
 CONTROLS = {
@@ -443,11 +443,11 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** For overdrive the straightness is {glue:text}`latent.straight.overdrive.drive_db:.2f` along the drive and {glue:text}`latent.straight.overdrive.muffle_hz:.2f` along the muffle.
-# For delay it is {glue:text}`latent.straight.delay.mix:.2f` along the mix and {glue:text}`latent.straight.delay.delay_ms:.2f` along the delay time. It cannot exclude small turns, and the picture shows only two dimensions.
+# For delay it is {glue:text}`latent.straight.delay.mix:.2f` along the mix and {glue:text}`latent.straight.delay.delay_ms:.2f` along the delay time. Straightness cannot exclude small turns, and the picture shows only two dimensions.
 #
 # ## Effects outside the training set
 #
-# We expect each unseen effect beside the trained effect that sounds most like it, and look at its clips' five nearest test clips under trained effects. A clip's own person or song does not count:
+# We expect each unseen effect beside the trained effect that sounds most like it. For each unseen clip we look up the five nearest test clips under trained effects. The clip's own person or song does not count:
 # the loop takes one `group` at a time and searches among all others. `names[others][nearest]` are the neighbours' effects.
 
 # %%
@@ -493,13 +493,13 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** Chorus and phaser have {glue:text}`latent.near.chorus.flanger:.2f` and {glue:text}`latent.near.phaser.flanger:.2f` of their neighbours under the flanger, where chance is 0.20. All
-# three move notches through a spectrum, but all also leave [a faint trace](02_audio_effects); we cannot say which counts. The combo, a guitar amplifier, has {glue:text}`latent.near.combo.overdrive:.2f` under overdrive, and bitcrush
-# {glue:text}`latent.near.bitcrush.multiband:.2f` under multiband. The ring modulator's neighbours are scattered, and so are the compressor's, although multiband compresses, too.
+# three move notches, but all also leave [a faint trace](02_audio_effects); we cannot say which counts. The combo, a guitar amplifier, has {glue:text}`latent.near.combo.overdrive:.2f` under overdrive, and bitcrush
+# {glue:text}`latent.near.bitcrush.multiband:.2f` under multiband. The neighbours of ring modulator and compressor are scattered, although multiband compresses, too.
 #
 # ## The finding, asserted
 #
-# The model must leave less than 0.6 of the dry clip's error, 0.7 of that with the mean gain, and 0.8 of the dry clip's for each effect but the flanger, the last.
-# If `paired`, 5-NN must exceed that of wet spectrograms by 0.15, and each rank correlation 0.3. No person or song may be in training and test. Paths and unseen effects are not asserted.
+# The model's mean error must be below 0.6 of the dry clip's and 0.7 of that with the mean gain. Under each effect but the flanger, the last in order, it must be below 0.8 of the dry clip's.
+# If `paired`, 5-NN must exceed that of wet spectrograms by 0.15, and each rank correlation must exceed 0.3. No person or song may be in training and test. Paths and unseen effects are not asserted.
 
 # %%
 dry_itself, with_gain, ours = errors.to_numpy().T  # five effects, then mean
@@ -511,8 +511,8 @@ if parameters.paired:
     assert min(ranks.values()) > 0.3, "the code does not order a control"
     print("asserted: neighbours share an effect, and settings have an order")
 assert not set(train.groups) & set(groups), "someone is in both splits"
-print("asserted: on persons and songs outside the training set, z says what")
-print("the effect did")
+print("asserted: on persons and songs outside the training set, z brings the")
+print("decoder closer to the wet clip than the dry clip and its mean gain")
 
 # %% [markdown]
 # ```{admonition} Exercise
@@ -521,7 +521,7 @@ print("the effect did")
 #
 # ```{admonition} A solution
 # :class: dropdown
-# The error rises by about a third and stays far below the dry clip's. With neighbours of other persons and songs, the map is hardly better than wet
+# The error rises by about a third and stays far below the dry clip's. With neighbours of other persons and songs, the map hardly beats wet
 # spectrograms. An encoder that does not see the dry clip has to guess the *change*, and may take a dark voice for a muffled one.
 # ```
 #

@@ -4,22 +4,22 @@
 # [The page before](12_latent_space) trained a VAE whose code should describe an audio effect and not the clip. Can one walk from one effect to another through its latent space, and can one copy an effect from
 # clip to clip?
 #
-# Yes, within limits. On one clip, the way from delay to overdrive is gradual. Four of the five effects can be copied to a clip of another person or song, though only roughly. The flanger cannot, because its {term}`trace <Trace>` is finer than the
-# spectrogram.
+# Yes, within limits. On one clip, the way from delay to overdrive is gradual. Four of the five effects can be copied to a clip of another person or song, though only roughly. The flanger cannot: its {term}`trace <Trace>` hardly shows in
+# these coarse spectrograms.
 #
 # ```{glue:figure} key-13
 # :name: fig-key-13
 # :alt: Seven spectrograms. From left to right the tails in the pauses fade and the high bands become brighter.
 #
 # From delay to overdrive on one clip: the effects themselves at both ends, and between them what the decoder draws at five points of the straight line between the two codes. Frequency in Hz over time in s;
-# colours are standardised dB.
+# the colour is the level in standard deviations of the training set (*standardised dB*).
 # ```
 #
 # ```{admonition} This page
 # :class: tip
 # **In**: the model {eq}`eq-told-picture` of the [page before](12_latent_space), which draws a wet spectrogram from a dry one and a code $z$ of the effect. **Out**: effects between
 # effects, one clip's effect on another clip, and the way from clip to clip under one effect, as spectrograms and as sound. **Time**: half a minute on one CPU core if the page before was run, otherwise as
-# long as that page. **Number to expect**: an effect that is copied to a test clip leaves about half of the dry clip's error, in the mean over the five effects.
+# long as that page. **Number to expect**: when an effect is copied to a test clip, the decoder's squared error is about half of the dry clip's, in the mean over the five effects.
 # ```
 
 # %% tags=["parameters"]
@@ -50,7 +50,8 @@ rate_hz = SMALL.sample_rate_hz
 # %% [markdown]
 # ## The model
 #
-# Data, net and training are exactly those of [the page before](12_latent_space), which explains them line by line. The cell is folded here. With equal parameters the finished training is loaded from disk.
+# Data, net and training are exactly those of [the page before](12_latent_space), which explains them line by line. The cell is folded here. With equal parameters the finished training is loaded from disk. `encode_all` returns means and
+# log-variances; the means, `mu`, are the codes.
 
 # %% tags=["hide-input"]
 pairs, splits = paired_splits(
@@ -108,7 +109,7 @@ with torch.inference_mode():
     between = model.decode(z, x_clip.expand(5, -1, -1, -1))
 
 # %% [markdown]
-# We measure two distances at every step: to the decoder's spectrogram at the first step, and to that at the last. A distance here is a mean squared difference, in units of the training set's variance. So the exact middle of two spectrograms
+# We measure two distances at every step: to the decoder's spectrogram at the first step, and to that at the last. A distance here is a mean squared difference, in units of the training set's variance. As it is squared, the exact middle of two spectrograms
 # has a quarter of their distance to each. (`between[[0]]` is the first step as a batch of one.)
 
 
@@ -152,7 +153,7 @@ page.record("between.midway_to_overdrive", to_drive[2])
 
 # %% [markdown]
 # **What we see.** The decoder's own two ends differ by {glue:text}`between.ends:.3f`. Midway is {glue:text}`between.midway_to_delay:.3f` from the delay and
-# {glue:text}`between.midway_to_overdrive:.3f` from the overdrive, so it lies between them. The ends themselves are only approximations: compare the second spectrogram with the first, and the sixth with the last. The decoder turns the echoes into a smooth tail and loses their single beats. We think this is because the code acts on every frame alike.
+# {glue:text}`between.midway_to_overdrive:.3f` from the overdrive, so it lies between them. The ends themselves are only approximations: compare the second spectrogram with the first, and the sixth with the last. The decoder turns the echoes into a smooth tail, in which single echoes are lost. We think this is because the code acts on every frame alike.
 #
 # ## From one clip to another
 #
@@ -247,7 +248,7 @@ for line, effect in zip(axes, ("delay", "overdrive"), strict=True):
 plt.show()
 
 # %% [markdown]
-# The two rows are the third pair under delay and under overdrive.
+# The figure shows the third pair under delay and the third under overdrive.
 #
 # **What we see.** Over {glue:text}`between.carried.pairs:.0f` such pairs the target's dry clip has a mean error of {glue:text}`between.carried.mean.dry:.3f`, and the decoder with the reference's code
 # {glue:text}`between.carried.mean.moved:.3f`. The first table shows a smaller error than the dry clip's for delay, overdrive, multiband and ambience. The flanger is not copied: its comb is finer than a band, so the dry clip already has an error of only
@@ -277,7 +278,7 @@ for w in weights[:, 0].tolist():
 x_mixes, x_itself = torch.cat(x_mixes), torch.cat(x_itself)
 
 # %% [markdown]
-# `z_other` is the code of the second clip, the last mix, under the delay. `across` is the walk. `same_dry` is the check: both codes, with the first clip's dry spectrogram.
+# `z_other` is the code of the second clip, the last mix, under the delay. `across` is the walk. `same_dry` checks whether the codes hold anything of their clips: the decoder gets both with the first clip's dry spectrogram.
 
 # %%
 with torch.inference_mode():
@@ -339,7 +340,7 @@ players.players(panel, 3)
 # %% [markdown]
 # ## As sound
 #
-# A spectrogram has no phase. So every sound made from one, above and below, borrows the phase of its dry clip, and an echo has another one. Besides, 48 bands are coarse. The second
+# A spectrogram has no phase. So every sound made from one, above and below, borrows the phase of its dry clip, which is wrong for an echo. Besides, 48 bands are coarse. The second
 # player lets you hear what the bands alone cost: it is the dry clip, through its own spectrogram and back. All sounds are set to -23 LUFS.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -379,7 +380,7 @@ players.players(panel)
 # ## The finding, asserted
 #
 # From step to step the distance to the delay must grow and that to the overdrive shrink. Copied to another clip, each effect but the flanger, and the mean over all five, must leave less than 0.9 of the dry clip's error.
-# From clip to clip the decoder must be better than the dry cross-fade at every step. No person or song may be in both training and test, and all sounds must be equally loud. Each walk is one example, and there is one pairing and one seed.
+# From clip to clip the decoder must be better than the dry cross-fade at every step. No person or song may be in both training and test, and all sounds of the players (`way`, `sounds`) must be equally loud. Each walk is one example, and there is one pairing and one seed.
 
 # %%
 assert (np.diff(to_delay) > 0).all(), "midway is not between the ends"
@@ -403,7 +404,7 @@ print("but the flanger can be copied to clips outside the training set")
 # ```{admonition} A solution
 # :class: dropdown
 # Beyond the overdrive the high bands go on rising, beyond the delay they go on falling. The line has a direction, and the decoder follows it outside, to spectrograms that belong to no
-# setting. $z = 0$ is the middle of the prior. No training clip was dry, and yet the decoder draws nearly the dry spectrogram, a little brighter. With the code of a clip paired with itself, it comes closer to the dry spectrogram.
+# setting. $z = 0$ is the middle of the prior. No training clip was dry, and yet the decoder draws nearly the dry spectrogram, a little brighter. Give the encoder the dry clip as the wet one, too: with that code the decoder comes closer to the dry spectrogram.
 # ```
 #
 # ## Provenance
