@@ -122,7 +122,7 @@ points["edges"] = points["beta"] / points["corpus"].map(edges)
 points["relative_mse"] = points["mse_mu"] / points["corpus"].map(baselines)
 print(f"{len(points)} trainings")
 
-# %% tags=["hide-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ablation", "caption": "KL and error over beta in units of each data set's predicted edge. Lines: linear theory from PCA alone. Points: nets trained from new weights, on the test set, one for each seed. Dashed: the predicted edge. The report trained at beta = 1, beyond the edge on all three."}, "image": {"alt": "Two plots with three colours. On the left KL falls from over 60 nats to zero at the dashed line for digits, speech and music; on the right the relative error rises to one there."}}
+# %% tags=["hide-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ablation", "caption": "KL and error over beta in units of each data set's predicted edge. Lines: linear theory from PCA alone. Points: nets trained from new weights and measured on the test set, one for each seed. Dashed: the predicted edge. The report trained at beta = 1, beyond the edge on all three."}, "image": {"alt": "Two plots with three colours. On the left KL falls from over 60 nats to zero at the dashed line for digits, speech and music; on the right the relative error rises to one there."}}
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
 for number, (corpus, pca) in enumerate(pcas.items()):
     colour = f"C{number % 10}"
