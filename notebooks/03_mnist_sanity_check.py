@@ -159,8 +159,8 @@ optimiser.step()
 # \beta_1 = \frac{2\lambda_1}{N}.
 # ```
 #
-# That is a theorem. In the loss a nat costs $\beta$, and squared error counts $1/N$. So a deep network could do better beyond the edge only with a code that removes more than
-# $\beta N$ of squared error per nat. For our network {eq}`edge` is thus a prediction, and [](06_beta_ablation) tests it. The prediction needs only PCA of the training set
+# That is a theorem. In the loss a nat costs $\beta$, and a unit of squared error costs $1/N$. So a code pays only if it removes more than $\beta N$ of squared error per nat.
+# Beyond the edge no linear code does, but that of a deep network might. For our network {eq}`edge` is thus a prediction, and [](06_beta_ablation) tests it. The prediction needs only PCA of the training set
 # (`prepare` scales the bytes, and `edge_beta` is {eq}`edge`):
 
 # %%
@@ -248,12 +248,12 @@ page.table(
 # %% [markdown]
 # **What we see.** With the report's loss the test error is {glue:text}`mnist.beta1.mse:.4f`, and the mean image has
 # {glue:text}`mnist.mean_image.mse:.4f`. The KL is {glue:text}`mnist.beta1.kl:.4f` nats, and the number of active units is
-# {glue:text}`mnist.beta1.active_units:.0f`. By all three, the network has learned the average and nothing else.
+# {glue:text}`mnist.beta1.active_units:.0f`. By all three numbers, the network has learned the average and nothing else.
 #
-# At `beta = 0` the error is {glue:text}`mnist.beta0.mse:.4f`, where PCA has {glue:text}`mnist.pca.mse:.4f`. So the network can reconstruct. But `beta = 0` is no VAE: its code holds
-# {glue:text}`mnist.beta0.kl:.0f` nats that cost nothing, and nothing ties the code to a standard normal from which one could draw new digits.
+# At `beta = 0` the error is {glue:text}`mnist.beta0.mse:.4f`, where PCA has {glue:text}`mnist.pca.mse:.4f`. So the network can reconstruct. But `beta = 0` is no VAE: its
+# {glue:text}`mnist.beta0.kl:.0f` nats of KL cost nothing, and nothing ties the code to a standard normal from which one could draw new digits.
 #
-# The calibrated loss reaches {glue:text}`mnist.calibrated.mse:.4f`, although it charges for the {glue:text}`mnist.calibrated.kl:.1f` nats of its code.
+# The calibrated loss reaches {glue:text}`mnist.calibrated.mse:.4f`, although it charges for its {glue:text}`mnist.calibrated.kl:.1f` nats of KL.
 #
 # ## The pictures of the report
 #
@@ -296,7 +296,7 @@ for name, model in models.items():
 # ## The finding, asserted
 #
 # Collapse is asserted where `beta` exceeds 1.5 edges: the error is within 1 % of the mean image's, the KL below 0.01 nats, no unit active, the spread below a
-# hundredth of that of the digits. At `beta = 0` the error must be below that of PCA. With the calibrated loss the error with $z$ sampled must be below it too, and most units must be active.
+# hundredth of that of the digits. At `beta = 0` the error must be below that of PCA. With the calibrated loss the error with $z$ sampled must be below PCA's too, and most units must be active.
 
 # %%
 if parameters.beta > 1.5 * edge:  # beyond the edge nothing may be left
@@ -321,7 +321,7 @@ print("none with the calibrated loss")
 # ```{admonition} A solution
 # :class: dropdown
 # The KL. At `beta = 0.01` the noise variance is 3.92, so one eigenvalue lies above it. With all 58,000 images the best linear code spends $\tfrac12\ln(5.12/3.92) = 0.13$ nats.
-# With 30,000 images, where $\lambda_1 = 5.27$, it spends 0.15 nats. With `z = mu`, the error is only 4 % below the mean image's. So close to the edge, learning is slow: a short training reaches
+# With 30,000 images, where $\lambda_1 = 5.27$, it spends 0.15 nats. With `z = mu` its error is only 4 % below the mean image's. So close to the edge, learning is slow: a short training reaches
 # less, and may spread the nats over several units. [](06_beta_ablation) follows the whole curve.
 # ```
 #
