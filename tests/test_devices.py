@@ -1,6 +1,5 @@
 """Other devices: nets and losses keep to theirs and bear bfloat16; two processes learn as one."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,9 +59,7 @@ def stand_in(step: int) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("chosen", CASES, ids=case_name)
-def test_a_step_on_another_device_keeps_to_it(
-    chosen: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_on_another_device_keeps_to_it(chosen, monkeypatch) -> None:
     """PyTorch's device "meta" computes nothing, and refuses as a GPU does to mix with the CPU."""
     monkeypatch.setattr(VAEModule, "_binarised", lambda self, x: x)  # it looks at values
     equalise = 0.0 if chosen["loss"] == "bernoulli" else 0.01
@@ -111,9 +108,7 @@ ODD = Splits(ArrayDataset(blobs(321, 0), 1 / 255), TEST, TEST, {"data": "odd"})
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_and_a_killed_pair_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_learn_what_one_does_and_a_killed_pair_goes_on(tmp_path, monkeypatch) -> None:
     """Equal batches and other noise; a pair killed in its second epoch ends with the same bytes."""
     one, two = vae.train(CONFIG, ODD), vae.train(TWO, ODD)
     assert two.folder != one.folder and two.alarms == one.alarms
@@ -183,7 +178,7 @@ def test_a_training_on_cuda_ends_where_one_on_the_cpu_ends(chosen: dict) -> None
 
 @needs_cuda
 def test_a_training_on_cuda_that_was_killed_ends_with_the_same_weights(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch,
 ) -> None:
     whole = weights(trained("cuda", 1, epochs=4, beta=1e-3))
     keep = Checkpoints.on_train_epoch_end

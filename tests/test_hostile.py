@@ -30,7 +30,6 @@ from hostile import (
     encoded,
     flac,
     floats,
-    gzip_bomb,
     idx,
     laughs,
     mp3,
@@ -39,7 +38,6 @@ from hostile import (
     patched_mp4,
     shaped,
     signed,
-    tarred_weights,
     wav,
     zipped_weights,
 )
@@ -67,23 +65,15 @@ SOUND = {  # what: name of the file, its content, the message
     "wav: rate 2^31 - 1": ("x.wav", wav(rate_hz=2**31 - 1), "1 channels, 30000 samples, 21474"),
     "wav: 1,024 channels": ("x.wav", wav(channels=1024), "1024 channels"),
     "wav: 65,535 bits": ("x.wav", wav(bits=65535), "not decodable"),
-    "wav: promises 10 hours": ("x.wav", wav(size=10 * 3600 * 48000), "truncated"),
     "wav: 1e300": ("x.wav", floats(1e300, "<f8"), "NaN or infinite"),
     "wav: denormal numbers": ("x.wav", floats(1e-40), "silent"),
-    "au: 2^31 channels": (
-        "x.wav",
-        b".snd" + np.array([24, 60_000, 3, 24000, 2**31], ">u4").tobytes() + bytes(60_000),
-        "not decodable",
-    ),
     "flac: 2^36 - 1 samples": ("x.flac", flac(2**36 - 1), "truncated"),
-    "flac: rate 1": ("x.flac", flac(24000, 1), "24000 samples, 1 Hz"),
     "mp3: half an hour of silence": ("x.mp3", mp3(0.5), "silent"),
     "mp3: promises 2^31 frames": ("x.mp3", mp3(0.1, 2**31 - 1), "truncated|samples"),
     "name: newline": ("a\nb.wav", b"x", r"'bad/a\\nb\.wav' \(not decodable"),
     "name: no UTF-8": (os.fsdecode(b"\xff.wav"), wav(), r"bad/\\udcff\.wav' \(not decodable"),
     "place: pipe": ("x.wav", os.mkfifo, "zero bytes"),
     "place: device": ("x.wav", lambda p: p.symlink_to("/dev/zero"), "link that leaves the folder"),
-    "place: itself": ("x.wav", lambda p: p.symlink_to(p.name), "not decodable"),
 }
 
 
@@ -110,13 +100,7 @@ def test_hostile_sound_beside_good_is_named(tmp_path, monkeypatch, what) -> None
     assert re.search(message, "\n".join([*messages, *(str(each.message) for each in caught)]))
 
 
-NAMES = [
-    "<img src=x>.wav",
-    f"$({SHELL.replace('/', '')}).wav",
-    "-rf.wav",
-    "%s{0}.wav",
-    "\u202e.wav",
-]
+NAMES = ["<img src=x>.wav", f"$({SHELL.replace('/', '')}).wav", "-rf.wav", "%s{0}.wav"]
 
 
 def test_a_file_of_any_name_is_read(tmp_path) -> None:
@@ -206,7 +190,6 @@ CASES = {  # what: name of the file, which says who reads it, and its content
     "npy: a header of 20 MB": ("data", npy("[" * 20_000_000, version=2)),
     "idx: 2^64 values": ("data", idx(8, 2**31, 2**31, 4)),
     "idx: more axes than sizes": ("data", idx(8, 2, axes=200)),
-    "idx: a bomb of 10 GB": ("data", gzip_bomb(10_000)),
     "idx: 2 GB as promised": ("data", gzip.compress(idx(8, 2, 2**30))),
     "data: a pipe": ("data", os.mkfifo),
     "data: a device": ("data", lambda path: path.symlink_to("/dev/zero")),
@@ -217,29 +200,22 @@ CASES = {  # what: name of the file, which says who reads it, and its content
     "run: a number of 5,000 digits": ("run.yml", RUN.format("1" * 5000)),
     "run: no UTF-8": ("run.yml", b"\xff\xfe\xfa"),
     "run: code as a parameter": ("run.yml", RUN.format(f"speech, 'seed=0;{SHELL}#': 1")),
-    "run: a path as a story": ("run.yml", f"stories: {{'../../$({SHELL})': {{}}}}"),
     "run: a pipe": ("run.yml", os.mkfifo),
     "card: nested 100,000 times": ("card.json", "[" * 10**5),
     "card: a list": ("card.json", "[]"),
-    "card: no checksum": ("card.json", '{"files": {}}'),
-    "card: a list as its checksum": ("card.json", '{"files": {}, "sum": []}'),
     "weights: pickled code": ("model.pt", pickle.dumps(Canary())),
     "weights: pickled code in a zip": ("model.pt", zipped_weights(pickle.dumps(Canary()))),
-    "weights: pickled code in a tar": ("model.pt", tarred_weights()),
-    "weights: code of 1996": ("model.pt", f"cos\nsystem\n(S'{SHELL}'\ntR."),
     "weights: nested 100,000 times": ("model.pt", b"(" * 10**5 + b"."),
     "weights: a bomb": ("model.pt", lambda path: path.write_bytes(bomb_weights())),
-    "corpus: a command": ("corpus", f"folder:$({SHELL})"),
     "corpus: a zero byte": ("corpus", "vctk:a\0b"),
     "corpus: half a character": ("corpus", "folder:\ud800"),
     "corpus: a long name": ("corpus", "folder:" + "a" * 5000),
     "corpus: a device": ("corpus", "folder:/dev/zero"),
     "parameter: code": (
         "parameters",
-        json.dumps({"clip_s": f"__import__('os').system('{SHELL}')"}),
+        json.dumps({"clip_s": f"os.system({SHELL!r})"}),
     ),
     "parameter: brackets": ("parameters", json.dumps({"clip_s": "[" * 10**5})),
-    "parameter: half a character": ("parameters", json.dumps({"seed": "\ud800"})),
 }
 
 

@@ -172,15 +172,8 @@ def test_griffin_lim_depends_on_its_seed_and_leaves_torchs_alone():
     assert first.shape == (512 * 95,)
 
 
-def test_silence_comes_back_as_silence():
-    assert np.abs(to_audio(spectrogram(SOUNDS["silence"], LOG_MEL), LOG_MEL)).max() < 1e-4
-
-
 def test_a_users_mistakes_are_named():
     with pytest.raises(BadInput, match="audio of 100 samples: n_fft=2048 needs at least 1025"):
         spectrogram(np.zeros(100, np.float32), LOG_MEL)
     with pytest.raises(BadInput, match="n_mels=1000"):
         spectrogram(np.zeros(4000, np.float32), SpectrogramConfig(n_mels=1000))
-    for wrong in ({"kind": "mel"}, {"n_fft": 0}, {"hop_length": 0}, {"power": 0}, {"n_mel": 96}):
-        with pytest.raises(BadInput, match=next(iter(wrong))):
-            SpectrogramConfig(**wrong)

@@ -80,7 +80,6 @@ def test_embedded_corpora_share_no_person_and_no_song():
 @pytest.mark.parametrize(
     ("recordings", "message"),
     [
-        (unsplit(0), r"0 group\(s\) \[\] cannot fill the splits train, validation, test: train"),
         (unsplit(2), r"2 group\(s\) \['g0', 'g1'\] cannot fill .*give at least three persons"),
         (corpus(dict.fromkeys("abc", "test")), r"3 group\(s\) .*: train would be empty"),
         (corpus({"a": "test", "b": "trian"}), "split 'trian' of a recording is unknown; known are"),

@@ -1,8 +1,6 @@
 """The collapse alarm: when it speaks, when it keeps quiet; a kill does not change its words."""
 
-import io
 from collections.abc import Callable
-from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
@@ -11,7 +9,7 @@ import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from test_vae_training import Killed, artifact_folder, killing
 
-from lib import BadInput, theory
+from lib import theory
 from lib.data.batches import ArrayDataset, Batches, Splits
 from lib.vae import training
 from lib.vae.alarm import ENDLESS, PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
@@ -97,9 +95,7 @@ def test_a_real_collapse_is_told_before_and_during_training() -> None:
     assert f"step {later}: " in during and "no active unit" in during
 
 
-@pytest.mark.parametrize(
-    "change", [{"loss": "calibrated"}, {"beta": 0.01 * COLLAPSING.beta}, {"beta": 0.0}]
-)
+@pytest.mark.parametrize("change", [{"loss": "calibrated"}, {"beta": 0.01 * COLLAPSING.beta}])
 def test_a_healthy_run_is_not_disturbed(change: dict) -> None:
     assert training.train(COLLAPSING.model_copy(update=change), DATA).alarms == []
 
@@ -121,9 +117,7 @@ def test_standalone_it_warns() -> None:
     assert [step for step, _ in alarms] == [0, PATIENCE]
 
 
-@pytest.mark.parametrize(
-    ("steps", "window"), [(WINDOWS, 1), (3 * WINDOWS, 3), (2 * WINDOWS + 7, 2)]
-)
+@pytest.mark.parametrize(("steps", "window"), [(WINDOWS, 1), (2 * WINDOWS + 7, 2)])
 @lightning
 def test_an_empty_code_is_told_once_after_patience_looks(steps: int, window: int) -> None:
     ((step, message),) = alarms_of(lambda step: of_kl(0.01), steps)
@@ -147,12 +141,6 @@ def test_an_active_unit_or_one_full_look_starts_the_patience_anew() -> None:
     assert alarms_of(lambda step: of_kl(1.0 if step in full else 0.01), 20) == []
 
 
-@pytest.mark.parametrize(("sigma2", "lambda_1"), [(float("nan"), 1.0), (-1.0, 1.0), (None, -1.0)])
-def test_no_variance_is_bad_input(sigma2: float | None, lambda_1: float) -> None:
-    with pytest.raises(BadInput, match="variances, 0 or more"):
-        CollapseAlarm(sigma2, lambda_1)
-
-
 @lightning
 def test_steps_are_counted_not_batches() -> None:
     """Gradients of three batches make one step; the patience is that of the steps."""
@@ -167,24 +155,8 @@ def test_a_training_without_an_end_is_watched_too() -> None:
     assert step == PATIENCE * ENDLESS and "does not fill" in message
 
 
-@lightning
-def test_state_goes_through_a_file() -> None:
-    first, second = (CollapseAlarm(3.0, 2.0, warn=False) for _ in range(2))
-    alarms_of(lambda step: of_kl(0.01), 60, first)
-    first.sums = {"count": 4, "kl": torch.tensor(0.5), "mu": torch.ones(2)}
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    file.seek(0)
-    second.load_state_dict(torch.load(file, weights_only=True))
-    assert second.alarms == first.alarms and len(second.alarms) == 2
-    assert second.empty_kls == first.empty_kls != []
-    assert second.sums["count"] == 4 and torch.equal(second.sums["mu"], torch.ones(2))
-
-
 @pytest.mark.parametrize("after", [5, 45])  # ten steps an epoch, three a window
-def test_a_killed_run_tells_what_one_that_was_not_does(
-    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_tells_what_one_that_was_not_does(after, tmp_path, monkeypatch) -> None:
     whole = training.train(COLLAPSING, DATA)
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "killed"))
     with pytest.raises(Killed), monkeypatch.context() as patch:

@@ -81,16 +81,10 @@ def test_z_acts_on_every_frame_alike() -> None:
     assert torch.allclose(answer, answer[:, :1].expand_as(answer), atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("preset", "shape", "message"),
-    [
-        ("conditional_spectrogram", (9, 8), "shape = .*bins of wet and of dry"),
-        ("conditional", (2, 11), "shape = .*wet, dry and pair"),
-    ],
-)
-def test_a_shape_that_is_no_pair_is_refused(preset: str, shape: tuple, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        vae.build(preset, shape)
+def test_a_shape_that_is_no_pair_is_refused() -> None:
+    for preset, shape in (("conditional_spectrogram", (9, 8)), ("conditional", (2, 11))):
+        with pytest.raises(BadInput, match="shape = .*wet"):
+            vae.build(preset, shape)
 
 
 def test_a_blind_encoder_sees_the_wet_row_alone_and_the_decoder_the_dry_one() -> None:
