@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput
 from lib.data.batches import ArrayDataset, Batches
 from lib.data.equaliser import Equalised, equalised
 from lib.data.standardiser import Standardiser
@@ -82,9 +81,6 @@ def test_per_clip_gives_each_clip_mean_0_and_deviation_1_and_is_undone_by_the_or
     np.testing.assert_allclose(y.mean((-2, -1)), 0, atol=1e-5)
     np.testing.assert_allclose(y.std((-2, -1), correction=0)[[0, 2]], 1, atol=1e-4)
     assert (y[1] == 0).all()
-    for wrong in (np.zeros((0, 2, 2)), np.ones((3, 2, 2)), np.full((3, 2, 2), np.nan)):
-        with pytest.raises(BadInput, match="training set"):
-            Standardiser().fit(wrong)
     back = standardiser.invert(y, like=x)
     torch.testing.assert_close(back, torch.as_tensor(x).float(), rtol=0, atol=1e-4)
 

@@ -190,10 +190,3 @@ def test_a_clip_does_not_depend_on_the_bad_recordings_that_others_met(bad, tmp_p
         after = [clips[index][1] for index in range(12)]
         alone = [Clips(config(), made)[index][1] for index in range(12)]
     assert after == alone and len(clips.skipped) == 4
-
-
-def test_a_wrong_config_or_index_is_named(recordings):
-    with pytest.raises(BadInput, match="only training clips are augmented"):
-        config(split="test", augment=True)
-    with pytest.raises(BadInput, match="index -1"):
-        Clips(config(), recordings)[-1]

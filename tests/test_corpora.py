@@ -9,8 +9,6 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lib import ROOT, BadInput
 from lib.data import corpora, digits
@@ -87,10 +85,6 @@ def test_recordings_are_sorted_repeatable_and_can_be_heard(corpus) -> None:
     for recording in recordings[:: max(1, len(recordings) // 24)]:
         audio = read_stretch(recording, recording.seconds / 4, recording.seconds / 2, RATE)
         assert np.sqrt(np.mean(audio**2)) > 10 ** (-50 / 20), recording.name
-        if recording.rate_hz == 16000:  # the studio voices hold nothing above 8 kHz
-            power = np.abs(np.fft.rfft(audio * np.hanning(len(audio)))) ** 2
-            high = np.fft.rfftfreq(len(audio), 1 / RATE) > 8100
-            assert power[high].sum() < 1e-6 * power.sum(), recording.name
 
 
 def test_mnist_is_the_known_one() -> None:
@@ -131,21 +125,6 @@ def written(path, audio, rate, **options) -> Recording:
     return Recording("folder:x", "g", (path,), rate, len(audio) / rate, path.name)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.floats(0, 2.9), st.floats(0.01, 1.5), st.sampled_from([8000, 22050, 44100, 48000]))
-def test_a_stretch_is_a_slice_of_the_whole_recording_resampled(
-    tmp_path_factory, start_s, seconds, rate
-) -> None:
-    noise = np.random.default_rng(rate).standard_normal(3 * rate) * 0.1
-    path = tmp_path_factory.mktemp("slice") / "noise.wav"
-    recording = written(path, noise, rate, subtype="FLOAT")
-    whole = read_stretch(recording, 0, 5, RATE)
-    part = read_stretch(recording, start_s, seconds, RATE)
-    first = round(start_s * RATE)
-    assert len(part) == round(seconds * RATE)
-    assert np.abs(part - whole[first : first + len(part)]).max(initial=0) < 1e-4
-
-
 @pytest.mark.parametrize("rate", [8000, 24000, 44100, 192000])
 def test_a_tone_keeps_its_pitch_level_and_place_at_any_rate(tmp_path, rate) -> None:
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(2 * rate) / rate)
@@ -168,7 +147,7 @@ def test_channels_are_averaged_and_silence_follows_the_end(tmp_path, channels) -
 
 
 @pytest.mark.parametrize(
-    ("name", "rate"), [("a.wav", 8000), ("b.ogg", 22050), ("C.FLAC", 44100), ("d.mp3", 44100)]
+    ("name", "rate"), [("a.wav", 8000), ("b.ogg", 22050), ("C.FLAC", 44100), ("d.mp3", 48000)]
 )
 def test_a_stretch_of_a_file_of_each_kind_is_that_of_the_whole_file(tmp_path, name, rate) -> None:
     written(tmp_path / "someone" / name, 0.1 * np.sin(np.arange(8 * rate) / 9), rate)
@@ -177,7 +156,7 @@ def test_a_stretch_of_a_file_of_each_kind_is_that_of_the_whole_file(tmp_path, na
     assert recording.rate_hz == rate and recording.seconds == pytest.approx(8)
     whole = read_stretch(recording, 0, 8, RATE)
     assert whole.std() == pytest.approx(0.1 / math.sqrt(2), rel=0.05)
-    for start_s in (0.01, 1.234, 3.3, 6.6):
+    for start_s in (0, 0.01, 1.234, 3.3, 6.6, 7):
         first = round(start_s * RATE)
         part = read_stretch(recording, start_s, 1, RATE)
         assert np.abs(part - whole[first : first + RATE]).max() < 1e-4
@@ -208,19 +187,6 @@ def test_a_fingerprint_changes_with_a_file_and_takes_a_loaded_corpus(tmp_path) -
     assert first == corpora.fingerprint(corpus, load_corpus(corpus))
     written(tmp_path / "p/x.wav", np.zeros(2400), RATE)
     assert corpora.fingerprint(corpus) != first
-
-
-def test_an_ogg_file_is_built_with_the_same_bytes_each_time(build_data, tmp_path) -> None:
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 100_000).astype(np.float32)
-    paths = [tmp_path / name / "music/song/mix.ogg" for name in ("one", "two")]
-    for path in paths:
-        build_data.encode(path, noise, RATE)
-    one, two = (path.read_bytes() for path in paths)
-    assert one == two
-    other = build_data.set_serial(one, 7)
-    paths[0].write_bytes(other)
-    assert len(soundfile.read(paths[0])[0]) == len(noise)
-    assert build_data.set_serial(other, int.from_bytes(one[14:18], "little")) == one
 
 
 def test_the_data_card_says_what_was_measured_and_what_the_script_does(build_data) -> None:

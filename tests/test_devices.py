@@ -25,7 +25,7 @@ from lib.data.batches import ArrayDataset, Splits
 from lib.data.digits import load_digits
 from lib.vae import losses, training
 from lib.vae.alarm import PATIENCE
-from lib.vae.checkpoints import Checkpoints, Run, net
+from lib.vae.checkpoints import Run, net
 from lib.vae.config import TrainingConfig
 from lib.vae.module import VAEModule
 
@@ -145,6 +145,11 @@ print(len(vae.train(TWO.model_copy(update={{"epochs": 1}}), ODD).log()))"""
     assert notebook.cells[0].outputs[-1]["text"] == "1\n" and len(notebook.cells[0].outputs) == 1
 
 
+ON_CUDA = [
+    *({"beta": 1e-3}, {"loss": "delta", "floor": 0.2}),
+    *({"loss": "calibrated", "preset": preset} for preset in ("repair", "refined", "final")),
+    {"loss": "bernoulli", "preset": "mlp", "samples": 5},
+]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
@@ -157,18 +162,7 @@ def trained(accelerator: str, key: int = 0, **chosen: Any) -> Run:
 
 
 @needs_cuda
-@pytest.mark.parametrize(
-    "chosen",
-    [
-        {"beta": 1e-3},
-        {"loss": "calibrated", "preset": "repair"},
-        {"loss": "delta", "floor": 0.2},
-        {"loss": "bernoulli", "preset": "mlp", "samples": 5},
-        {"loss": "calibrated", "preset": "refined"},
-        {"loss": "calibrated", "preset": "final"},
-    ],
-    ids=case_name,
-)
+@pytest.mark.parametrize("chosen", ON_CUDA, ids=case_name)
 def test_a_training_on_cuda_ends_where_one_on_the_cpu_ends(chosen: dict) -> None:
     """In bf16 mixed precision: 4,000 digits, twice."""
     here, there = (trained(accelerator, **chosen).log().iloc[-1] for accelerator in ("cpu", "cuda"))
@@ -177,19 +171,10 @@ def test_a_training_on_cuda_ends_where_one_on_the_cpu_ends(chosen: dict) -> None
 
 
 @needs_cuda
-def test_a_training_on_cuda_that_was_killed_ends_with_the_same_weights(
-    monkeypatch,
-) -> None:
+def test_a_training_on_cuda_that_was_killed_ends_with_the_same_weights(monkeypatch):
     whole = weights(trained("cuda", 1, epochs=4, beta=1e-3))
-    keep = Checkpoints.on_train_epoch_end
-
-    def killing_after(self: Checkpoints, trainer: Any, module: VAEModule) -> None:
-        keep(self, trainer, module)
-        if module.current_epoch == 1:
-            raise Killed
-
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Checkpoints, "on_train_epoch_end", killing_after)
+        patched.setattr(training, "progress", killing(40))  # in the second epoch
         trained("cuda", 2, epochs=4, beta=1e-3)
     again = weights(trained("cuda", 2, epochs=4, beta=1e-3))
     assert all(torch.equal(value, again[name]) for name, value in whole.items())

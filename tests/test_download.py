@@ -123,9 +123,7 @@ def test_what_was_fetched_is_a_corpus(server, tmp_path, capsys) -> None:
     ],
     ids=["cut", "a server that knows no ranges", "busy"],
 )
-def test_a_download_goes_on_with_what_is_missing(
-    server, tmp_path, ranges, cuts, statuses, starts
-) -> None:
+def test_a_download_goes_on_with_what_is_missing(server, tmp_path, ranges, cuts, statuses, starts):
     server.ranges, server.cuts, server.statuses = ranges, cuts, statuses
     fetch(tiny(server), tmp_path, yes=True)
     assert server.starts == starts and tree(tmp_path / "Tiny-3") == FILES

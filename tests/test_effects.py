@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from lib import BadInput
 from lib.audio import effects
-from lib.audio.controls import Parameter
 from lib.audio.effects import EFFECTS, REPORT_ORDER
 from lib.audio.levels import level, loudness
 
@@ -57,11 +56,6 @@ def test_values_lie_in_their_ranges_and_say_their_positions(name, data):
         if p.scale == "log":
             low, high, value = np.log([low, high, value])
         assert (value - low) / (high - low) == pytest.approx(unit[p.name], abs=1e-9)
-
-
-def test_a_half_is_the_middle_of_its_scale():
-    assert Parameter("x", 100, 10000, "Hz", "log").denormalise(0.5) == pytest.approx(1000)
-    assert Parameter("x", -10, 20, "dB").denormalise(0.5) == pytest.approx(5)
 
 
 def test_delay_equals_numpy():
@@ -243,15 +237,3 @@ def test_wet_counts_as_dry_below_a_thousandth(monkeypatch, relative, audible):
     else:
         with pytest.raises(BadInput, match=r"equal to the dry clip \(relative difference 0.0005\)"):
             draw("delay", "fixed")
-
-
-def test_mistakes_name_effect_value_and_remedy():
-    with pytest.raises(BadInput, match="effect 'delai' is unknown; did you mean \"delay\""):
-        draw("delai")
-    with pytest.raises(BadInput, match="the dry clip is silent or not finite"):
-        draw("clean", audio=0 * AUDIO)
-    with pytest.raises(BadInput, match=r"parameters \['delay_ms', 'feedback', 'mix'\], given"):
-        effects.denormalise("delay", {"mix": 0.5})
-    for bits in (1.5, np.nan):
-        with pytest.raises(BadInput, match=f"bits = {bits} is outside 0 to 1"):
-            effects.apply_at("bitcrush", AUDIO, RATE_HZ, bits=bits)

@@ -130,12 +130,3 @@ def test_png_is_small_and_looks_the_same() -> None:
     assert len(small.getvalue()) < 150_000 < len(full.getvalue())
     a, b = (np.asarray(Image.open(file).convert("RGB"), float) for file in (small, full))
     assert np.abs(a - b).mean() < 3  # of 255
-
-
-def test_tiles_stand_in_reading_order_on_one_scale() -> None:
-    pictures = np.stack([np.full((2, 3), level) for level in (0.0, 0.5, 1.0, 2.0, -1.0)])
-    image = figures.tiles(pictures, 3, 0.0, 1.0, "gray")
-    assert image.size == (9, 4)
-    # Levels are cut off at both ends. The last place is empty.
-    levels = np.array(image.convert("L"))[::2, ::3]
-    assert levels.tolist() == [[0, 128, 255], [255, 0, 0]]

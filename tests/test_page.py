@@ -80,12 +80,6 @@ def test_numbers_are_recorded_under_names_of_corpora(monkeypatch):
     assert recorded == {"umap.speech.knn5": 0.25, "umap.My_voices.knn5": 0.25}
 
 
-@pytest.mark.parametrize(("name", "value"), [("toy mse", 1.0), ("toy.b", float("nan"))])
-def test_only_numbers_under_plain_names_are_recorded(name, value):
-    with pytest.raises(BadInput, match="record"):
-        page.record(name, value)
-
-
 def test_a_table_is_stable_and_its_cells_are_text():
     frame = pd.DataFrame({"<b>": [0.12345, None]}, index=["<script>", "b"])
     html = page.table(frame, "levels", "a < b", digits=2).to_html()

@@ -15,7 +15,7 @@ from test_effects import RATE_HZ, difference, tune
 from lib import BadInput
 from lib.audio import effects, plugins
 from lib.audio.levels import loudness
-from lib.data.rendering import RenderConfig, render
+from lib.data.rendering import RenderConfig
 
 BUNDLE = Path("/usr/lib/lv2/mda.lv2")
 needs_mda = pytest.mark.skipif(
@@ -123,21 +123,6 @@ def test_a_silent_plug_in_is_an_error():
     assert np.abs(wet).max() > 0.01
 
 
-@needs_mda
-def test_a_rendering_has_their_columns(tmp_path, monkeypatch):
-    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
-    for person in range(4):
-        path = tmp_path / f"sounds/{person}/a.wav"
-        path.parent.mkdir(parents=True)
-        soundfile.write(path, tune(4.0, seed=person), RATE_HZ, subtype="FLOAT")
-    clips = {"corpus": f"folder:{tmp_path}/sounds", "split": "train", "clip_s": 0.5, "seed": 0}
-    config = RenderConfig(clips=clips, effects=("clean", "mda:Overdrive"), clips_per_effect=20)
-    table = render(config).table
-    columns = [f"mda:Overdrive.{name}" for name in ("drive", "muffle", "output")]
-    assert [column for column in table.columns if ":" in column] == columns
-    assert table[columns].notna().all(axis=1).tolist() == [False] * 20 + [True] * 20
-
-
 def test_a_missing_package_is_named_and_the_rest_works(tmp_path, monkeypatch):
     plugins.load_plugin.cache_clear()
     monkeypatch.setenv("LV2_PATH", str(tmp_path))
@@ -151,21 +136,6 @@ def test_a_missing_package_is_named_and_the_rest_works(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="install the package mda-lv2"):
         RenderConfig(clips=clips, effects=("mda:Delay",), clips_per_effect=1)
     assert effects.apply_at("delay", tune(), RATE_HZ).any()
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("mda:overdrive", 'is unknown; did you mean "mda:Overdrive"'),
-        ("vst3:/none.vst3", ".*not found.*give the path of a VST3 effect"),
-        ("vst3:{}/text.vst3", ".*unsupported plugin format.*give the path of a VST3 effect"),
-    ],
-)
-def test_a_wrong_name_or_file_is_named_with_a_remedy(name, message, tmp_path):
-    (tmp_path / "text.vst3").write_text("no plug-in")
-    name = name.format(tmp_path)
-    with pytest.raises(BadInput, match=rf"effect '{name}':? {message}"):
-        effects.find_effect(name)
 
 
 def test_a_vst3_is_set_by_raw_values_of_its_automatable_numbers(monkeypatch):

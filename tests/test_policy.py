@@ -107,9 +107,7 @@ def test_every_page_has_the_policy_before_anything_that_it_loads(published: Path
 
 
 @pytest.mark.parametrize("by", ["file", "server", "no policy"])
-def test_nothing_foreign_is_loaded_or_run(
-    by: str, published: Path, watched, serve, foreign, tmp_path: Path
-) -> None:
+def test_nothing_foreign_is_loaded_or_run(by, published, watched, serve, foreign, tmp_path) -> None:
     """The same acts on a page without a policy show that the test sees them."""
     address = f"{published.as_uri()}/notation.html"
     if by == "server":

@@ -58,9 +58,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "artifacts"
 
 
-def _config(
-    sounds, count=20, names=("clean", "delay", "overdrive"), seed=0, **more
-) -> RenderConfig:
+def _config(sounds, count=20, names=("clean", "delay", "overdrive"), seed=0, **more):
     split = more.pop("split", "train")
     corpus = f"folder:{sounds}"
     clips = ClipConfig(corpus=corpus, split=split, clip_s=0.5, sample_rate_hz=RATE_HZ, seed=seed)
@@ -253,10 +251,6 @@ def test_a_broken_file_among_good_ones_is_left_out_with_one_warning(tmp_path):
 
 
 def test_what_cannot_be_rendered_is_refused_and_leaves_nothing(sounds, folder, monkeypatch):
-    with pytest.raises(BadInput, match="twice"):
-        _config(sounds, names=("clean", "clean"))
-    with pytest.raises(BadInput, match="= 8000 of clips, 24000 of spectrogram"):
-        _config(sounds, spectrogram=SpectrogramConfig())
     with pytest.raises(BadInput, match="n_fft=16384 needs at least 8193"):
         render(_config(sounds, spectrogram=SpectrogramConfig(sample_rate_hz=RATE_HZ, n_fft=16384)))
     loud = lambda audio, config: 1e4 * spectrogram(audio, config)  # noqa: E731

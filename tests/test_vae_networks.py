@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput, vae
+from lib import vae
 from lib.vae import losses
 
 PLAIN = st.sampled_from([name for name in vae.PRESETS if not name.startswith("conditional")])
@@ -28,9 +28,7 @@ def test_parameters_as_in_the_report(preset: str, shape: tuple, millions: float)
 
 @settings(max_examples=25, deadline=None)
 @given(PLAIN, SIZE, SIZE, st.integers(1, 3), st.integers(1, 5))
-def test_output_has_the_shape_of_the_input(
-    preset: str, bins: int, frames: int, batch: int, latent: int
-) -> None:
+def test_output_has_the_shape_of_the_input(preset, bins, frames, batch, latent) -> None:
     with torch.device("meta"):  # shapes only: nothing is computed
         model = vae.build(preset, (bins, frames), latent).eval()
         x = torch.empty(batch, 1, bins, frames)
@@ -72,14 +70,6 @@ def test_forward_samples_from_the_posterior() -> None:
     assert torch.allclose(many.var(0), log_var[0].exp(), rtol=0.05)
 
 
-def test_bad_input_is_named() -> None:
-    cases = {'did you mean "small"': ("smal", (8, 8)), "shape = ": ("small", (0, 8)),
-             "latent = 0": ("repair", (8, 8), 0)}  # fmt: skip
-    for message, arguments in cases.items():
-        with pytest.raises(BadInput, match=message):
-            vae.build(*arguments)
-
-
 def test_the_mlp_is_that_of_kingma_and_welling_2014() -> None:
     mlp = vae.build("mlp", (28, 28))
     widths = [layer.weight.shape for layer in mlp.modules() if isinstance(layer, torch.nn.Linear)]
@@ -110,9 +100,7 @@ def test_linear_is_affine_and_the_others_are_not(preset: str, affine: bool) -> N
     st.floats(-50, 50),
     st.floats(-3, 3),
 )
-def test_under_a_floor_no_input_gets_less(
-    preset: str, floor: float, bias: float, scale: float
-) -> None:
+def test_under_a_floor_no_input_gets_less(preset, floor, bias, scale) -> None:
     model = vae.build(preset, (6, 9), 3, floor).eval()
     with torch.no_grad():
         heads = model.encoder.encoder  # within the cap
