@@ -16,6 +16,16 @@ EFFECTS = {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0}
 RUN = "stories:\n  02_audio_effects: {{corpus: {}, clip_s: 2.03, settings: fixed, seed: 0}}\n"
 
 
+def write(path: Path, content) -> None:
+    """The file at a path: its text, its bytes, or what makes it there."""
+    if callable(content):
+        content(path)
+    elif isinstance(content, str):
+        path.write_text(content, encoding="utf-8", errors="surrogatepass")
+    else:
+        path.write_bytes(content)
+
+
 class Canary:
     """An object whose unpickling touches a file."""
 

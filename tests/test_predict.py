@@ -10,15 +10,14 @@ import sys
 
 import numpy as np
 import pytest
-import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
+from test_render import persons
 
 from lib import ROOT, BadInput, predict, theory
 from lib.data.digits import IDX
 from lib.predict import predict_data
-from lib.theory import components
 
 TRAIN = ROOT / "data/digits/train-images-idx3-ubyte.gz"
 
@@ -119,18 +118,9 @@ def test_an_idx_file_of_any_type_is_the_array(tmp_path_factory, dtype, packed, s
     assert r == same | {"data": r["data"], "about": r["about"]}
 
 
-def test_no_more_than_a_chunk_is_read_at_a_time(monkeypatch) -> None:
-    sizes = []
-    monkeypatch.setattr(components, "CHUNK", 8 * 60 * 5)
-    theory.pca(examples(), 3, lambda chunk: sizes.append(len(chunk)) or chunk)
-    assert max(sizes) == 5
-
-
 def test_k_components_that_leave_no_error_have_no_calibrated_weight(tmp_path) -> None:
     run = command(saved(tmp_path / "x.npy", examples(50, 6)), "--latents", 6)
     assert run.returncode == 0 and "calibrated   None" in run.stdout
-    x = examples(50, 3) @ np.random.default_rng(0).normal(size=(3, 20))
-    assert predict_data(saved(tmp_path / "low.npy", x), 3)["calibrated"] is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -202,13 +192,7 @@ def test_bad_options_are_one_line(tmp_path, capsys, options, message) -> None:
 
 def test_a_folder_of_sound_is_what_chapter_04_trains_on(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
-    rng, rate_hz = np.random.default_rng(0), 16000
-    for group in range(3):
-        (tmp_path / f"sounds/person{group}").mkdir(parents=True)
-        t = np.arange(3 * rate_hz) / rate_hz
-        sound = 0.2 * np.sin(2 * np.pi * 150 * (group + 1) * t) + 0.02 * rng.normal(size=t.size)
-        soundfile.write(tmp_path / f"sounds/person{group}/a.wav", sound, rate_hz)
-    data = str(tmp_path / "sounds")
+    data = str(persons(tmp_path / "sounds", 16000, 3))
     r = predict_data(data, 4, clips=12)
     assert (r["examples"], r["n_values"]) == (12, 96 * 96)
     assert "dry clips of 2.03 s from all of it, log-mel 96 x 96 in dB, standardised" in r["about"]
@@ -217,6 +201,5 @@ def test_a_folder_of_sound_is_what_chapter_04_trains_on(tmp_path, monkeypatch) -
     oracle = PCA(4, svd_solver="full").fit((x - x.mean()) / x.std())
     assert np.allclose(r["eigenvalues"][:4], oracle.explained_variance_ * 11 / 12, rtol=1e-4)
     assert r["total"] == pytest.approx(x.var(0).sum() / x.var())
-    assert predict_data(f"folder:{data}", 4, clips=12)["edge"] == r["edge"]
     with pytest.raises(BadInput, match="--clips 4: must be above --latents 4"):
         predict_data(data, 4, clips=4)

@@ -29,14 +29,14 @@ def artifact_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
 
 
-def blobs(n: int, seed: int) -> np.ndarray:
-    """Pictures (n, 9, 10) uint8 of one soft spot each, at a random place and brightness."""
+def blobs(n: int, seed: int, bins: int = 9, frames: int = 10) -> np.ndarray:
+    """Pictures (n, bin, frame) uint8 of one soft spot each, at a random place and brightness."""
     rng = np.random.default_rng(seed)
-    bins, frames = np.mgrid[:9, :10]
-    row = rng.uniform(1, 8, (n, 1, 1))
-    column = rng.uniform(1, 9, (n, 1, 1))
+    y, x = np.mgrid[:bins, :frames]
+    row = rng.uniform(1, bins - 1, (n, 1, 1))
+    column = rng.uniform(1, frames - 1, (n, 1, 1))
     level = rng.uniform(0.3, 1, (n, 1, 1))
-    spots = level * np.exp(-((bins - row) ** 2 + (frames - column) ** 2) / 6)
+    spots = level * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 6)
     return (255 * spots).astype(np.uint8)
 
 
