@@ -1,24 +1,25 @@
 # %% [markdown]
 # # What do we hear?
 #
-# The report embeds effects on clips of speech (VCTK) and music (MUSDB18). What do the clips of this book contain, and how do we keep training and test data apart?
+# The [report](../intro), the student's write-up that this book examines, embeds audio effects on clips of speech (from the corpus VCTK) and music (MUSDB18).
+# What do the clips of this book contain, and how do we keep training and test data apart?
 #
-# Each clip is two seconds of one voice or one song, at one loudness. The spectrum of a single clip often gives away whose it is, so each person and each song belongs to training or to
-# testing, never to both.
+# Each clip is two seconds of one voice or one song, and all clips are equally loud. The spectrum of a single clip often gives away whose it is, so each person and each song belongs to
+# training or to testing, never to both.
 #
 # ```{glue:figure} key-01
 # :name: fig-key-01
 # :alt: Spectrograms of six clips. Each row is a corpus and each column a split. Speech shows harmonics and pauses; the music differs from song to song.
 #
-# One clip of each corpus (row) and each split (column): power in dB over time in s and frequency in Hz. The titles name the person or song.
+# One clip of each corpus (row), from training, validation and test (column): power in dB over time in s and frequency in Hz. The titles name the person or song.
 # ```
 #
 # ```{admonition} This page
 # :class: tip
-# **In**: the corpora in `data/`: speech by eight persons, music by the song. **Out**: clips of two seconds, splits by
-# person and by song, examples to hear and to see, the average spectrum of every voice. **Time**: about half a minute
-# on one CPU core; a GPU is not used. **Number to expect**: no person and no song in two splits; a band limit of about
-# 7.7 kHz for the telephone-system voices.
+# **In**: the two corpora in `data/`, which are speech by eight persons, and songs. **Out**: clips of two seconds, splits into
+# training, validation and test, examples to hear and to see, the average spectrum of every voice and song. **Time**: about half a minute
+# on one CPU core; a GPU is not used. **Number to expect**: no person and no song in two splits; a band limit of 7.7 to
+# 7.8 kHz for the voices that were recorded for telephone systems.
 # ```
 
 # %% tags=["parameters"]
@@ -46,11 +47,13 @@ parameters = page.begin("01_dataset_preparation", globals())
 # %% [markdown]
 # ## The recordings
 #
+# (The cell above checks the parameters of the page with `page.begin`; from here on they are `parameters.corpora` and so on. Below, `page.source` shows the code of a function, and `# fmt: skip` is for the code formatter.)
+#
 # The report added speech to music "to help with debugging". Its data sets are large, and MUSDB18 may not be passed on. So this book comes with smaller sets of the same two kinds, under licences that
 # let everybody copy them.
 #
 # A *recording* is one file, or several that sound together, such as a guitar and the band behind it. A {term}`group` is one person or one song. Allison Smith reads English and
-# Spanish: two languages, but one person and so one group.
+# Spanish: two languages, but one person and so one group. `load_corpus` lists the recordings of a corpus, each with its group, length and sampling rate.
 
 # %%
 recordings, rows = {}, []
@@ -87,14 +90,19 @@ page.table(summary, "corpora", caption, 1)
 # %% [markdown]
 # **What we see.** There are {glue:text}`corpora.speech.minutes:.0f` minutes of speech by {glue:text}`corpora.speech.groups` persons,
 # and {glue:text}`corpora.music.minutes:.0f` minutes of music in {glue:text}`corpora.music.groups` songs. The report's sets have
-# 109 speakers and 150 songs. So what a method could learn there about voices in general, it cannot learn here. The sampling rates
-# differ too, which will matter below. The [data card](../data_card) names every voice and song.
+# 109 speakers and 150 songs. With so few voices we cannot expect a method to learn as much about voices in general as it could
+# there. The sampling rates differ too, which will matter below: the files at 16,000 Hz were recorded for telephone systems.
+# The [data card](../data_card) names every voice and song.
 #
 # ## Splits, by person and by song
 #
-# We divide groups, not clips, into three splits: training, validation (to choose the best epoch) and test. `split_groups` first notes for each group whether its corpus itself defines a split, as MUSDB18 does,
-# and refuses contradictions. Then it shuffles the groups by a seed. The test set takes the first fifth of them, validation the next eighth (both are in `SHARES`), and each at least one group.
-# Training gets the rest, and a corpus with too few groups is an error.
+# We divide groups, not clips, into three *splits*: training, validation (to choose the best epoch) and test. `split_groups` does so in four steps:
+#
+# 1. It notes which split the corpus itself gives to each group (as MUSDB18 does), if any. A group in two splits is an error (`BadInput`).
+# 2. It shuffles the groups by a seed.
+# 3. The first 20 % become the test set and the next 12 % the validation set, at least one group each. (`SHARES` holds the two shares.) A split that the corpus defines stays as it is. If
+#    every group has a split already and one split is missing, such as validation, its groups are taken from training.
+# 4. Training gets the rest. A split without any group is an error: the corpus has too few.
 
 # %%
 page.source(split_groups)
@@ -142,15 +150,15 @@ plt.show()
 #
 # ## Clips
 #
-# A *clip* is a short piece of a recording, here about two seconds. Clip number $i$ depends only on the corpus, the split, a seed and $i$. So it is the same in any order, in any process and on any machine. It is
-# drawn in four steps:
+# A *clip* is a short piece of a recording, here about two seconds. Clip number $i$ depends only on the recordings, on the settings in `ClipConfig` (such as the split, the length and
+# the seeds) and on $i$. So it is the same in whatever order we ask for clips. It is drawn in four steps:
 #
-# 1. Draw a group, each with equal chance, however much was recorded of it.
-# 2. Draw one of its recordings, and a position in it. If the first or second half of the clip is silent there, draw again.
+# 1. Draw a group. Each has the same chance, however much was recorded of it.
+# 2. Draw one of its recordings, long ones more often, and a position in it. If the first or second half of the clip is silent there, go back to step 1.
 # 3. Fade the clip in and out over 20 ms, so that the cuts do not click.
-# 4. Scale it to a {term}`loudness` of -23 LUFS. LUFS is a level in dB that is weighted roughly as the ear does and leaves pauses out (ITU-R BS.1770-4).
+# 4. Scale it to a {term}`loudness` of -23 LUFS. LUFS is a level in dB that weights frequencies roughly as the ear does and leaves pauses out (ITU-R BS.1770-4).
 #
-# We take clip number 0 of each corpus and split. `Clips(config)[0]` returns its samples and a note of where they come from.
+# We take clip number 0 of each corpus and split. `Clips(...)[0]` returns its samples and a note of where they come from.
 
 # %%
 examples = {}
@@ -179,7 +187,7 @@ players.players(items, columns=3)
 # %% [markdown]
 # All clips are equally loud. Rooms, microphones and the highest frequencies differ a great deal.
 #
-# To see them we compute a {term}`log-mel spectrogram`. A window of 2,048 samples moves along the clip in steps of 512 samples, which is one *frame* every 21 ms. In each frame the power spectrum is summed
+# To see the clips we compute a {term}`log-mel spectrogram`. A window of 2,048 samples moves along the clip in steps of 512 samples, which is one *frame* every 21 ms. In each frame the power spectrum is summed
 # into 96 *mel bands*, narrow at low frequencies and wide at high ones, much as the ear resolves them. The power in each band is given in dB.
 # [A later page](04_spectrogram_vae) shows the code.
 
@@ -217,9 +225,12 @@ plt.show()
 #
 # ## Every voice has its spectrum
 #
-# Would it matter if clips of one person were in training and in test? We take twelve clips of each group and average the power spectrum of each clip over time. The words are then gone, and mostly the
-# voice and its recording are left. We expect the voices to differ, and the recordings even more: speech for telephone systems was coded (by the codec G.722) at a sampling rate of 16 kHz, so it has nothing
-# above 8 kHz.
+# Would it matter if clips of one person were in training and in test? We take twelve clips of each group and average the power spectrum of each clip over time. The order of the sounds is then gone. What
+# is left is mostly the voice, and how it was recorded (microphone, room, codec). We expect the voices to differ, and the ways of recording even more: the telephone voices were coded at a sampling rate of
+# 16 kHz (codec G.722), so they have nothing above 8 kHz.
+#
+# With `kind="stft"` and `power=2.0` a spectrogram holds the power at each frequency, without mel bands and without dB. The clips come from the recordings of one group only (`own`), whichever split
+# it is in (`split="all"`).
 
 # %%
 power = SpectrogramConfig(kind="stft", power=2.0)  # no bands, no dB
@@ -276,12 +287,14 @@ for (corpus, group), limit in band_hz.items():
     page.record(f"corpora.{page.slug(corpus)}.{person}.band_hz", limit)
 
 # %% [markdown]
-# **What we see.** The voice of Allison Smith ends at {glue:text}`corpora.speech.allison_smith.band_hz:.0f` Hz. The two Czech actors end at
-# {glue:text}`corpora.speech.fillets_cs_m.band_hz:.0f` and {glue:text}`corpora.speech.fillets_cs_v.band_hz:.0f` Hz. (These limits come from twelve clips, those of the [data card](../data_card) from whole files.)
+# **What we see.** The recordings of Allison Smith, one of the telephone voices, end at {glue:text}`corpora.speech.allison_smith.band_hz:.0f` Hz. Those of the two Czech actors,
+# `fillets-cs-m` and `fillets-cs-v`, end at {glue:text}`corpora.speech.fillets_cs_m.band_hz:.0f` and {glue:text}`corpora.speech.fillets_cs_v.band_hz:.0f` Hz. The two Dutch voices, `fillets-nl-m` and
+# `fillets-nl-v`, lose power gradually instead. (These limits come from twelve clips, those of the [data card](../data_card) from whole files.)
 #
 # ## Does one clip give its voice away?
 #
-# We ask it as a classification. Each clip is one point, its average spectrum in dB. The five nearest *other* clips, by Euclidean distance, vote for the person or song. Groups have equally many clips, so chance is one over the number of groups.
+# We let a classifier answer. Each clip is one point, its average spectrum in dB. (Adding 1e-10 keeps the logarithm finite.) The five nearest *other* clips, by Euclidean distance, vote for the
+# person or song. `knn_accuracy` returns the share of clips for which the vote is right. Groups have equally many clips, so chance is one over the number of groups.
 
 # %%
 accuracy, chance = {}, {}
@@ -302,15 +315,15 @@ for corpus in parameters.corpora:
 
 # %% [markdown]
 # **What we see.** The vote names the right person with an accuracy of {glue:text}`corpora.speech.voice_knn5:.2f`, where chance is
-# {glue:text}`corpora.speech.voice_chance:.2f`. It names the right song with {glue:text}`corpora.music.voice_knn5:.2f`, where chance
-# is {glue:text}`corpora.music.voice_chance:.2f`.
+# {glue:text}`corpora.speech.voice_chance:.3f`. It names the right song with {glue:text}`corpora.music.voice_knn5:.2f`, where chance
+# is {glue:text}`corpora.music.voice_chance:.3f`. The vote does not show whether the voice gave a clip away or its microphone, room and codec. For the splits it makes no difference.
 #
-# So with clips of one person in training and in test, a classifier could learn "this voice with this effect" and be praised for it. No figure of the report is on speakers or songs outside the training set.
+# So with clips of one person in training and in test, a classifier could learn "this voice with this effect" and be praised for it. No number and no picture of the report is about speakers or songs outside its training set.
 # In this book errors and accuracies on sound are measured on voices and songs outside the training set, unless the page says otherwise.
 #
 # ## The finding, asserted
 #
-# First the splits: none is empty, no group is in two of them, and no recording is lost.
+# First the splits: none is empty, no group is in two of them, and no recording is lost. Each of our examples comes from a group of its split, and its loudness is -23 LUFS within 0.1 dB.
 
 # %%
 for corpus, parts in splits.items():
@@ -327,7 +340,7 @@ for corpus, parts in splits.items():
     assert total == len(recordings[corpus]), f"{corpus}: recordings lost"
 
 # %% [markdown]
-# Then the voices: the vote beats chance by more than 0.2, and recordings at 16 kHz end at 8 kHz or below.
+# Then the voices: on each corpus the accuracy of the vote exceeds chance by more than 0.2. Speech at 16 kHz ends at 8 kHz or below, and the widest of the other speech ends above.
 
 # %%
 for corpus in parameters.corpora:

@@ -1,23 +1,24 @@
 # %% [markdown]
 # # What does each effect do to a spectrogram?
 #
-# The report asks for "sensible embeddings of audio which reflect the difference in effects". What is this difference, once all clips are equally loud?
+# The [report](../intro) that this book examines asks for "sensible embeddings of audio which reflect the difference in effects". What is this difference, once all clips are equally loud?
 #
-# Some effects change a spectrogram mostly as a fixed filter would: overdrive and multiband do. What delay, ambience and flanger change moves with time instead, and
-# of the report's five effects the flanger changes least.
+# Of the report's five effects, overdrive and multiband act most like a fixed filter, an equaliser whose settings never change. The changes that delay, ambience and flanger make move
+# more with time, and the flanger's are the smallest.
 #
 # ```{glue:figure} key-02
 # :name: fig-key-02
 # :alt: Scatter of eleven effects. Overdrive, multiband, combo, ring modulator and bitcrush are large and half fixed; delay, ambience and compressor are large and mostly moving; flanger, chorus and phaser are small and moving.
 #
-# How far each effect changes the spectrogram of a clip (in dB, to the right), and how much of the change a fixed filter explains (0 to 1, upwards). Means over 24 clips, with their standard deviation.
+# How far each effect changes the spectrogram of a clip (in dB, to the right), and how much of the change a fixed filter explains (0 to 1, upwards). Markers: means over 24 clips; bars: standard deviation over the clips.
 # ```
 #
 # ```{admonition} This page
 # :class: tip
 # **In**: clips of speech or music, two seconds each. **Out**: one clip under all effects, to see and to hear, and for
-# every effect the size of its {term}`trace` and the share of it that does not move. **Time**: about half a minute on one CPU core;
-# a GPU is not used. **Number to expect**: about 60 % of the trace of overdrive is a fixed filter, of delay about 20 %.
+# every effect the size of its {term}`trace` (the change of the spectrogram in dB) and the share of the trace that does not move.
+# **Time**: about half a minute on one CPU core; a GPU is not used. **Number to expect**: a fixed filter explains about 60 % of the
+# mean square of overdrive's trace, and about 20 % of that of delay's.
 # ```
 
 # %% tags=["parameters"]
@@ -43,6 +44,7 @@ parameters = page.begin("02_audio_effects", globals())
 #
 # The first five effects are those of the report's Table 1, in its order. The report ran the mda plug-ins. Ours are built from
 # processors of the library pedalboard, so the names agree and the circuits do not. *Clean* is the clip without any effect.
+# (`page.begin`, above, has checked the parameters.)
 #
 # | effect | what it does |
 # | --- | --- |
@@ -53,19 +55,20 @@ parameters = page.begin("02_audio_effects", globals())
 # | flanger | adds a copy delayed by a few milliseconds, whose delay sweeps; the spectrum gets notches that move |
 # | compressor | turns loud passages down |
 # | ring modulator | multiplies by a sine wave, which shifts every frequency up and down |
-# | chorus | like a flanger, with a longer delay and without feedback to speak of |
+# | chorus | like a flanger, with a longer delay and little feedback |
 # | phaser | moves notches across the spectrum with all-pass filters |
 # | bitcrush | samples again at a low rate, with few bits |
-# | combo | a guitar amplifier: distortion and a narrow band |
+# | combo | imitates a guitar amplifier: distorts, and keeps only a narrow band of frequencies |
 #
-# An effect is a function from audio to audio. This one is overdrive. `_process` runs the audio through pedalboard processors, one after the other: `Distortion` is a gain and
-# then $\tanh$, and the low pass removes what lies above `muffle_hz`. (`_below_half` keeps this frequency below half the sampling rate.)
+# An effect is a function from audio to audio. This one is overdrive. `_process` runs the audio through processors of pedalboard (`pb`), one after the other: `Distortion` is a gain and
+# then $\tanh$, and the low pass weakens what lies above `muffle_hz`. (`_below_half` keeps this frequency below half the sampling rate.)
 
 # %%
 page.source(effects.overdrive)
 
 # %% [markdown]
-# Every control, such as `drive_db`, has a range that is mapped to 0 to 1, as in the report. `fixed` puts all controls at 0.5, and `random` draws each one uniformly. All ranges:
+# Every control, such as `drive_db`, has a range that is mapped to 0 to 1, as in the report. `fixed` settings put all controls at 0.5, and `random` ones draw each control uniformly from 0 to 1.
+# All ranges, folded:
 
 # %% tags=["hide-cell"]
 controls = controls_table().set_index(["effect", "parameter"])
@@ -75,17 +78,25 @@ page.table(controls, "effects", caption, 2)
 # %% [markdown]
 # ## Equally loud
 #
-# Overdrive is loud, and a filter that removes the treble is quiet. A map of raw spectrograms would sort clips by that alone, as the
-# report's latent codes did until its author normalised. So we bring every wet clip (with its effect) to the {term}`loudness` of its dry clip (without).
+# Overdrive raises the level, and a filter that removes the treble lowers it. An embedding could sort clips by that alone: the volume dominated the
+# latent codes of the report's VAE until its author normalised it. So we bring every *wet* clip, the one with the effect, to the {term}`loudness` of its
+# *dry* clip, the one without.
 #
-# `draw_wet` chooses the settings, applies the effect and sets the level. A result that is silent, not finite or equal to the dry clip is
-# refused and drawn again, so dry audio never gets an effect's label. (`denormalise` maps 0 to 1 to the ranges of the controls, `DRAWS` limits the attempts, and `EQUAL` is the smallest difference that counts.)
+# `draw_wet` does four things:
+#
+# 1. It returns the dry clip if the effect is clean, which has no controls.
+# 2. It chooses the settings, which `denormalise` translates from 0 to 1 into dB, ms or Hz, and applies the effect.
+# 3. It sets the loudness. `level` refuses audio that is silent or not finite with `BadInput`.
+# 4. It refuses a result that hardly differs from the dry clip: the root mean square (RMS) of the difference must be at least `EQUAL` times the dry clip's RMS, and `EQUAL` is 0.001.
+#
+# After a refusal random settings are drawn again, up to `DRAWS` times; fixed settings have one attempt. If none succeeds, the error says why. So dry audio never gets the label of an effect.
 
 # %%
 page.source(draw_wet)
 
 # %% [markdown]
-# We apply all effects to one clip. Random settings depend on the seed, the number of the clip and the place of the effect in the table, and on nothing else.
+# We apply all effects to one clip. Random settings depend on the seed, the number of the clip and the place of the effect in the table, and on nothing else: it does not matter in which
+# order we apply them.
 
 # %%
 config = ClipConfig(
@@ -125,8 +136,8 @@ caption = (
 page.table(levels, "levels", caption, 1)
 
 # %% [markdown]
-# **What we see.** The loudness agrees to {glue:text}`effects.level_error_lu:.2f` LU (1 LU is 1 dB), while the peaks differ by many decibels.
-# Whatever tells the effects apart from here on is not volume.
+# **What we see.** The loudness before and after differs by at most {glue:text}`effects.level_error_lu:.0e` LU (1 LU is 1 dB), while the peaks differ by many decibels.
+# `draw_wet` sets the loudness of every wet clip, so what tells the effects apart from here on is not loudness.
 #
 # ## Listen
 #
@@ -185,8 +196,8 @@ figures.colour_bar(figure, image, axes, "power / dB")
 plt.show()
 
 # %% [markdown]
-# The **trace** of an effect is the wet spectrogram minus the dry one, in dB. What lies more than 60 dB below the dry clip's peak is inaudible beside it, so we raise both spectrograms to this floor first.
-# {numref}`fig-effects-difference` shows the traces.
+# The **trace** of an effect is the wet spectrogram minus the dry one, in dB. What lies more than 60 dB below the dry clip's peak is hardly audible beside it, so we first raise both spectrograms to this
+# floor. {numref}`fig-effects-difference` shows the traces.
 
 
 # %%
@@ -214,14 +225,18 @@ figures.colour_bar(figure, image, axes, "wet minus dry / dB")
 plt.show()
 
 # %% [markdown]
-# **What we see.** On speech with fixed settings there are three kinds. Overdrive, multiband, ring modulator, bitcrush and combo leave a large trace, and much of it is a
-# horizontal pattern, as from a fixed filter. Delay, ambience and compressor leave a large one that mostly follows the sound. Flanger, chorus and
-# phaser leave the faintest, and it moves. The eye only guesses such shares, so we measure them.
+# **What we see.** On speech with fixed settings there are three kinds:
+#
+# - Overdrive, multiband, ring modulator, bitcrush and combo leave a large trace. Parts of it are horizontal bands, as from a fixed filter. Vertical stripes cross them, most of all in multiband.
+# - Delay, ambience and compressor leave a large trace, too, but most of it moves with the sound. As we expected, delay and ambience fill the gaps.
+# - Flanger, chorus and phaser leave the faintest traces, and these move.
+#
+# Combo distorts, too, but it loses the upper bands, because it keeps only a narrow band of frequencies. The eye only guesses how much of a trace stands still, so we measure it.
 #
 # ## How large is the trace, and does it stand still?
 #
-# Write $d_{bt}$ for the trace in band $b$ and frame $t$, and $\bar d_b$ for its average over time. A fixed filter adds the same number of decibels to a band in every frame, so it can explain $\bar d_b$ and nothing else. The mean square splits into
-# the two parts,
+# Write $d_{bt}$ for the trace in band $b$ and frame $t$, and $\bar d_b$ for its average over time. A fixed filter adds the same number of decibels to a band in every frame, so it can explain $\bar d_b$
+# and nothing else. (Below the floor a filter leaves little trace. So on a clip with pauses even a fixed filter leaves a trace that is not quite fixed.) The mean square of the trace splits into this fixed part and a moving one,
 #
 # ```{math}
 # :label: trace-split
@@ -241,7 +256,7 @@ def size_and_share(change: np.ndarray) -> tuple[float, float]:
 
 
 # %% [markdown]
-# We measure both for every effect on 24 clips. It matters for all that follows: an embedding that averages over time keeps only the fixed part.
+# We measure both on 24 clips, for every effect but clean (`names`). The fixed share matters on later pages: an embedding that averages a spectrogram (in dB) over time keeps only the fixed part.
 
 # %%
 rows = []
@@ -255,7 +270,7 @@ columns = ["effect", "size_db", "fixed_share"]
 measured = pd.DataFrame(rows, columns=columns).groupby("effect", sort=False)
 means, spreads = measured.mean(), measured.std()
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-effects-trace", "caption": "Size of the trace of each effect, and the share of it that a fixed filter would explain; means over 24 clips, with their standard deviation."}, "image": {"alt": "Scatter of eleven effects. Overdrive, multiband, combo, ring modulator and bitcrush are large and half fixed; delay, ambience and compressor are mostly moving; flanger, chorus and phaser are small and moving."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-effects-trace", "caption": "Size of the trace of each effect, and the share of it that a fixed filter would explain; means over 24 clips, bars: standard deviation over the clips."}, "image": {"alt": "Scatter of eleven effects. Overdrive, multiband, combo, ring modulator and bitcrush are large and half fixed; delay, ambience and compressor are mostly moving; flanger, chorus and phaser are small and moving."}}
 figure, ax = plt.subplots(figsize=(7.2, 3.9))
 for name in names:
     ax.errorbar(
@@ -290,15 +305,17 @@ for name in names:
 # {glue:text}`effects.multiband.fixed_share:.2f` of that of multiband. It explains only
 # {glue:text}`effects.delay.fixed_share:.2f` for delay and {glue:text}`effects.flanger.fixed_share:.2f` for flanger.
 #
-# The flanger is also the faintest of the report's five: its trace has {glue:text}`effects.flanger.size_db:.1f` dB, that of overdrive
-# {glue:text}`effects.overdrive.size_db:.1f` dB. Two clips differ in voice and words by far more than that, so a distance
-# between raw spectrograms hardly notices the flanger. Both findings come back in the
-# [maps of raw spectrograms](09_umap_analysis): the report's two-effect map compares an effect that stands still with one that moves, and
-# its fifth effect is the faint one.
+# The flanger is also the faintest of the report's five: the size of its trace is {glue:text}`effects.flanger.size_db:.1f` dB, that of overdrive's
+# {glue:text}`effects.overdrive.size_db:.1f` dB. If two clips differ in voice and words by far more (which we do not measure here), a distance
+# between raw spectrograms hardly notices the flanger.
+#
+# Both findings come back on the page with [maps of raw spectrograms](09_umap_analysis), on which similar clips lie close together. The report's map of two effects compares overdrive,
+# much of whose trace stands still, with delay, whose trace mostly moves. The fifth effect on the report's largest map is the faint flanger.
 #
 # ## The finding, asserted
 #
-# First the single clip: every wet clip is finite, as long and as loud as the dry one, and, except for clean, different from it.
+# First the single clip: every wet clip is finite and as long as the dry one, with the same loudness within 0.5 LU. Clean is equal to the dry clip; every other effect changes some sample by more
+# than 0.001.
 
 # %%
 for name, audio in wet.items():
@@ -310,7 +327,8 @@ for name, audio in wet.items():
 assert np.array_equal(wet["clean"], dry)
 
 # %% [markdown]
-# Then the traces of the report's five effects. The comparison is asserted on the two corpora of this book. It may come out otherwise on sound of your own.
+# Then the traces of the report's five effects. The fixed shares of overdrive and multiband exceed those of the other three by more than 0.1, and the trace of the flanger is the smallest.
+# This is asserted on the two corpora of this book. It may come out otherwise on sound of your own.
 
 # %%
 if parameters.corpus in ("speech", "music"):

@@ -1,22 +1,22 @@
 # %% [markdown]
 # # What does beta do, from 0.00001 to 1?
 #
-# "Or is it purely a case of tuning beta?" We train one small VAE again and again, each time with another beta, on digits, speech and music.
+# The report asks of its loss: "Or is it purely a case of tuning beta?" We train one small VAE again and again, each time with another beta, on digits, speech and music.
 #
-# There is a range of betas that work, and it ends at an edge that PCA predicts. The edge lies at another beta on each data set, so no single value of beta is "small".
+# Betas well below an edge that PCA predicts give a working code, and betas well beyond it give none. The edge lies at another beta on each data set, so no single value of beta is "small".
 #
 # ```{glue:figure} key-06
 # :name: fig-key-06
 # :alt: Two plots with three colours. On the left KL falls to zero at a dashed line for digits, speech and music. On the right the relative error rises to one there.
 #
-# Information in the code (left) and error as a multiple of the mean picture's error (right), over beta as a multiple of the predicted edge (dashed). Lines: prediction from PCA. Points: trained nets.
+# Information in the code (left) and error as a multiple of the error of the average example (right), over beta as a multiple of the predicted edge (dashed). Lines: prediction for a linear VAE, from PCA. Points: trained nets.
 # ```
 #
 # ```{admonition} This page
 # :class: tip
-# **In**: MNIST digits, dry speech, dry music. **Out**: KL and error over a grid of betas, measured and predicted; a slider over beta; a test of the collapse alarm.
-# **Time**: every point is a short training of its own; two CPU cores need one minute for the quick grid, seven for the published one.
-# **Number to expect**: no code beyond $\beta_1 = 2\lambda_1/N$ on all three data sets, and no collapse that the alarm misses.
+# **In**: MNIST digits, dry speech, dry music. **Out**: KL and error over a grid of betas, measured and predicted; a slider over beta; a test of an alarm that warns of collapse.
+# **Time**: every point is a short training of its own; two CPU cores need one minute for the quick grid, seven for the published one, in which beta goes from 0.00001 to 1 on digits.
+# **Number to expect**: no code beyond 1.5 times the predicted edge on all three data sets, and no {term}`collapse` that the alarm misses.
 # ```
 #
 # [The next page](07_edge_of_collapse) measures the edge to a few per cent; [the one after](08_the_repair) gets rid of beta.
@@ -49,11 +49,11 @@ parameters = page.begin("06_beta_ablation", globals())
 # %% [markdown]
 # ## What we expect
 #
-# Digits are as on [the page on digits](03_mnist_sanity_check). Sound is taken as {term}`log-mel spectrograms <Log-mel spectrogram>` of 48 bands and 48 frames, without effects,
+# The digits are those of [the page on digits](03_mnist_sanity_check); with another number of training images the edge differs a little. Sound is taken as {term}`log-mel spectrograms <Log-mel spectrogram>` of 48 bands and 48 frames, without effects,
 # standardised with one mean and one deviation for the whole training set, as in the report. Test voices and songs are not those of training.
 #
-# For a linear VAE the unit of rank $k$ is alive only while $\beta < 2\lambda_k/N$ {cite:p}`lucas2019dont`, where $\lambda_k$ is the $k$-th eigenvalue of the training data. The last unit dies at the edge {eq}`edge`,
-# $\beta_1 = 2\lambda_1/N$. So PCA of the training sets tells where to expect it:
+# Each unit of a linear VAE describes one principal component. The unit of component $k$ is *alive*, that is, it carries information, only while $\beta < 2\lambda_k/N$ {cite:p}`lucas2019dont`, where $\lambda_k$ is the $k$-th largest eigenvalue of the training data. As beta grows, the unit of the first component is the last
+# to die. It dies at the {term}`edge` {eq}`edge`, $\beta_1 = 2\lambda_1/N$. So PCA of the training sets tells where to expect the edge:
 
 # %%
 data, pcas, edges = {}, {}, {}
@@ -72,8 +72,9 @@ for corpus in parameters.corpora:
 # %% [markdown]
 # ## The grid
 #
-# Every point is one short training from new weights, with the report's loss and one beta. Each is stored when it is finished, so a run that is killed loses no finished point. `run.alarms` is what the collapse alarm said, which is introduced below: pairs of a
-# step (0: before the first) and a message.
+# Every point is one short training from new weights, with the report's loss and one beta.
+#
+# An alarm, introduced below, watches each training for collapse. `run.alarms` lists what it said, as pairs of a step and a message. Step 0 means before the first step (`before`); `any(steps)` is true if it spoke at a later one (`during`).
 
 
 # %%
@@ -110,7 +111,7 @@ for corpus in parameters.corpora:
             models.setdefault((corpus, beta), model)
 
 # %% [markdown]
-# Two columns more put the data sets on one axis: beta as a multiple of the predicted edge, and the error as a multiple of the error of the mean picture.
+# To compare the data sets, we express beta as a multiple of the predicted edge, and the error as a multiple of the error of the average example. (`pca.mse` with 0 components is that error.)
 
 # %%
 baselines = {}
@@ -121,7 +122,7 @@ points["edges"] = points["beta"] / points["corpus"].map(edges)
 points["relative_mse"] = points["mse_mu"] / points["corpus"].map(baselines)
 print(f"{len(points)} trainings")
 
-# %% tags=["hide-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ablation", "caption": "KL and error over beta in units of each data set's predicted edge. Lines: linear theory from PCA alone. Points: nets trained from new weights, on the test set, one for each seed. Dashed: the predicted edge. The report trained at beta = 1, beyond the edge on all three."}, "image": {"alt": "Two plots with three colours. On the left KL falls from over 60 nats to zero at the dashed line for digits, speech and music; on the right the relative error rises to one there."}}
+# %% tags=["hide-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-ablation", "caption": "KL and error over beta in units of each data set's predicted edge. Lines: linear theory from PCA alone. Points: nets trained from new weights and measured on the test set, one for each seed. Dashed: the predicted edge. The report trained at beta = 1, beyond the edge on all three."}, "image": {"alt": "Two plots with three colours. On the left KL falls from over 60 nats to zero at the dashed line for digits, speech and music; on the right the relative error rises to one there."}}
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
 for number, (corpus, pca) in enumerate(pcas.items()):
     colour = f"C{number % 10}"
@@ -180,18 +181,21 @@ page.table(
 ).format_index("{:g}", level="beta")
 
 # %% [markdown]
-# **What we see.** On digits some run still has a code at `beta` = {glue:text}`ablation.digits.largest_beta_alive:g`, and from
-# {glue:text}`ablation.digits.smallest_beta_empty:g` on none has. On speech the two are {glue:text}`ablation.speech.largest_beta_alive:g` and
-# {glue:text}`ablation.speech.smallest_beta_empty:g`, on music {glue:text}`ablation.music.largest_beta_alive:g` and {glue:text}`ablation.music.smallest_beta_empty:g`. The same number is a good
-# weight on one data set and lies beyond the edge on another: a weight means nothing without $N$ and $\lambda_1$.
+# A code is *empty* if it holds less than 0.05 nats and no unit is {term}`active <Active unit>`.
 #
-# At small beta the points of the digits lie above the line of the KL and below the line of the error: a nonlinear decoder does better than PCA. Just below the edge, down to a fifth of it, so short a
-# training can still end empty, because units grow slowly there.
+# **What we see.** The largest beta on digits at which the code of some run is not empty is {glue:text}`ablation.digits.largest_beta_alive:g`. The smallest at which no run holds as much as 0.05 nats is
+# {glue:text}`ablation.digits.smallest_beta_empty:g`. (The first can be as large as the second, because a unit can be active with fewer nats.) On speech these two betas are {glue:text}`ablation.speech.largest_beta_alive:g` and
+# {glue:text}`ablation.speech.smallest_beta_empty:g`, on music {glue:text}`ablation.music.largest_beta_alive:g` and {glue:text}`ablation.music.smallest_beta_empty:g`.
+#
+# The edges printed above lie at different betas, and on all three data sets codes end empty well beyond them. A beta between two edges lies below the one and beyond the other: a weight means nothing without $N$ and $\lambda_1$.
+#
+# At small beta the points of the digits lie above the line of the KL and below the line of the error. The nonlinear net says more about the input than the best linear VAE, and errs less. Between a fifth of the edge and the edge, a short
+# training can still end empty although the theory lets units live. We take this for slow growth: the closer to the edge, the less a unit gains.
 #
 # ## Turn the weight yourself
 #
 # Every stop of the slider is one training of the grid with the first seed: its reconstructions of test examples, its KL and its active units. Below them stand
-# the eigenvalues of the training set and the water level $\sigma^2 = \beta N/2$. Try the arrow keys.
+# the eigenvalues of the training set and the {term}`water level` $\sigma^2 = \beta N/2$: in a linear VAE, the units of the eigenvalues above it are alive. Try the arrow keys.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 choices = []
@@ -229,8 +233,13 @@ widgets.slider(choices, parameters.latent)
 # %% [markdown]
 # ## The alarm
 #
-# `vae.CollapseAlarm` is a callback that any Lightning training of a VAE can use. It speaks before the first step when the noise variance of the loss is at least $\lambda_1$. During training it speaks when the code is empty and
-# does not fill for two fifths of the steps, and at the end when it is empty. A code is called *empty* if it holds less than 0.05 nats and no unit is {term}`active <Active unit>`. We count over the grid how often the alarm is right.
+# `vae.CollapseAlarm` is a callback that any Lightning training of a VAE can use. It speaks in three cases:
+#
+# - before the first step, if the noise variance $\sigma^2$ that the loss implies is at least $\lambda_1$;
+# - during training, if the code has been empty for two fifths of all steps and its KL no longer rises;
+# - at the last step, if the code is empty.
+#
+# We count over the grid how often the alarm is right. A run is *missed* if it ended empty and the alarm never spoke. An alarm is *false* if the run did not end empty.
 
 # %%
 empty = (points["kl"] < EMPTY_NATS) & (points["active_units"] == 0)
@@ -254,7 +263,7 @@ for name, count in counts.items():
 #
 # ## The finding, asserted
 #
-# Beyond 1.5 edges every run must be dead, below 0.2 edges every run must be alive. Between them a short training may go either way.
+# The alarm must miss no collapse, and none of its alarms may be false. Beyond 1.5 times the predicted edge every run must hold less than 0.05 nats, and its error must be within 2 % of the average example's. Below 0.2 times the edge every run must hold more than 0.05 nats and have a smaller error than the average. Between the two a short training may go either way.
 
 # %%
 assert counts["missed"] == 0 and counts["false"] == 0, "the alarm was wrong"
@@ -269,13 +278,13 @@ print(f"{len(below)} well below it alive; no alarm missed, none false")
 
 # %% [markdown]
 # ```{admonition} Exercise
-# The unit-variance Gaussian VAE, whose loss is `0.5 * sum of squares + KL`, corresponds to which beta of this page's loss on digits? Is it alive?
+# The unit-variance Gaussian VAE, whose loss is `0.5 * sum of squared errors + KL`, corresponds to which beta of this page's loss on digits? Is it alive?
 # ```
 #
 # ```{admonition} A solution
 # :class: dropdown
 # $\sigma^2 = 1$ means $\beta = 2/N = 2/784 \approx 0.00255$, a fifth of the edge. Twelve of MNIST's eigenvalues exceed 1, so linear theory keeps
-# 12 of 16 units and 4.4 nats. It is alive, but noise of variance 1 on pixels between 0 and 1 is a crude guess, and the pictures stay blurred.
+# 12 of 16 units and 4.4 nats. It is alive. But noise of variance 1 is far too much for pixels between 0 and 1, so the pictures stay blurred.
 # ```
 #
 # ## Provenance

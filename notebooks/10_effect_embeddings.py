@@ -1,25 +1,23 @@
 # %% [markdown]
 # # Can a latent space tell effects apart on new voices and songs?
 #
-# The report wanted "sensible embeddings of audio which reflect the difference in effects": short vectors (codes), one per clip, that are close when the effects are alike. Can a VAE learn such codes without any effect label, so that they also
-# work for persons and songs outside its training set?
+# The report wanted "sensible embeddings of audio which reflect the difference in effects": short vectors (codes), one per clip, close when the effects are alike. Can a VAE learn them without effect labels, also for new persons and songs?
 #
-# Yes, with two changes: its input is a set of cepstral features, in which effects stand out, and its decoder sees the dry clip, so that the code only has to describe the effect. The features alone give most
-# of the accuracy; training a VAE on them adds order, because clips with the same effect become neighbours.
+# Yes, with two changes. Its input is {term}`cepstral features`, numbers in which effects stand out. Its decoder also sees the dry clip (the sound before the effect), so the code only has to describe the effect. The features alone give most
+# of the accuracy; training adds order: neighbours more often share an effect.
 #
 # ```{glue:figure} key-10
 # :name: fig-key-10
 # :alt: Dot plot, one row per method, one panel per corpus. Log-mel methods lie lowest, cepstral features higher, the conditional VAE near or above the supervised net, paired methods at the right end.
 #
-# How often a linear classifier on the codes of each method names the right one of five effects, on persons or songs outside the training set. Each dot is one training; dashed: chance. The methods are explained
-# {ref}`below <methods-10>`.
+# How often a linear classifier on the codes of each {ref}`method <methods-10>` names the right one of five effects. One dot per seed and choice of left-out persons or songs; dashed: chance.
 # ```
 #
 # ```{admonition} This page
 # :class: tip
-# **In**: clips of speech and music under the report's five effects, random settings, equal loudness. **Out**: embeddings that were trained without effect labels, and how well simple classifiers name the effect from them
-# on persons and songs left out of everything. **Time**: two minutes on one CPU core at the quick setting, thirty at the published one; a GPU is not needed. **Number to expect**: chance is 0.20; at the
-# published setting the conditional VAE reaches about 0.9 on new voices and 0.8 on new songs.
+# **In**: clips of speech and music under the report's five effects, random settings, equal loudness. **Out**: codes learned without labels, and how often simple classifiers name the effect from them.
+# **Time**: two minutes on one CPU core at the quick setting, thirty at the published one; no GPU needed. **Number to expect**: from the codes of this VAE a linear classifier names about 0.8 of new voices' clips rightly and 0.7
+# of new songs' at the quick setting, 0.92 and 0.85 at the published one; chance is 0.20.
 # ```
 
 # %% tags=["parameters"]
@@ -51,16 +49,18 @@ parameters = page.begin("10_effect_embeddings", globals())
 # %% [markdown]
 # ## What an effect leaves in a cepstrum
 #
-# A VAE of spectrograms spends its information on what varies most: voices, words, notes. Effects are small beside them, so we look for an input that shows effects better.
+# A VAE of spectrograms spends its code on what varies most: voices, words, notes. So we look for an input that shows effects.
 #
-# An echo adds a delayed copy of the sound, and this puts fine ripples into the spectrum. A mel band is wider than such a ripple and averages it away. The {term}`cepstrum` is the Fourier transform of the logarithm of the spectrum,
-# and it turns ripples into peaks {cite:p}`bogert1963quefrency`. Its axis is a time, the {term}`quefrency`. An echo after half a second is a peak at 0.5 s, a flanger is a peak at a few milliseconds, and a room is a crowd of small peaks.
+# An echo puts fine ripples into the spectrum, which a wide mel band averages away. The {term}`cepstrum`, the Fourier transform of the logarithm of the spectrum,
+# turns ripples into peaks {cite:p}`bogert1963quefrency`. Its axis is a time, the {term}`quefrency`. An echo after half a second is a peak at 0.5 s.
 #
-# Our input is a set of {term}`cepstral features`: about 1,400 numbers per clip that summarise three things over time.
+# The cepstral features are about 1,400 numbers per clip that summarise three things over time:
 #
-# - The log-mel spectrogram in 24 bands: level, spread, how fast the level rises and falls, and how it fluctuates.
-# - The cepstra of short frames, up to 13 ms: their mean and their deviation.
-# - The cepstrum of the whole clip: its largest, smallest and mean absolute value in ranges of quefrency up to 0.7 s.
+# - The log-mel spectrogram in 24 bands: level, spread, speed of rise and fall, fluctuation.
+# - The cepstra of short frames, up to a quefrency of 13 ms: mean and deviation.
+# - The cepstrum of the whole clip: largest, smallest and mean absolute value in ranges of quefrency up to 0.7 s.
+#
+# `render_set` applies each effect to clips of all persons or songs, the `groups`. The axes of `features` are clip, row (see below) and value.
 
 # %%
 names = {corpus: page.slug(corpus) for corpus in parameters.corpora}
@@ -74,8 +74,8 @@ for corpus in parameters.corpora:
     data[corpus] = clips
 
 # %% [markdown]
-# To see the peaks, take one clip for each of four effects. The *wet* clip is the sound after the effect, the *dry* clip the sound before it. The cepstrum is logarithmic, so the difference of the two cepstra is what
-# the effect added. `cepstra.fields` computes the three things above before they are summarised, and `whole` is the cepstrum of the whole clip. We look at quefrencies from 1 ms to 0.7 s.
+# The *wet* clip is the sound after the effect. `cepstra.fields` gives the three things, not yet summarised, of the first clip of an effect; `whole` is the third.
+# An effect that multiplies the spectrum adds to its logarithm, so we look at wet minus dry, from 1 ms to 0.7 s.
 
 # %%
 rate_hz = cepstra.ANALYSIS.sample_rate_hz
@@ -99,18 +99,18 @@ plt.show()
 # %% [markdown]
 # ## A decoder that sees the dry clip
 #
-# Features alone do not keep the voice out of the code. The second idea: a code only has to say what the decoder does not know yet. In training we know the dry clip, so we give it to the decoder. Voice and words then need not go through the code, and
-# every {term}`nat` in the code costs one. What is left for the code is the effect. A VAE whose decoder gets such an extra input is a **conditional VAE** {cite:p}`sohn2015learning`.
+# Features alone do not keep the voice out of the code. But a code only has to say what the decoder does not know. In training we know the dry clip, so we show it to the decoder. Voice and words then need not go through the code,
+# where each {term}`nat` costs a nat of loss; only the effect must. Such a VAE is a **conditional VAE** {cite:p}`sohn2015learning`.
 #
-# Each training example has three rows of cepstral features:
+# An example has three rows:
 #
 # | row | name | cepstral features of |
 # |---|---|---|
 # | $x$ | wet features | the wet clip |
 # | $d$ | dry features | the dry clip |
-# | $y$ | difference features | the difference, wet minus dry: what the effect did |
+# | $y$ | difference features | wet minus dry, subtracted before the summary: what the effect did |
 #
-# Two encoders are compared. The **blind** one sees the wet clip only, so it also works for recordings whose dry clip is unknown. The **paired** one sees the difference as well, and needs the dry clip for every code.
+# The **blind** encoder sees the wet clip only, so it also works where the dry clip is unknown. The **paired** one sees the difference too, so it needs the dry clip for every code.
 #
 # ```text
 # blind    x ----> encoder --> z --+
@@ -122,58 +122,63 @@ plt.show()
 #          d ----------------------+
 # ```
 #
-# The loss of the blind one is the negative ELBO of $y$, given $x$ and $d$:
+# The loss is the negative ELBO of $y$, given $d$. Here the encoder is the blind one, $q(z \mid x)$; the paired encoder is $q(z \mid x, y)$:
 #
 # ```{math}
 # :label: eq-told
-# -\mathrm{ELBO}(y \mid x, d) = \frac{\lVert y - \hat y(z, d)\rVert^2}{2\sigma^2} + \frac N2 \ln 2\pi\sigma^2 + \mathrm{KL}\big(q(z \mid x)\,\Vert\,\mathcal N(0, I)\big)
+# -\mathrm{ELBO}(y \mid d) = \frac{\lVert y - \hat y(z, d)\rVert^2}{2\sigma^2} + \frac N2 \ln 2\pi\sigma^2 + \mathrm{KL}\big(q(z \mid x)\,\Vert\,\mathcal N(0, I)\big)
 # ```
 #
-# The noise variance $\sigma^2$ is calibrated as in [](08_the_repair), so there is no beta to tune. The network:
+# All $N$ features are standardised and share one noise variance $\sigma^2$, calibrated as in [](08_the_repair): there is no beta to tune. The network:
 
 # %%
 page.source(ConditionalVAE)
 
 # %% [markdown]
-# An array `x` holds the three rows $x$, $d$, $y$ in this order. `target` takes out $y$, with which the loss compares the answer, and `condition` takes out $d$, which training hands to `decode` as `dry`. Compare the two halves with
-# [the VAE of digits](03_mnist_sanity_check):
+# Compare it with [the VAE of digits](03_mnist_sanity_check). `x` is now a batch with the axes clip, 1, row, value, and its rows are $x$, $d$, $y$.
 #
-# - `encode` adds a linear map (`straight`) and a small net (`encoder` and `mu`). `x[:, 0, ::2]` are the rows $x$ and $y$, which the paired encoder sees.
-# - `at_most_zero` is a smooth bound: no variance of the code exceeds the prior's 1, because no optimum has a larger one.
-# - `decode` joins the code with a short description of the dry features, and draws $\hat y$. That `cat` is all that makes the VAE conditional. The last two axes only restore the shape of an example.
+# | part | what it does |
+# |---|---|
+# | `__init__` | `values` is $N$, the features in a row. `super()` gets the shape of what is drawn, one row. `Dropout` zeroes a random fifth of the net's inputs in training, against overfitting. |
+# | `target`, `condition` | The first takes out $y$, the second takes out $d$, which training hands to `decode` as `dry`. |
+# | `encode` | It takes $x$ or, if paired, $x$ and $y$ (rows `::2`) end to end. The mean is a linear map (`straight`) plus a small net (`encoder`, `mu`). |
+# | `narrow` | It starts the log-variances near -3: with little noise, the decoder can use the code at once. |
+# | `at_most_zero` | It bounds the log-variances smoothly, since no optimum has a variance above the prior's 1. |
+# | `decode` | It joins the code with a short description of the dry features: this `cat` is all that makes the VAE conditional. `[:, None, None]` restores the axes of a batch. |
 #
 # (methods-10)=
 # ## The methods
 #
-# Sixteen methods turn clips into codes. Only the last one uses effect labels. These names stand in all tables and figures from here to [chapter 14](14_explorer).
+# Sixteen methods turn clips into codes; only the last uses effect labels. They keep these names up to [chapter 14](14_explorer). A VAE's code is the mean of each latent unit, unless a column says *sampled*.
 #
-# | method | how it makes a code |
+# | method | its code |
 # |---|---|
-# | log-mel moments | It takes mean and deviation over time of each log-mel band. |
-# | log-mel statistics | It adds the skewness of each band and the deviation of its steps in time. |
-# | log-mel PCA | It keeps the first 128 principal components of the log-mel spectrogram. |
-# | untrained encoder | It is the encoder of a log-mel VAE with 64 latent units at its random start. |
-# | report's VAE | It is the report's network and loss with the report's step size, 1e-5, on log-mel. |
-# | report's later VAE | It is the later recipe of the report's author: a larger step, a smaller beta that goes up and down. |
-# | VAE at beta = 1 | It is a small log-mel VAE with the report's loss, long enough to {term}`collapse` in the published run. |
-# | calibrated VAE | It is the same VAE with the calibrated loss of [](08_the_repair). |
-# | cepstral features | They are the wet features $x$ as they are, without a net. |
-# | cepstral PCA | It keeps 64 principal components of $x$. |
-# | cepstral VAE | It is a VAE of $x$ with 64 units that is not conditional. |
-# | conditional VAE, 16 units | It is the next one with 16 units. |
-# | conditional VAE | It is the blind one above with 64 units. |
-# | paired PCA | It keeps 128 principal components of the difference features $y$. |
-# | paired conditional VAE | It is the paired one above with 128 units. |
-# | supervised CNN | It is a convolutional net on log-mel that learns the effect labels and answers itself. |
+# | log-mel moments | mean and deviation over time of each log-mel band |
+# | log-mel statistics | also the skewness of each band and the deviation of its steps in time |
+# | log-mel PCA | the first 128 principal components of the log-mel spectrogram |
+# | untrained encoder | a log-mel VAE with 64 latent units at its random start |
+# | report's VAE | the report's network and loss on log-mel, with the report's step size, 1e-5 |
+# | report's later VAE | the later recipe of the report's author: a larger step, a smaller beta that goes up and down |
+# | VAE at beta = 1 | a small log-mel VAE with the report's loss, which had time to {term}`collapse` in the published run |
+# | calibrated VAE | the same VAE with the calibrated loss |
+# | cepstral features | the wet features $x$, without a net |
+# | cepstral PCA | 64 principal components of $x$ |
+# | cepstral VAE | a VAE of $x$ with 64 units that is not conditional |
+# | conditional VAE, 16 units | the blind one above, with 16 units |
+# | conditional VAE | the blind one above, with 64 units |
+# | paired PCA | 128 principal components of the difference features $y$ |
+# | paired conditional VAE | the paired one above, with 128 units |
+# | supervised CNN | none: a convolutional net on log-mel learns the effect labels and answers itself |
 #
-# The log-mel VAEs get about the same CPU time as the VAEs of features, and so fewer passes over the clips.
+# The log-mel VAEs get about the same CPU time as the VAEs of features, and so fewer passes. In code the methods keep older names: `print` is cepstral features, `told` the conditional VAE, `pair` the difference features.
 #
 # ## The protocol
 #
-# Persons and songs are divided into folds. Each method is fitted on all folds but one. Then a {term}`probe`, a simple classifier, learns the five effect names from the codes of the same clips, and we count how often it is
-# right on the fold that was left out. Neither net nor probe has met these persons or songs. There are four probes: a linear one (logistic regression), a random forest, linear discriminant analysis (LDA), and the vote of the five nearest neighbours (5-NN).
+# Persons and songs are divided into folds. Each method is fitted on all folds but one. Then a {term}`probe`, a simple classifier, learns the effect names from the codes of the same clips, and we count how often it is
+# right on the fold left out, whose persons and songs neither has met. The probes are logistic regression (linear), a random forest, linear discriminant analysis (LDA), and the vote of the five nearest
+# training clips (5-NN).
 #
-# The blind and the paired conditional VAE and four baselines run with every seed. The others run with the first seed only, and each fold has a training seed of its own. The ± is the standard deviation over folds and seeds. Chance is 0.200.
+# The methods in `EVERY_SEED` run with every seed, the others with the first only, and each fold has its own training seed. The ± is the standard deviation over folds and seeds.
 
 # %%
 EVERY_SEED = "moments", "pca128", "print", "told", "pair_pca", "told_paired"
@@ -186,7 +191,7 @@ for corpus, method in product(parameters.corpora, METHODS):
         jobs.append((corpus, method, run_seed, fold))
 
 # %% [markdown]
-# The keys of the methods are older names: `print` stands for cepstral features, `told` for the conditional VAE, `pair` for the difference features. They are part of the names of published numbers.
+# `probes.folds` gives the fold in which each clip is left out. `embed` computes codes and scores, or reads them from disk.
 
 
 # %%
@@ -207,7 +212,7 @@ def embedding(corpus: str, method: str, run_seed: int, fold: int) -> Embedding:
 
 
 # %% [markdown]
-# `embed` gets the training clips twice: once for the method, once for the probes. ([The next page](11_how_far) uses two different sets.)
+# `embed` gets the training clips twice, for the method and for the probes. (They differ on [the next page](11_how_far).)
 
 # %%
 rows = []
@@ -267,7 +272,7 @@ page.record("embed.cnn_passes", parameters.cnn_epochs)
 
 
 # %% [markdown]
-# Five methods in short; the figure below has all of them.
+# Five methods in short; the figure has all sixteen.
 
 
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -322,7 +327,7 @@ page.key_figure(figure)
 plt.show()
 
 # %% [markdown]
-# The full tables have every probe, the linear probe on a *sample* of the code instead of its mean, the KL, the {term}`active units <Active unit>` and the CPU time.
+# The full tables add the other probes, the linear probe on a *sample* of the code instead of its mean, KL, {term}`active units <Active unit>` and CPU time.
 
 
 # %% tags=["nbval-ignore-output", "hide-cell"]
@@ -345,42 +350,49 @@ for corpus in parameters.corpora:
     display(table(corpus))
 
 # %% [markdown]
-# **What we see.** Log-mel PCA reaches {glue:text}`embed.speech.blind.pca128.logistic.mean:.2f` on speech and {glue:text}`embed.music.blind.pca128.logistic.mean:.2f` on music, well above the chance of 0.20. We still call this poor, because the same
-# linear probe makes clearly fewer errors on other codes of the same clips. Log-mel VAEs are poor in the same sense, repaired or not: the effect is not in the largest variances. The log-mel statistics do better on speech
-# ({glue:text}`embed.speech.blind.time_statistics.lda.mean:.3f` with LDA), but not on music.
+# **What we see.** Log-mel PCA reaches {glue:text}`embed.speech.blind.pca128.logistic.mean:.2f` on speech and {glue:text}`embed.music.blind.pca128.logistic.mean:.2f` on music, well above the chance of 0.20. But cepstral features score
+# clearly higher with the same probe. The log-mel VAEs, repaired or not, stay far behind them: effects are not what varies most. Log-mel statistics beat PCA on speech
+# (with LDA {glue:text}`embed.speech.blind.time_statistics.lda.mean:.3f` against {glue:text}`embed.speech.blind.pca128.lda.mean:.3f`), but not on music.
 #
-# Cepstral features bring the step, and the **conditional VAE** keeps it: {glue:text}`embed.speech.blind.told.logistic.mean:.3f` on speech and {glue:text}`embed.music.blind.told.logistic.mean:.3f` on music. With the dry clip at hand, the paired one has
+# The **conditional VAE** has {glue:text}`embed.speech.blind.told.logistic.mean:.3f` on speech and {glue:text}`embed.music.blind.told.logistic.mean:.3f` on music, the paired one
 # {glue:text}`embed.speech.paired.told.logistic.mean:.3f` and {glue:text}`embed.music.paired.told.logistic.mean:.3f`.
 #
-# Three results need a word of care.
+# Three results need care.
 #
-# - The **VAE at beta = 1** has {glue:text}`embed.speech.collapsed_kl:.2g` nats on speech, and yet its mean vector scores {glue:text}`embed.speech.blind.collapsed.logistic.mean:.2f`. A sample of its code scores
-#   {glue:text}`embed.speech.blind.collapsed.sampled.mean:.2f`. The mean acts as a random projection, which says something about the clip. The code itself, which includes the noise, does not.
-# - The **report's VAE** still has {glue:text}`embed.speech.week4_kl:.0f` nats. With its small step and our training time it is not trained long enough to collapse.
-# - The **supervised CNN** reaches {glue:text}`embed.speech.blind.supervised_cnn.cnn.mean:.3f` on speech and {glue:text}`embed.music.blind.supervised_cnn.cnn.mean:.3f` on music. It ran on the folds of the first seed only; there the conditional VAE
-#   has {glue:text}`embed.speech.first_folds.told:.3f` and {glue:text}`embed.music.first_folds.told:.3f`. In the last of its {glue:text}`embed.cnn_passes:.0f` passes its loss on the training clips was
-#   {glue:text}`embed.speech.supervised_cnn_last_loss:.2f` and {glue:text}`embed.music.supervised_cnn_last_loss:.2f` nats, where guessing costs 1.61. What more passes or a larger net would bring was not measured. So it is a reference, and no proof of what labels can do.
+# - The **VAE at beta = 1** has a KL of {glue:text}`embed.speech.collapsed_kl:.2g` nats on speech, and yet its mean vector scores {glue:text}`embed.speech.blind.collapsed.logistic.mean:.2f`. It acts as a random projection of the clip.
+#   A sample of the code, which includes the noise, says nothing: it scores {glue:text}`embed.speech.blind.collapsed.sampled.mean:.2f`.
+# - The **report's VAE** still has {glue:text}`embed.speech.week4_kl:.0f` nats of KL on speech: with its small step, it is not trained long enough to collapse.
+# - The **supervised CNN** ran on the folds of the first seed only. It has {glue:text}`embed.speech.blind.supervised_cnn.cnn.mean:.3f` on speech and {glue:text}`embed.music.blind.supervised_cnn.cnn.mean:.3f` on music; there the conditional VAE has
+#   {glue:text}`embed.speech.first_folds.told:.3f` and {glue:text}`embed.music.first_folds.told:.3f`. In the last of its {glue:text}`embed.cnn_passes:.0f` passes its loss on the training clips was
+#   {glue:text}`embed.speech.supervised_cnn_last_loss:.2f` and {glue:text}`embed.music.supervised_cnn_last_loss:.2f` nats; guessing costs 1.61. More passes or a larger net were not tried: this is a reference, and no proof of what labels can do.
 #
 # ## What is the VAE's merit, and what is not
 #
-# For the linear probe no net is needed. The {glue:text}`embed.print_values:.0f` cepstral features alone reach {glue:text}`embed.speech.blind.print.logistic.mean:.3f` ± {glue:text}`embed.speech.blind.print.logistic.std:.3f` on speech and
-# {glue:text}`embed.music.blind.print.logistic.mean:.3f` ± {glue:text}`embed.music.blind.print.logistic.std:.3f` on music. The conditional VAE is about level; its own spread is ± {glue:text}`embed.speech.blind.told.logistic.std:.3f` and
-# ± {glue:text}`embed.music.blind.told.logistic.std:.3f`. The same holds with the dry clip: paired PCA has {glue:text}`embed.speech.paired.pair_pca.logistic.mean:.3f` and {glue:text}`embed.music.paired.pair_pca.logistic.mean:.3f`.
-# With LDA, cepstral features are ahead: {glue:text}`embed.speech.blind.print.lda.mean:.3f` against {glue:text}`embed.speech.blind.told.lda.mean:.3f` on speech, and {glue:text}`embed.music.blind.print.lda.mean:.3f` against
-# {glue:text}`embed.music.blind.told.lda.mean:.3f` on music.
+# | probe | code | speech | music |
+# |---|---|---|---|
+# | linear | cepstral features | {glue:text}`embed.speech.blind.print.logistic.mean:.3f` ± {glue:text}`embed.speech.blind.print.logistic.std:.3f` | {glue:text}`embed.music.blind.print.logistic.mean:.3f` ± {glue:text}`embed.music.blind.print.logistic.std:.3f` |
+# | linear | conditional VAE | {glue:text}`embed.speech.blind.told.logistic.mean:.3f` ± {glue:text}`embed.speech.blind.told.logistic.std:.3f` | {glue:text}`embed.music.blind.told.logistic.mean:.3f` ± {glue:text}`embed.music.blind.told.logistic.std:.3f` |
+# | linear | paired PCA | {glue:text}`embed.speech.paired.pair_pca.logistic.mean:.3f` | {glue:text}`embed.music.paired.pair_pca.logistic.mean:.3f` |
+# | linear | paired conditional VAE | {glue:text}`embed.speech.paired.told.logistic.mean:.3f` | {glue:text}`embed.music.paired.told.logistic.mean:.3f` |
+# | LDA | cepstral features | {glue:text}`embed.speech.blind.print.lda.mean:.3f` | {glue:text}`embed.music.blind.print.lda.mean:.3f` |
+# | LDA | conditional VAE | {glue:text}`embed.speech.blind.told.lda.mean:.3f` | {glue:text}`embed.music.blind.told.lda.mean:.3f` |
+# | 5-NN | cepstral features | {glue:text}`embed.speech.blind.print.knn5.mean:.3f` | {glue:text}`embed.music.blind.print.knn5.mean:.3f` |
+# | 5-NN | cepstral VAE, first seed only | {glue:text}`embed.speech.blind.print_vae.knn5.mean:.3f` | {glue:text}`embed.music.blind.print_vae.knn5.mean:.3f` |
+# | 5-NN | conditional VAE | {glue:text}`embed.speech.blind.told.knn5.mean:.3f` | {glue:text}`embed.music.blind.told.knn5.mean:.3f` |
 #
-# What training adds is order. The conditional VAE has 64 numbers instead of all those features, and its *nearest neighbours* have the same effect. Its 5-NN accuracy is {glue:text}`embed.speech.blind.told.knn5.mean:.3f` on speech, where cepstral features have
-# {glue:text}`embed.speech.blind.print.knn5.mean:.3f`. On music it is {glue:text}`embed.music.blind.told.knn5.mean:.3f`, where they have {glue:text}`embed.music.blind.print.knn5.mean:.3f`. No label was used for this.
+# For the linear probe no net is needed: {glue:text}`embed.print_values:.0f` cepstral features are about level with the conditional VAE, and paired PCA with the paired one. With LDA, cepstral features are ahead.
+#
+# What training adds, without a label, is *order*: the five nearest neighbours are right more often on 64 numbers than on all features. The cepstral VAE, whose decoder does not see the dry clip, gains less.
 #
 # ```{warning}
-# Features and nets were chosen by accuracies on folds of these same persons and songs. So were the 128 units of the paired conditional VAE, where the blind one has 64. Read the results of both as optimistic.
+# Features, nets and the paired VAE's 128 units were chosen by accuracies on folds of these same persons and songs. Read the results as optimistic.
 # ```
 #
-# **Not tried**, and each may do better: nets that others trained on much sound; contrastive learning; a discrete or a hierarchical latent; an adversary that removes the voice from $z$; a supervised net on cepstral features.
+# **Not tried**, and each may do better: nets pretrained on much sound; contrastive learning; a discrete or hierarchical latent; an adversary that removes the voice from $z$; a supervised net on cepstral features.
 #
 # ## The map
 #
-# If the latents are in order, a map of them should show it. {term}`UMAP` is fitted to the latents of the training folds, and clips of the left-out persons and songs are placed on it. Their five nearest training points vote on the effect.
+# {term}`UMAP` is fitted to the codes of the training clips, and the left-out clips are placed on it. Their five nearest training points vote. `latent_map` returns all points and the share of right votes.
 
 # %%
 last_fold, votes = {}, {}
@@ -416,13 +428,13 @@ figures.effect_legend(figure, axes)
 plt.show()
 
 # %% [markdown]
-# **What we see.** In the plane the vote names {glue:text}`embed.speech.latent_umap.knn5:.2f` of the clips of new persons rightly and {glue:text}`embed.music.latent_umap.knn5:.2f` of those of new songs, where chance is 0.20. So a left-out clip
-# mostly lands on the island of its effect. This is one training per fold, with the first seed.
+# **What we see.** The vote names {glue:text}`embed.speech.latent_umap.knn5:.2f` of the clips of new persons and {glue:text}`embed.music.latent_umap.knn5:.2f` of those of new songs rightly, where chance is 0.20. So most
+# land among clips of their effect. There is one training per fold, with the first seed.
 #
-# ## What else is in the latent: the settings
+# ## What else is in the code: the settings
 #
-# Does the code also say *how* the effect was set? For each control, a ridge regression (linear regression with a penalty on large weights) predicts its value from the latent means of the clips under its effect. $R^2$ on new persons and
-# songs is 1 for a perfect prediction, and 0 for one that always names the mean setting.
+# Does the code say *how* an effect was set? For each control (a column such as `delay.mix` of `table`), a linear regression with a penalty on large weights predicts its value from the codes (`mu`) of the clips under that effect. On new persons and songs, $R^2$ is 1 for a perfect
+# prediction and 0 for one that always names the mean.
 
 # %%
 r2 = {}
@@ -443,13 +455,16 @@ caption = "R2 of each control on new persons and songs."
 page.table(pd.DataFrame(r2).rename(columns=LABELS), "r2", caption, digits=2)
 
 # %% [markdown]
-# **What we see.** An $R^2$ below 0 means that the regression is worse on new persons and songs than always naming the mean setting: what the latent says about that control does not carry over. For the
-# conditional VAE this holds for {glue:text}`embed.speech.below_0.told:.0f` controls on speech and {glue:text}`embed.music.below_0.told:.0f` on music, for the paired one for {glue:text}`embed.speech.below_0.told_paired:.0f` and
-# {glue:text}`embed.music.below_0.told_paired:.0f`. The delay's time has {glue:text}`embed.speech.r2.told_paired.delay.delay_ms:.2f` and {glue:text}`embed.music.r2.told_paired.delay.delay_ms:.2f` with the paired one. The folded table has all controls.
+# **What we see.** Where $R^2$ is below 0, what the regression learned does not carry over. The folded table has all.
+#
+# | on new persons or songs | conditional VAE, speech | music | paired, speech | music |
+# |---|---|---|---|---|
+# | controls below 0, of 21 | {glue:text}`embed.speech.below_0.told:.0f` | {glue:text}`embed.music.below_0.told:.0f` | {glue:text}`embed.speech.below_0.told_paired:.0f` | {glue:text}`embed.music.below_0.told_paired:.0f` |
+# | $R^2$ of the delay's time | {glue:text}`embed.speech.r2.told.delay.delay_ms:.2f` | {glue:text}`embed.music.r2.told.delay.delay_ms:.2f` | {glue:text}`embed.speech.r2.told_paired.delay.delay_ms:.2f` | {glue:text}`embed.music.r2.told_paired.delay.delay_ms:.2f` |
 #
 # ## The finding, asserted
 #
-# "Every log-mel embedding" means the first eight methods, none of which uses labels. All comparisons are of mean accuracies. A collapsed code must say nothing: the probe on its samples is near chance.
+# `LOG_MEL` has the first eight methods. `means` holds each score's mean and deviation, by corpus and method; we compare means. If the VAE at beta = 1 has collapsed (a KL below 0.05 nats), samples of its code must score below chance + 0.05.
 
 # %%
 LOG_MEL = ["moments", "time_statistics", "pca128", "untrained"]
@@ -472,10 +487,10 @@ print("conditional VAE beats every log-mel embedding by more than 0.05, and")
 print("the paired one beats it; with 5-NN it beats cepstral features")
 
 # %% [markdown]
-# [](11_how_far) asks how far this carries: from speech to music, to effects that were left out, to all twelve classes.
+# [](11_how_far) asks how far this carries: from speech to music, to left-out effects, to all twelve classes.
 #
 # ````{admonition} Exercise
-# The decoder sees the dry clip of the *same* clip. Would any clip of the same person do? Shuffle the dry rows of the training features within each group, train again, and compare KL and accuracy. What do you expect $z$ to hold now?
+# What if the decoder sees another dry clip of the same person? Shuffle the dry rows within each group, train again, and compare KL and accuracy. What do you expect $z$ to hold?
 # ````
 # ````{admonition} A solution
 # :class: dropdown
@@ -486,7 +501,7 @@ print("the paired one beats it; with 5-NN it beats cepstral features")
 #     rows = np.flatnonzero(data["speech"].groups == group)
 #     shuffled[rows, cepstra.DRY] = shuffled[rng.permutation(rows), cepstra.DRY]
 # ```
-# The decoder then knows the voice, not the words. `z` has to carry those as well: KL rises, and accuracy lies between that of the cepstral VAE, which is not conditional, and that of the conditional VAE.
+# The decoder then knows the voice, not the words, which `z` has to carry as well. So expect a larger KL, and an accuracy between those of the cepstral VAE and the conditional VAE.
 # ````
 #
 # ## Provenance

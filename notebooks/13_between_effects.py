@@ -1,25 +1,25 @@
 # %% [markdown]
 # # What lies between two effects?
 #
-# [The page before](12_latent_space) trained a VAE whose code describes an audio effect and not the clip. Can one walk from one effect to another through its latent space, and can one copy an effect from
+# [The page before](12_latent_space) trained a VAE whose code should describe an audio effect and not the clip. Can one walk from one effect to another through its latent space, and can one copy an effect from
 # clip to clip?
 #
-# Yes, within limits. The way from delay to overdrive is gradual, and four of the five effects can be copied to a clip of another person or song; the flanger cannot, because its trace is finer than the
-# spectrogram.
+# Yes, within limits. On one clip, the way from delay to overdrive is gradual. Four of the five effects can be copied to a clip of another person or song, though only roughly. The flanger cannot: its {term}`trace <Trace>` hardly shows in
+# these coarse spectrograms.
 #
 # ```{glue:figure} key-13
 # :name: fig-key-13
 # :alt: Seven spectrograms. From left to right the tails in the pauses fade and the high bands become brighter.
 #
 # From delay to overdrive on one clip: the effects themselves at both ends, and between them what the decoder draws at five points of the straight line between the two codes. Frequency in Hz over time in s;
-# colours are standardised dB.
+# the colour is the level in standard deviations of the training set (*standardised dB*).
 # ```
 #
 # ```{admonition} This page
 # :class: tip
 # **In**: the model {eq}`eq-told-picture` of the [page before](12_latent_space), which draws a wet spectrogram from a dry one and a code $z$ of the effect. **Out**: effects between
-# effects, one clip's effect on another clip, and the way from clip to clip under one effect, as spectrograms and as sound. **Time**: half a minute on one CPU core when the page before was run, else
-# what that takes. **Number to expect**: an effect that is copied to a test clip leaves about half of the dry clip's error.
+# effects, one clip's effect on another clip, and the way from clip to clip under one effect, as spectrograms and as sound. **Time**: half a minute on one CPU core if the page before was run, otherwise as
+# long as that page. **Number to expect**: when an effect is copied to a test clip, the decoder's squared error is about half of the dry clip's, in the mean over the five effects.
 # ```
 
 # %% tags=["parameters"]
@@ -50,7 +50,8 @@ rate_hz = SMALL.sample_rate_hz
 # %% [markdown]
 # ## The model
 #
-# Data, net and training are exactly those of [the page before](12_latent_space), which explains them line by line. The cell is folded here. With equal parameters the finished training is loaded from disk.
+# Data, net and training are exactly those of [the page before](12_latent_space), which explains them line by line. The cell is folded here. With equal parameters the finished training is loaded from disk. `encode_all` returns means and
+# log-variances; the means, `mu`, are the codes.
 
 # %% tags=["hide-input"]
 pairs, splits = paired_splits(
@@ -83,8 +84,8 @@ mu = torch.from_numpy(vae.encode_all(model, test.data)[0])  # (clip, latent)
 # %% [markdown]
 # ## Between two effects
 #
-# We put one dry test clip through delay and through overdrive, which gives two codes. We expect that the spectrogram which the decoder draws from the midway code lies between those of the ends, and
-# that the way is gradual. The settings are positions in the ranges of the controls, from 0 to 1; controls that are not named stand at 0.5.
+# We put one dry test clip through delay and through overdrive, which gives two codes, and walk along the straight line between them. We expect a gradual way: at every step the drawn spectrogram is farther from that of the delay and nearer to that of the overdrive.
+# The settings are positions in the ranges of the controls, from 0 to 1; controls that are not named stand at 0.5.
 
 # %%
 clip = test.parts[0].dry(1)  # (sample,), by a person of the test set
@@ -94,7 +95,7 @@ delayed = apply_at("delay", clip, rate_hz, **DELAY)
 driven = apply_at("overdrive", clip, rate_hz, **OVERDRIVE)
 
 # %% [markdown]
-# `test.picture` makes the spectrogram of a sound. The encoder takes the wet one above the dry one, and its mean $\mu$ is the code. Five codes lie at equal distances on the straight line, and the decoder
+# `test.picture` makes the spectrogram of a sound. The encoder takes one array, the wet bands followed by the dry ones, and the mean $\mu$ that it gives is the code. Five codes lie at equal distances on the straight line, and the decoder
 # gets each with the same dry spectrogram.
 
 # %%
@@ -108,7 +109,8 @@ with torch.inference_mode():
     between = model.decode(z, x_clip.expand(5, -1, -1, -1))
 
 # %% [markdown]
-# Distances are mean squared differences, in units of the training set's variance: from every step to the first one, and to the last one. (`between[[0]]` is the first step as a batch of one.)
+# We measure two distances at every step: to the decoder's spectrogram at the first step, and to that at the last. A distance here is a mean squared difference, in units of the training set's variance. As it is squared, the exact middle of two spectrograms
+# has a quarter of their distance to each. (`between[[0]]` is the first step as a batch of one.)
 
 
 # %%
@@ -151,14 +153,14 @@ page.record("between.midway_to_overdrive", to_drive[2])
 
 # %% [markdown]
 # **What we see.** The decoder's own two ends differ by {glue:text}`between.ends:.3f`. Midway is {glue:text}`between.midway_to_delay:.3f` from the delay and
-# {glue:text}`between.midway_to_overdrive:.3f` from the overdrive, so it lies between them. Compare the second spectrogram with the first and the sixth with the last: what the decoder draws at the ends is only an approximation, too. It turns the echoes into a smooth tail and loses their single beats, because the code acts on every frame alike.
+# {glue:text}`between.midway_to_overdrive:.3f` from the overdrive, so it lies between them. The ends themselves are only approximations: compare the second spectrogram with the first, and the sixth with the last. The decoder turns the echoes into a smooth tail, in which single echoes are lost. We think this is because the code acts on every frame alike.
 #
 # ## From one clip to another
 #
 # If $z$ holds nothing of its clip, the effect can be copied. The *reference* is a wet test clip. The *target* is a dry clip of another person or song. The decoder gets the reference's code and the
 # target's dry spectrogram. Here we know the truth: the effect itself, at the reference's settings, on the target's sound.
 #
-# `part` is the test set of one corpus. Its table has a row for each clip, with the effect, the person or song (`group`), and each control, as a column `effect.control`.
+# `part` is the test set of one corpus. Its table has a row for each clip, with the effect, the person or song (`group`), and each control, between 0 and 1, in a column `effect.control`.
 
 
 # %%
@@ -172,10 +174,10 @@ def true_copy(part: Rendering, reference: int, target: int) -> np.ndarray:
 
 
 # %% [markdown]
-# The pairing: under each effect, the first third of the test clips of a corpus are references. Each gets one target among the clips of the same corpus by other persons or songs. The target of row $r$ is number $7r$ in the
-# list of these clips, counted round and round; the 7 has no meaning but to spread the targets over all persons and songs.
+# The pairing: for each corpus and effect, the first third of the test clips are references. Each gets one target among the clips of the same corpus by other persons or songs. In the list of these clips, the target of row $r$ is number $7r$, modulo the
+# list's length; the factor 7 only spreads the targets.
 #
-# A row number counts within its corpus. In `wet`, `dry` and `mu` the corpora stand one after the other, so there it is `start` higher, where `start` is the number of rows before.
+# Row numbers count within a corpus. `wet`, `dry` and `mu` hold the corpora one after the other, so there we add `start`, the number of rows in the corpora before.
 
 # %%
 copies, truth = [], []
@@ -246,22 +248,22 @@ for line, effect in zip(axes, ("delay", "overdrive"), strict=True):
 plt.show()
 
 # %% [markdown]
-# The two rows are the third pair under delay and under overdrive.
+# The figure shows the third pair under delay and the third under overdrive.
 #
-# **What we see.** Over {glue:text}`between.carried.pairs:.0f` such pairs the target's dry clip has an error of {glue:text}`between.carried.mean.dry:.3f`, and the decoder with the reference's code
-# {glue:text}`between.carried.mean.moved:.3f`. Delay, ambience, overdrive and multiband are all copied, as the table says. The flanger is not: its comb is finer than a band, so the dry clip already has an error of only
+# **What we see.** Over {glue:text}`between.carried.pairs:.0f` such pairs the target's dry clip has a mean error of {glue:text}`between.carried.mean.dry:.3f`, and the decoder with the reference's code
+# {glue:text}`between.carried.mean.moved:.3f`. The first table shows a smaller error than the dry clip's for delay, overdrive, multiband and ambience. The flanger is not copied: its comb is finer than a band, so the dry clip already has an error of only
 # {glue:text}`between.carried.flanger.dry:.3f`, and the decoder has {glue:text}`between.carried.flanger.moved:.3f`.
 #
-# Be careful with the mean of overdrive, {glue:text}`between.carried.overdrive.dry:.3f` for the dry clip and {glue:text}`between.carried.overdrive.moved:.3f` for the decoder. The second table shows that it comes from a few targets with large errors, those
-# that resemble nothing in training, as on the page before. There are few pairs per song, and with another pairing the mean can be quite different, up to a decoder that is hardly better than the dry clip.
+# Be careful with the mean of overdrive, {glue:text}`between.carried.overdrive.dry:.3f` for the dry clip and {glue:text}`between.carried.overdrive.moved:.3f` for the decoder. The second table shows that it comes from a few targets with large errors, perhaps
+# because nothing in training sounds like them. There are few pairs per song, and another pairing can change the mean a lot: the decoder may then be hardly better than the dry clip.
 #
 # ## Between two clips
 #
 # Now the effect stays, one delay at one setting, and we walk from one clip to another. The decoder of {eq}`eq-told-picture` takes what is said from the dry spectrogram, not from $z$. So if we kept the first clip's dry
 # spectrogram, we should see that clip at every step. Both have to move: $z$ along the straight line between the codes of the two clips, and the dry spectrogram through a cross-fade of the two sounds.
 #
-# The cross-fade is ours and not the model's. It is mixed as sound and set to one loudness. In return it gives a truth for every step: the delay itself on the cross-fade. We expect that the delay
-# holds all the way.
+# The cross-fade is ours and not the model's. We mix the two sounds and set each mix to a {term}`loudness` of -23 LUFS (`level`). So every step has a truth: the delay itself on the cross-fade. We expect the decoder to draw the delay at
+# every step. In the cell, `x_mixes` holds the dry spectrograms of the five mixes, and `x_itself` the truths.
 
 # %%
 groups = test.parts[0].table["group"]
@@ -276,7 +278,7 @@ for w in weights[:, 0].tolist():
 x_mixes, x_itself = torch.cat(x_mixes), torch.cat(x_itself)
 
 # %% [markdown]
-# `across` is the walk. `same_dry` is the check: both codes, with the first clip's dry spectrogram.
+# `z_other` is the code of the second clip, the last mix, under the delay. `across` is the walk. `same_dry` checks whether the codes hold anything of their clips: the decoder gets both with the first clip's dry spectrogram.
 
 # %%
 with torch.inference_mode():
@@ -316,7 +318,7 @@ page.table(pd.DataFrame(rows).T, "across", caption)
 # **What we see.** If $z$ held nothing of its clip, the two codes would coincide, since the delay is the same. They do not quite: their distance is {glue:text}`between.clips.codes:.2f` of the distance between delay and overdrive on one clip.
 # With the first clip's dry spectrogram kept, exchanging the code changes what the decoder draws by {glue:text}`between.clips.kept:.3f`; between delay and overdrive it was {glue:text}`between.ends:.3f`.
 #
-# Midway the decoder has an error of {glue:text}`between.clips.midway.drawn:.3f`, and the dry cross-fade {glue:text}`between.clips.midway.dry:.3f`. The table shows both ends as well: the delay is there at every step.
+# Midway the decoder has an error of {glue:text}`between.clips.midway.drawn:.3f`, and the dry cross-fade {glue:text}`between.clips.midway.dry:.3f`. The table shows both ends as well. At every step the decoder is closer to the delay than the dry cross-fade is, as asserted below.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 WAY = {
@@ -338,8 +340,8 @@ players.players(panel, 3)
 # %% [markdown]
 # ## As sound
 #
-# A spectrogram has no phase. Every sound made from one, above and below, borrows the phase of its dry clip, which an echo does not have. Besides, 48 bands are coarse. The second
-# player lets you hear what this alone costs: it is the dry clip, through its own spectrogram and back. All sounds are set to -23 LUFS.
+# A spectrogram has no phase. So every sound made from one, above and below, borrows the phase of its dry clip, which is wrong for an echo. Besides, 48 bands are coarse. The second
+# player lets you hear what the bands alone cost: it is the dry clip, through its own spectrogram and back. All sounds are set to -23 LUFS.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 i = shown["delay"]
@@ -377,8 +379,8 @@ players.players(panel)
 # %% [markdown]
 # ## The finding, asserted
 #
-# From step to step the distance to the delay must grow and that to the overdrive shrink. Copied to another clip, all effects but the flanger must leave less than 0.9 of the dry clip's error.
-# From clip to clip the decoder must be better than the dry cross-fade at every step.
+# From step to step the distance to the delay must grow and that to the overdrive shrink. Copied to another clip, each effect but the flanger, and the mean over all five, must leave less than 0.9 of the dry clip's error.
+# From clip to clip the decoder must be better than the dry cross-fade at every step. No person or song may be in both training and test, and all sounds of the players (`way`, `sounds`) must be equally loud. Each walk is one example, and there is one pairing and one seed.
 
 # %%
 assert (np.diff(to_delay) > 0).all(), "midway is not between the ends"
@@ -402,7 +404,7 @@ print("but the flanger can be copied to clips outside the training set")
 # ```{admonition} A solution
 # :class: dropdown
 # Beyond the overdrive the high bands go on rising, beyond the delay they go on falling. The line has a direction, and the decoder follows it outside, to spectrograms that belong to no
-# setting. $z = 0$ is the middle of the prior. No training clip was dry, and yet the spectrogram is nearly the dry one, a little brighter. The code of a clip paired with itself comes closer.
+# setting. $z = 0$ is the middle of the prior. No training clip was dry, and yet the decoder draws nearly the dry spectrogram, a little brighter. Give the encoder the dry clip as the wet one, too: with that code the decoder comes closer to the dry spectrogram.
 # ```
 #
 # ## Provenance

@@ -140,9 +140,15 @@ def slug(corpus: str) -> str:
 
 
 def table(frame: pd.DataFrame, name: str, caption: str = "", digits: int = 3) -> Styler:
-    """A table with `digits` decimals; `name` is its id on the page, so that its HTML is stable."""
+    """A table with `digits` decimals, none in columns of whole numbers.
+
+    `name` is its id on the page, so that its HTML is stable.
+    """
     style = frame.style.set_uuid(name).set_caption(html.escape(caption, quote=False))
     style = style.format(precision=digits, na_rep="", escape="html")
+    numbers = frame.select_dtypes("number")
+    whole = [name for name in numbers if (numbers[name].dropna() % 1 == 0).all()]
+    style = style.format(precision=0, na_rep="", subset=whole)
     return style.format_index(escape="html").format_index(escape="html", axis="columns")
 
 

@@ -56,7 +56,7 @@ def calibrated(x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor, beta: floa
     Rybkin, Daniilidis and Levine 2021 (sigma-VAE).
     """
     mse = mse_loss(x_hat, x)
-    sigma2 = mse.detach()  # or the net would lower the weight instead of the error
+    sigma2 = mse.detach()  # a constant: a smaller error must not be rewarded twice
     kl = kl_per_unit(mu, log_var).sum(1).mean()
     return mse + 2 * sigma2 / x[0].numel() * kl
 
