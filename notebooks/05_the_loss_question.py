@@ -151,7 +151,7 @@ print("the calibrated sigma2 is pPCA's noise variance:", same_noise)
 # The principal components are uncorrelated, and the expected loss of a linear VAE depends on the covariance alone. So each component can be looked at by itself. Suppose that the code describes a component of variance $\lambda$ so well that a squared error $D\le\lambda$ is left. As on [the page on digits](03_mnist_sanity_check), this costs
 # $\frac12\ln(\lambda/D)$ nats {cite:p}`cover2006elements`, so the component adds $D/N + \frac\beta2\ln(\lambda/D)$ to the loss.
 #
-# Which $D$ is best? We try 200,000 values, once for a noise variance $\sigma^2$ below $\lambda$ and once for one above it. The cell takes the loss times $N/(2\sigma^2)$, which is $D/(2\sigma^2) + \frac12\ln(\lambda/D)$ and has its minimum at the same $D$.
+# Which $D$ is best? We try 200,000 values for a noise variance $\sigma^2$ below $\lambda$ and for one above it. The cell multiplies the loss by $N/(2\sigma^2)$, which does not move its minimum.
 
 # %%
 eigenvalue = 3.0

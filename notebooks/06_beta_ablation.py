@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What does beta do, from 0.00001 to 1?
 #
-# The report asks of its loss: "Or is it purely a case of tuning beta?" We train one small VAE again and again, each time with another beta, on digits, speech and music.
+# The report asks of its loss: "Or is it purely a case of tuning beta?" We train a small VAE again and again, each time with another beta, on digits, speech and music.
 #
 # Betas well below an edge that PCA predicts give a working code, and betas well beyond it give none. The edge lies at another beta on each data set, so whether a beta is small depends on the data.
 #

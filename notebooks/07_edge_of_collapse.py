@@ -80,7 +80,7 @@ for corpus in parameters.corpora:
 # Close to the edge learning is slow. A unit grows or dies at a rate proportional to its distance from the edge (*critical slowing down*). If we trained new weights there, an empty code could simply mean
 # that we stopped too early. Every search therefore starts from a net that is alive, trained at a tenth of the predicted edge, and continues training it at other betas.
 #
-# `train` makes one training with the report's loss, of the small net of [the page before](06_beta_ablation). It begins with new weights, or with the weights of an earlier run. A continued training has a third
+# `train` makes one training with the report's loss, of the preset `small` as on [the page before](06_beta_ablation). It begins with new weights, or with the weights of an earlier run. A continued training has a third
 # of the passes and of the step size. `start` in the configuration is the name of the folder in which the earlier run is stored.
 
 
