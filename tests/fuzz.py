@@ -56,9 +56,8 @@ def data_files(draw: st.DrawFn) -> bytes:
     return body[: draw(st.just(len(body)) | st.integers(0, len(body)))]
 
 
-def data(body: bytes, folder: Path) -> None:
-    (folder / "data").write_bytes(body)
-    json.dumps(predict_data(str(folder / "data"), 1), allow_nan=False)
+def predict(path: Path) -> None:
+    json.dumps(predict_data(str(path), 1), allow_nan=False)
 
 
 VALUES = st.sampled_from([*hostile.EFFECTS.values(), "1e-3", "[1, 2]", 10**400]) | LITERALS
@@ -67,13 +66,12 @@ RUNS = st.builds(lambda values: {"stories": {"02_audio_effects": values}}, PARAM
 TEXTS = (RUNS | LITERALS).map(yaml.safe_dump) | st.text("[]{}&*!:?-|>%@`'\"#,ab \n", max_size=60)
 
 
-def run_file(text: str, folder: Path) -> None:
-    (folder / "run.yml").write_text(text, encoding="utf-8", errors="surrogatepass")
-    assert set(read_run(folder / "run.yml")["stories"]) <= set(STORIES)
+def run_file(path: Path) -> None:
+    assert set(read_run(path)["stories"]) <= set(STORIES)
 
 
-def parameters(values: dict, folder: Path) -> None:
-    resolved = resolve("02_audio_effects", hostile.EFFECTS | values)
+def parameters(path: Path) -> None:
+    resolved = resolve("02_audio_effects", hostile.EFFECTS | json.loads(path.read_text()))
     assert isinstance(resolved.corpus, str) and 0.5 <= resolved.clip_s <= 60
 
 
@@ -81,31 +79,36 @@ PLACES = st.text(max_size=40) | st.sampled_from(["/dev/zero", "~x", "?mic=1", "x
 KINDS = st.sampled_from(["folder", "vctk", "musdb18", "speech", "digits", "folder "])
 
 
-def corpus(name: str, folder: Path) -> None:
-    load_corpus(name.replace(":", f":{folder}/", 1))
+def corpus(path: Path) -> None:
+    load_corpus(path.read_text(encoding="utf-8", errors="surrogatepass"))
+
+
+def corpus_here(path: Path) -> None:
+    name = path.read_text(encoding="utf-8", errors="surrogatepass")
+    load_corpus(name.replace(":", f":{path.parent}/", 1))
 
 
 CARDS = LITERALS.map(json.dumps) | st.text(max_size=60)
 CARDS |= st.dictionaries(st.sampled_from(["files", "format", "x"]), LITERALS).map(hostile.signed)
 
 
-def card(text: str, folder: Path) -> None:
-    (folder / "card.json").write_text(text, encoding="utf-8", errors="surrogatepass")
-    assert stages.read_card(folder)["files"] == {}
+def card(path: Path) -> None:
+    assert stages.read_card(path.parent)["files"] == {}
 
 
-PROPERTIES: dict[str, tuple[st.SearchStrategy, Callable]] = {
-    "data files": (data_files(), data),
-    "run files": (TEXTS, run_file),
-    "parameters": (PARAMETERS, parameters),
-    "corpora": (st.builds("{}:{}".format, KINDS, PLACES) | st.text(max_size=20), corpus),
-    "cards": (CARDS, card),
+CORPORA = st.builds("{}:{}".format, KINDS, PLACES) | st.text(max_size=20)
+PROPERTIES: dict[str, tuple[st.SearchStrategy, Callable]] = {  # by name of the file
+    "data": (data_files(), predict),
+    "run.yml": (TEXTS, run_file),
+    "parameters": (PARAMETERS.map(json.dumps), parameters),
+    "corpus": (CORPORA, corpus_here),
+    "card.json": (CARDS, card),
 }
 
 
 def check(name: str, examples: int, derandomise: bool = False) -> None:
     """Test one property on so many examples; raises what Hypothesis found."""
-    strategy, holds = PROPERTIES[name]
+    strategy, read = PROPERTIES[name]
     with tempfile.TemporaryDirectory() as folder:
 
         @settings(
@@ -118,8 +121,9 @@ def check(name: str, examples: int, derandomise: bool = False) -> None:
         )
         @given(strategy)
         def test(value: object) -> None:
+            hostile.write(Path(folder, name), value)
             try:
-                holds(value, Path(folder))
+                read(Path(folder, name))
             except BadInput as error:
                 assert str(error)
 

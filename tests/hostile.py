@@ -1,12 +1,9 @@
 """Makers of hostile and broken inputs, for tests/test_hostile.py and tests/fuzz.py."""
 
-import gzip
 import io
 import json
 import os
-import pickle
 import struct
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -17,6 +14,16 @@ CANARY = Path(f"/tmp/canary-{os.getuid()}")  # exists if code in an input was ru
 SHELL = f"touch {CANARY}"
 EFFECTS = {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0}
 RUN = "stories:\n  02_audio_effects: {{corpus: {}, clip_s: 2.03, settings: fixed, seed: 0}}\n"
+
+
+def write(path: Path, content) -> None:
+    """The file at a path: its text, its bytes, or what makes it there."""
+    if callable(content):
+        content(path)
+    elif isinstance(content, str):
+        path.write_text(content, encoding="utf-8", errors="surrogatepass")
+    else:
+        path.write_bytes(content)
 
 
 class Canary:
@@ -72,20 +79,30 @@ def mp3(hours: float, promised_frames: int = 0) -> bytes:
     return tag.ljust(72, b"\0") * bool(promised_frames) + frame * round(hours * 50_000)
 
 
-def mp4() -> bytes:
-    """A second of AAC."""
+def write_aac(file, stems: list[np.ndarray], pns: bool = False, first: bool = False) -> None:
+    """A stereo AAC stream per stem (2, sample); pns: the encoder may put noise; first: index."""
     import av
 
+    rate_hz = 44100
+    muxer = {"movflags": "+faststart"} if first else {}
+    coder = {"aac_pns": str(int(pns)), "aac_coder": "fast"}
+    with av.open(file, "w", format="mp4", options=muxer) as packed:
+        streams = [packed.add_stream("aac", rate_hz, coder, layout="stereo") for _ in stems]
+        for at in range(0, stems[0].shape[1], 1024):
+            for stream, stem in zip(streams, stems, strict=True):
+                block = np.ascontiguousarray(stem[:, at : at + 1024])
+                frame = av.AudioFrame.from_ndarray(block, "fltp", "stereo")
+                frame.sample_rate, frame.pts = rate_hz, at
+                packed.mux(stream.encode(frame))
+        for stream in streams:
+            packed.mux(stream.encode(None))
+
+
+def mp4() -> bytes:
+    """A second of AAC."""
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=44100, layout="stereo")
-        noise = np.random.default_rng(0).normal(0, 0.1, (2, 44 * 1024)).astype(np.float32)
-        for at in range(0, noise.shape[1], 1024):
-            block = np.ascontiguousarray(noise[:, at : at + 1024])
-            frame = av.AudioFrame.from_ndarray(block, "fltp", "stereo")
-            frame.sample_rate, frame.pts = 44100, at
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 44 * 1024)).astype(np.float32)
+    write_aac(file, [noise])
     return file.getvalue()
 
 
@@ -114,11 +131,6 @@ def idx(kind: int, *shape: int, data: bytes = b"", axes: int | None = None) -> b
     return struct.pack(f">HBB{len(shape)}I", 0, kind, axes, *shape) + data
 
 
-def gzip_bomb(megabytes: int) -> bytes:
-    """A gzip file of many members, each a megabyte of zeros."""
-    return gzip.compress(idx(8, 3, 20, data=bytes(60))) + gzip.compress(bytes(2**20)) * megabytes
-
-
 def laughs() -> str:
     """Nine levels of nine: 400 million words when written out."""
     lines = ["a: &a [lol, lol, lol]"]
@@ -141,17 +153,6 @@ def zipped_weights(content: bytes) -> bytes:
         packed.writestr("archive/data.pkl", content)
         packed.writestr("archive/version", "3\n")
         packed.writestr("archive/byteorder", "little")
-    return file.getvalue()
-
-
-def tarred_weights() -> bytes:
-    """A checkpoint in the form of 2016."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as packed:
-        for name in ("storages", "tensors", "pickle"):
-            content, info = pickle.dumps(Canary()), tarfile.TarInfo(name)
-            info.size = len(content)
-            packed.addfile(info, io.BytesIO(content))
     return file.getvalue()
 
 

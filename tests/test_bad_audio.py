@@ -36,11 +36,6 @@ def cut(path: Path, share: float) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
-def without_last_page(path: Path) -> None:
-    content = written(path, NOISE).read_bytes()
-    path.write_bytes(content[: content.rindex(b"OggS")])
-
-
 def without_channels(path: Path) -> None:
     content = bytearray(written(path, subtype="PCM_16").read_bytes())
     at = content.index(b"fmt ") + 10
@@ -51,12 +46,9 @@ def without_channels(path: Path) -> None:
 BAD = {  # name: maker of the file, the message
     "zero_bytes.wav": (lambda path: path.write_bytes(b""), "zero bytes"),
     "text.flac": (lambda path: path.write_text("not sound"), "not decodable"),
-    "noise.mp3": (lambda path: path.write_bytes(bytes(range(256)) * 4), "not decodable"),
     "one_sample.wav": (lambda path: written(path, TONE[:1]), "1 samples"),
     "no_channels.wav": (without_channels, "not decodable|0 channels"),
     "nowhere.ogg": (lambda path: path.symlink_to("missing.ogg"), "not decodable: No such file"),
-    "header_only.ogg": (lambda path: cut(path, 0.01), "not decodable"),
-    "whole_pages.ogg": (without_last_page, "truncated"),
     "cut.mp3": (lambda path: cut(path, 0.7), "truncated"),
     "cut.ogg": (lambda path: cut(path, 0.99), "truncated"),
     "cut.wav": (lambda path: cut(path, 0.99), "truncated"),
@@ -85,17 +77,6 @@ def test_bad_files_among_good_ones_are_skipped_with_one_warning(tmp_path) -> Non
     assert message.endswith("p/bad3.wav (zero bytes), ...")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_content_that_is_not_finite_is_an_error_that_names_the_file(tmp_path, value) -> None:
-    audio = TONE.copy()
-    audio[RATE // 2] = value
-    written(tmp_path / "p/broken.wav", audio, subtype="FLOAT")
-    (recording,) = load_corpus(f"folder:{tmp_path}")
-    with pytest.raises(BadInput, match=r"broken.wav: holds NaN or infinite samples; replace or"):
-        read_stretch(recording, 0, 1, RATE)
-    assert np.isfinite(read_stretch(recording, 1, 0.5, RATE)).all()
-
-
 def test_content_that_breaks_off_after_listing_is_an_error_that_names_the_file(tmp_path) -> None:
     path = written(tmp_path / "p/later.flac", NOISE)
     (recording,) = load_corpus(f"folder:{tmp_path}")
@@ -115,18 +96,12 @@ def test_a_wav_of_unknown_length_as_pipes_write_it_is_read(tmp_path) -> None:
     assert read_header(tmp_path / "p.wav") == (RATE, 2.0)
 
 
-@pytest.mark.parametrize("place", ["missing", "a file", "empty"])
-def test_a_folder_without_sound_is_an_error_that_names_it(tmp_path, place) -> None:
-    top = tmp_path / place
-    if place != "missing":
-        top.mkdir() if place == "empty" else top.touch()
-    reasons = {
-        "missing": "No such file or directory; give the path",
-        "a file": "Not a directory",
-        "empty": "no audio files in it; wanted are .wav",
-    }
-    with pytest.raises(BadInput, match=f"folder {top}: .*{reasons[place]}"):
-        load_corpus(f"folder:{top}")
+def test_a_folder_without_sound_is_an_error_that_names_it(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    reasons = {"missing": "No such file or directory; give the path", "empty": "no audio files in"}
+    for name, reason in reasons.items():
+        with pytest.raises(BadInput, match=f"folder {tmp_path}/{name}: .*{reason}"):
+            load_corpus(f"folder:{tmp_path}/{name}")
 
 
 def test_an_unreadable_sub_folder_is_named(tmp_path, monkeypatch) -> None:

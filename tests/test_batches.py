@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput
 from lib.data.batches import ArrayDataset, Batches
 from lib.data.equaliser import Equalised, equalised
 from lib.data.standardiser import Standardiser
@@ -26,8 +25,6 @@ def test_a_memory_map_is_standardised_by_the_batch_and_left_as_it_is(tmp_path: P
     floats = array.astype(np.float32)
     assert torch.equal(ArrayDataset(floats, scale=3)[0][0], torch.from_numpy(3 * floats[0]))
     assert np.array_equal(array, dataset.array) and np.array_equal(array.astype(np.float32), floats)
-    with pytest.raises(BadInput, match=r"array of shape \(0, 5, 4\)"):
-        ArrayDataset(array[:0])
 
 
 def test_an_epoch_sees_every_example_once_in_an_order_of_its_own() -> None:
@@ -53,10 +50,8 @@ def test_processes_share_each_batch(ranks: int) -> None:
         shares.append(share)
     whole = Batches(dataset, np.arange(21), 5, seed=4)
     for batch, *parts in zip(whole, *shares, strict=True):
-        assert {len(part) for part in parts} <= {
-            max(1, len(batch) // ranks),
-            1 + len(batch) // ranks,
-        }
+        share = len(batch) // ranks
+        assert {len(part) for part in parts} <= {max(1, share), 1 + share}
         assert set(torch.cat(parts).flatten().tolist()) == set(batch.flatten().tolist())
 
 
@@ -88,16 +83,6 @@ def test_per_clip_gives_each_clip_mean_0_and_deviation_1_and_is_undone_by_the_or
     assert (y[1] == 0).all()
     back = standardiser.invert(y, like=x)
     torch.testing.assert_close(back, torch.as_tensor(x).float(), rtol=0, atol=1e-4)
-
-
-def test_mistakes_with_a_standardiser_are_named() -> None:
-    with pytest.raises(BadInput, match="constants"):
-        Standardiser("constants").apply(np.zeros((1, 2, 2)))
-    with pytest.raises(BadInput, match="per_clip"):
-        Standardiser("per_clip").invert(np.zeros((1, 2, 2)))
-    for wrong in (np.zeros((0, 2, 2)), np.ones((3, 2, 2)), np.full((3, 2, 2), np.nan)):
-        with pytest.raises(BadInput, match="training set"):
-            Standardiser().fit(wrong)
 
 
 @pytest.mark.parametrize(("bins", "amount"), [(48, 3.0), (7, 0.5)])

@@ -15,6 +15,7 @@ MODELS = (ROOT / "book/model_card.md").read_text(encoding="utf-8")
 DATA = (ROOT / "book/data_card.md").read_text(encoding="utf-8")
 LARGE = spectrograms.spectrogram_shape(spectrograms.SpectrogramConfig(), 48_720)  # 2.03 s
 PRINT = cepstra.feature_shape(48_720)
+SPECTROGRAMS = "conditional_spectrogram_paired"
 
 
 def size(net) -> str:
@@ -33,26 +34,20 @@ def fixed(net) -> str:
         ("refined VAE", [size(vae.build("refined", LARGE)), fixed(vae.build("refined", LARGE))]),
         ("conditional VAE", [size(vae.build("conditional", PRINT)), f"{PRINT[1]:,} values"]),
         ("paired conditional VAE", [size(vae.build("conditional_paired", PRINT, 128)), "128"]),
-        (
-            "conditional VAE of spectrograms, paired",
-            [size(vae.build("conditional_spectrogram_paired", (96, 48)))],
-        ),
+        ("conditional VAE of spectrograms, paired", [size(vae.build(SPECTROGRAMS, (96, 48)))]),
         ("supervised CNN, for reference", [size(classifier.convolutional_net(5))]),
     ],
 )
 def test_the_model_card_gives_sizes_as_built(words: str, numbers: list[str]) -> None:
-    (row,) = re.findall(
-        rf"^\| {re.escape(words)} \| .*chapters/.*$", MODELS.split("## What they are for")[0], re.M
-    )
+    table = MODELS.split("## What they are for")[0]
+    (row,) = re.findall(rf"^\| {re.escape(words)} \| .*chapters/.*$", table, re.M)
     assert all(re.search(rf"(?<![\d,]){number}(?!,?\d)", row) for number in numbers), (row, numbers)
 
 
 @pytest.mark.parametrize("corpus", ["speech", "music"])
 def test_the_data_card_gives_the_splits_as_drawn(corpus: str) -> None:
     for split, recordings in split_groups(corpora.load_corpus(corpus), 0).items():
-        groups, seconds = (
-            sorted({r.group for r in recordings}),
-            math.fsum(r.seconds for r in recordings),
-        )
+        groups = sorted({r.group for r in recordings})
+        seconds = math.fsum(r.seconds for r in recordings)
         told = ", ".join(groups) if len(groups) < 10 else f"{len(groups)} songs"
         assert f"| {corpus} | {split} | {told} | {seconds / 60:.1f} |" in DATA

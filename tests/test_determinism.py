@@ -125,9 +125,7 @@ def test_two_processes_leave_the_same_bytes(once: dict, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", [TWO_THREADS, OLDER], ids=["threads", "processor"])
-def test_other_threads_and_another_processor_stay_within_the_tolerances(
-    environment: dict, once: dict, tmp_path: Path
-) -> None:
+def test_other_threads_and_processors_stay_within_the_tolerances(environment, once, tmp_path):
     if environment is TWO_THREADS and joblib.cpu_count() < 2:
         pytest.skip("one core: libraries start no second thread")
     if environment is OLDER and platform.machine() not in ("x86_64", "AMD64"):

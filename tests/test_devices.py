@@ -1,6 +1,5 @@
 """Other devices: nets and losses keep to theirs and bear bfloat16; two processes learn as one."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +25,7 @@ from lib.data.batches import ArrayDataset, Splits
 from lib.data.digits import load_digits
 from lib.vae import losses, training
 from lib.vae.alarm import PATIENCE
-from lib.vae.checkpoints import Checkpoints, Run, net
+from lib.vae.checkpoints import Run, net
 from lib.vae.config import TrainingConfig
 from lib.vae.module import VAEModule
 
@@ -60,9 +59,7 @@ def stand_in(step: int) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("chosen", CASES, ids=case_name)
-def test_a_step_on_another_device_keeps_to_it(
-    chosen: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_on_another_device_keeps_to_it(chosen, monkeypatch) -> None:
     """PyTorch's device "meta" computes nothing, and refuses as a GPU does to mix with the CPU."""
     monkeypatch.setattr(VAEModule, "_binarised", lambda self, x: x)  # it looks at values
     equalise = 0.0 if chosen["loss"] == "bernoulli" else 0.01
@@ -111,9 +108,7 @@ ODD = Splits(ArrayDataset(blobs(321, 0), 1 / 255), TEST, TEST, {"data": "odd"})
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_and_a_killed_pair_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_learn_what_one_does_and_a_killed_pair_goes_on(tmp_path, monkeypatch) -> None:
     """Equal batches and other noise; a pair killed in its second epoch ends with the same bytes."""
     one, two = vae.train(CONFIG, ODD), vae.train(TWO, ODD)
     assert two.folder != one.folder and two.alarms == one.alarms
@@ -150,6 +145,11 @@ print(len(vae.train(TWO.model_copy(update={{"epochs": 1}}), ODD).log()))"""
     assert notebook.cells[0].outputs[-1]["text"] == "1\n" and len(notebook.cells[0].outputs) == 1
 
 
+ON_CUDA = [
+    *({"beta": 1e-3}, {"loss": "delta", "floor": 0.2}),
+    *({"loss": "calibrated", "preset": preset} for preset in ("repair", "refined", "final")),
+    {"loss": "bernoulli", "preset": "mlp", "samples": 5},
+]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
@@ -162,18 +162,7 @@ def trained(accelerator: str, key: int = 0, **chosen: Any) -> Run:
 
 
 @needs_cuda
-@pytest.mark.parametrize(
-    "chosen",
-    [
-        {"beta": 1e-3},
-        {"loss": "calibrated", "preset": "repair"},
-        {"loss": "delta", "floor": 0.2},
-        {"loss": "bernoulli", "preset": "mlp", "samples": 5},
-        {"loss": "calibrated", "preset": "refined"},
-        {"loss": "calibrated", "preset": "final"},
-    ],
-    ids=case_name,
-)
+@pytest.mark.parametrize("chosen", ON_CUDA, ids=case_name)
 def test_a_training_on_cuda_ends_where_one_on_the_cpu_ends(chosen: dict) -> None:
     """In bf16 mixed precision: 4,000 digits, twice."""
     here, there = (trained(accelerator, **chosen).log().iloc[-1] for accelerator in ("cpu", "cuda"))
@@ -182,19 +171,10 @@ def test_a_training_on_cuda_ends_where_one_on_the_cpu_ends(chosen: dict) -> None
 
 
 @needs_cuda
-def test_a_training_on_cuda_that_was_killed_ends_with_the_same_weights(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_training_on_cuda_that_was_killed_ends_with_the_same_weights(monkeypatch):
     whole = weights(trained("cuda", 1, epochs=4, beta=1e-3))
-    keep = Checkpoints.on_train_epoch_end
-
-    def killing_after(self: Checkpoints, trainer: Any, module: VAEModule) -> None:
-        keep(self, trainer, module)
-        if module.current_epoch == 1:
-            raise Killed
-
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Checkpoints, "on_train_epoch_end", killing_after)
+        patched.setattr(training, "progress", killing(40))  # in the second epoch
         trained("cuda", 2, epochs=4, beta=1e-3)
     again = weights(trained("cuda", 2, epochs=4, beta=1e-3))
     assert all(torch.equal(value, again[name]) for name, value in whole.items())

@@ -1,9 +1,6 @@
 """Effects: oracles in numpy, level and audibility, no dry clip under an effect's label."""
 
-import hashlib
 import itertools
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import ROOT, BadInput
+from lib import BadInput
 from lib.audio import effects
-from lib.audio.controls import Parameter
-from lib.audio.effects import EFFECTS, MDA, REPORT_ORDER
+from lib.audio.effects import EFFECTS, REPORT_ORDER
 from lib.audio.levels import level, loudness
 
 RATE_HZ = 24000
@@ -41,19 +37,12 @@ def draw(name: str, kind: str = "random", seed: int = 0, audio: np.ndarray = AUD
     return effects.draw_wet(name, audio, RATE_HZ, kind, np.random.default_rng(seed), **known)
 
 
-def test_the_classes_their_order_and_their_controls():
-    assert " ".join(EFFECTS) == (
-        "clean delay overdrive multiband ambience flanger "
-        "compressor ring_modulator chorus phaser bitcrush combo"
-    )
+def test_the_classes_and_their_controls():
     assert all(effect.name == name for name, effect in EFFECTS.items())
-    assert REPORT_ORDER == tuple(EFFECTS)[1:6]
+    assert REPORT_ORDER == tuple(EFFECTS)[1:6] and len(EFFECTS) == 12
     table = effects.controls_table()
-    assert list(table.columns) == ["effect", "parameter", "low", "high", "unit", "scale"]
-    assert len(table) == sum(len(effect.parameters) for effect in EFFECTS.values())
     assert (table.low < table.high).all() and set(table.scale) == {"linear", "log"}
     assert (table.low[table.scale == "log"] > 0).all()
-    assert not table.duplicated(["effect", "parameter"]).any()
 
 
 @settings(max_examples=40, deadline=None)
@@ -67,11 +56,6 @@ def test_values_lie_in_their_ranges_and_say_their_positions(name, data):
         if p.scale == "log":
             low, high, value = np.log([low, high, value])
         assert (value - low) / (high - low) == pytest.approx(unit[p.name], abs=1e-9)
-
-
-def test_a_half_is_the_middle_of_its_scale():
-    assert Parameter("x", 100, 10000, "Hz", "log").denormalise(0.5) == pytest.approx(1000)
-    assert Parameter("x", -10, 20, "dB").denormalise(0.5) == pytest.approx(5)
 
 
 def test_delay_equals_numpy():
@@ -203,17 +187,9 @@ def test_clean_is_a_copy_of_the_dry_clip():
     assert not np.shares_memory(draw("clean")[0], AUDIO)
 
 
-def all_bytes(order: list[str]) -> dict[str, str]:
-    """Hash of every effect on the tune, computed in an order."""
-    return {name: hashlib.sha256(draw(name, seed=5)[0].tobytes()).hexdigest() for name in order}
-
-
-def test_same_bytes_in_any_order_and_process():
-    first = all_bytes(list(EFFECTS))
-    assert all_bytes(list(EFFECTS)[::-1]) == first
-    code = "from tests.test_effects import *; print(*(all_bytes([n])[n] for n in EFFECTS))"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.stdout.split() == list(first.values()), run.stderr
+def test_same_bytes_in_any_order():
+    first = {name: draw(name, seed=5)[0].tobytes() for name in EFFECTS}
+    assert {name: draw(name, seed=5)[0].tobytes() for name in reversed(EFFECTS)} == first
 
 
 def replace_delay(monkeypatch, function) -> list[dict]:
@@ -261,32 +237,3 @@ def test_wet_counts_as_dry_below_a_thousandth(monkeypatch, relative, audible):
     else:
         with pytest.raises(BadInput, match=r"equal to the dry clip \(relative difference 0.0005\)"):
             draw("delay", "fixed")
-
-
-MISTAKES = [
-    (lambda: draw("delai"), "effect 'delai' is unknown; did you mean \"delay\""),
-    (
-        lambda: draw("?"),
-        f"effect '\\?' is unknown; known: {', '.join([*EFFECTS, *MDA])}, vst3:PATH",
-    ),
-    (lambda: draw("clean", audio=0 * AUDIO), "the dry clip is silent or not finite"),
-    (lambda: draw("clean", audio=np.nan * AUDIO), "the dry clip is silent or not finite"),
-    (
-        lambda: effects.denormalise("delay", {"mix": 0.5}),
-        r"parameters \['delay_ms', 'feedback', 'mix'\], given",
-    ),
-    (
-        lambda: effects.apply_at("bitcrush", AUDIO, RATE_HZ, bits=1.5),
-        "bits = 1.5 is outside 0 to 1",
-    ),
-    (
-        lambda: effects.apply_at("bitcrush", AUDIO, RATE_HZ, bits=np.nan),
-        "bits = nan is outside 0 to 1",
-    ),
-]
-
-
-@pytest.mark.parametrize(("call", "message"), MISTAKES)
-def test_mistakes_name_effect_value_and_remedy(call, message):
-    with pytest.raises(BadInput, match=message):
-        call()

@@ -1,7 +1,5 @@
 """Examples for a net: scaled or standardised, and no person on two sides of a split."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +12,7 @@ from lib.runtime import stages
 
 
 @pytest.fixture(autouse=True)
-def artifact_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def artifact_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path))
 
 

@@ -22,7 +22,6 @@ import yaml
 from bs4 import BeautifulSoup
 from hostile import (
     CANARY,
-    EFFECTS,
     RUN,
     SHELL,
     Canary,
@@ -30,7 +29,6 @@ from hostile import (
     encoded,
     flac,
     floats,
-    gzip_bomb,
     idx,
     laughs,
     mp3,
@@ -39,8 +37,8 @@ from hostile import (
     patched_mp4,
     shaped,
     signed,
-    tarred_weights,
     wav,
+    write,
     zipped_weights,
 )
 
@@ -49,7 +47,7 @@ from lib.book import widgets
 from lib.data import sandbox
 from lib.data.clips import ClipConfig, Clips
 from lib.data.corpora import load_corpus
-from lib.data.recordings import read_stretch
+from lib.vae import checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -67,23 +65,15 @@ SOUND = {  # what: name of the file, its content, the message
     "wav: rate 2^31 - 1": ("x.wav", wav(rate_hz=2**31 - 1), "1 channels, 30000 samples, 21474"),
     "wav: 1,024 channels": ("x.wav", wav(channels=1024), "1024 channels"),
     "wav: 65,535 bits": ("x.wav", wav(bits=65535), "not decodable"),
-    "wav: promises 10 hours": ("x.wav", wav(size=10 * 3600 * 48000), "truncated"),
     "wav: 1e300": ("x.wav", floats(1e300, "<f8"), "NaN or infinite"),
     "wav: denormal numbers": ("x.wav", floats(1e-40), "silent"),
-    "au: 2^31 channels": (
-        "x.wav",
-        b".snd" + np.array([24, 60_000, 3, 24000, 2**31], ">u4").tobytes() + bytes(60_000),
-        "not decodable",
-    ),
     "flac: 2^36 - 1 samples": ("x.flac", flac(2**36 - 1), "truncated"),
-    "flac: rate 1": ("x.flac", flac(24000, 1), "24000 samples, 1 Hz"),
     "mp3: half an hour of silence": ("x.mp3", mp3(0.5), "silent"),
     "mp3: promises 2^31 frames": ("x.mp3", mp3(0.1, 2**31 - 1), "truncated|samples"),
     "name: newline": ("a\nb.wav", b"x", r"'bad/a\\nb\.wav' \(not decodable"),
     "name: no UTF-8": (os.fsdecode(b"\xff.wav"), wav(), r"bad/\\udcff\.wav' \(not decodable"),
     "place: pipe": ("x.wav", os.mkfifo, "zero bytes"),
     "place: device": ("x.wav", lambda p: p.symlink_to("/dev/zero"), "link that leaves the folder"),
-    "place: itself": ("x.wav", lambda p: p.symlink_to(p.name), "not decodable"),
 }
 
 
@@ -94,7 +84,7 @@ def test_hostile_sound_beside_good_is_named(tmp_path, monkeypatch, what) -> None
     (tmp_path / "good").mkdir()
     (tmp_path / "good/good.wav").write_bytes(encoded("WAV"))
     monkeypatch.chdir(tmp_path / "bad")
-    content(Path(name)) if callable(content) else Path(name).write_bytes(content)
+    write(Path(name), content)
     messages = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -110,27 +100,8 @@ def test_hostile_sound_beside_good_is_named(tmp_path, monkeypatch, what) -> None
     assert re.search(message, "\n".join([*messages, *(str(each.message) for each in caught)]))
 
 
-NAMES = [
-    "<img src=x>.wav",
-    f"$({SHELL.replace('/', '')}).wav",
-    "-rf.wav",
-    "%s{0}.wav",
-    "\u202e.wav",
-]
-
-
-def test_a_file_of_any_name_is_read(tmp_path) -> None:
-    for name in NAMES:
-        (tmp_path / name).write_bytes(encoded("WAV"))
-    recordings = load_corpus(f"folder:{tmp_path}")
-    assert sorted(recording.name for recording in recordings) == sorted(NAMES)
-    assert all(read_stretch(recording, 0, 0.5, 24000).any() for recording in recordings)
-
-
 MP4 = {
-    "text": (lambda: b"<html>" * 99, "not decodable"),
     "playlist": (lambda: b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/x.ts\n", "not decodable"),
-    "cut": (lambda: mp4()[:3000], "not decodable|truncated"),
     "2^31 samples": (lambda: patched_mp4("stsz", 8, 2**31 - 1), "not decodable"),
     "content beyond the end": (lambda: patched_mp4("stco", 8, 2**32 - 1), "truncated"),
 }
@@ -150,52 +121,18 @@ def test_a_hostile_song_beside_good_ones_is_named(tmp_path, what) -> None:
 # files that Python reads: in a worker process of lib, within its limits
 
 
-def predict(path: Path) -> None:
-    from lib.predict import predict_data
-
-    json.dumps(predict_data(str(path), 1), allow_nan=False)
-
-
-def run_file(path: Path) -> None:
-    from lib.book.parameters import read_run
-
-    read_run(path)
-
-
-def card(path: Path) -> None:
-    from lib.runtime.stages import read_card
-
-    read_card(path.parent)
-
-
-def weights(path: Path) -> None:
-    from lib.vae.checkpoints import load
-
-    load(path)
-
-
-def corpus(path: Path) -> None:
-    load_corpus(path.read_text(encoding="utf-8", errors="surrogatepass"))
-
-
-def parameters(path: Path) -> None:
-    from lib.book.parameters import resolve
-
-    resolve("02_audio_effects", EFFECTS | json.loads(path.read_text()))
-
-
 def npy_of_code() -> bytes:
     content = pickle.dumps(np.array([Canary()] * 4))
     return shaped("(2, 2)", "'|O'", content)
 
 
 FILES = {
-    "data": (predict, "not readable"),
-    "run.yml": (run_file, r"run\.yml: "),
-    "card.json": (card, r"card\.json: "),
-    "model.pt": (weights, r"model\.pt: not a readable checkpoint.*delete"),
-    "corpus": (corpus, "corpus|folder|vctk"),
-    "parameters": (parameters, "02_audio_effects: "),
+    "data": (fuzz.predict, "not readable"),
+    "run.yml": (fuzz.run_file, r"run\.yml: "),
+    "card.json": (fuzz.card, r"card\.json: "),
+    "model.pt": (checkpoints.load, r"model\.pt: not a readable checkpoint.*delete"),
+    "corpus": (fuzz.corpus, "corpus|folder|vctk"),
+    "parameters": (fuzz.parameters, "02_audio_effects: "),
 }
 CASES = {  # what: name of the file, which says who reads it, and its content
     "npy: 2^64 values": ("data", shaped("(4294967296, 4294967296)", "'u1'")),
@@ -206,7 +143,6 @@ CASES = {  # what: name of the file, which says who reads it, and its content
     "npy: a header of 20 MB": ("data", npy("[" * 20_000_000, version=2)),
     "idx: 2^64 values": ("data", idx(8, 2**31, 2**31, 4)),
     "idx: more axes than sizes": ("data", idx(8, 2, axes=200)),
-    "idx: a bomb of 10 GB": ("data", gzip_bomb(10_000)),
     "idx: 2 GB as promised": ("data", gzip.compress(idx(8, 2, 2**30))),
     "data: a pipe": ("data", os.mkfifo),
     "data: a device": ("data", lambda path: path.symlink_to("/dev/zero")),
@@ -217,29 +153,22 @@ CASES = {  # what: name of the file, which says who reads it, and its content
     "run: a number of 5,000 digits": ("run.yml", RUN.format("1" * 5000)),
     "run: no UTF-8": ("run.yml", b"\xff\xfe\xfa"),
     "run: code as a parameter": ("run.yml", RUN.format(f"speech, 'seed=0;{SHELL}#': 1")),
-    "run: a path as a story": ("run.yml", f"stories: {{'../../$({SHELL})': {{}}}}"),
     "run: a pipe": ("run.yml", os.mkfifo),
     "card: nested 100,000 times": ("card.json", "[" * 10**5),
     "card: a list": ("card.json", "[]"),
-    "card: no checksum": ("card.json", '{"files": {}}'),
-    "card: a list as its checksum": ("card.json", '{"files": {}, "sum": []}'),
     "weights: pickled code": ("model.pt", pickle.dumps(Canary())),
     "weights: pickled code in a zip": ("model.pt", zipped_weights(pickle.dumps(Canary()))),
-    "weights: pickled code in a tar": ("model.pt", tarred_weights()),
-    "weights: code of 1996": ("model.pt", f"cos\nsystem\n(S'{SHELL}'\ntR."),
     "weights: nested 100,000 times": ("model.pt", b"(" * 10**5 + b"."),
     "weights: a bomb": ("model.pt", lambda path: path.write_bytes(bomb_weights())),
-    "corpus: a command": ("corpus", f"folder:$({SHELL})"),
     "corpus: a zero byte": ("corpus", "vctk:a\0b"),
     "corpus: half a character": ("corpus", "folder:\ud800"),
     "corpus: a long name": ("corpus", "folder:" + "a" * 5000),
     "corpus: a device": ("corpus", "folder:/dev/zero"),
     "parameter: code": (
         "parameters",
-        json.dumps({"clip_s": f"__import__('os').system('{SHELL}')"}),
+        json.dumps({"clip_s": f"os.system({SHELL!r})"}),
     ),
     "parameter: brackets": ("parameters", json.dumps({"clip_s": "[" * 10**5})),
-    "parameter: half a character": ("parameters", json.dumps({"seed": "\ud800"})),
 }
 
 
@@ -247,11 +176,7 @@ CASES = {  # what: name of the file, which says who reads it, and its content
 def test_a_hostile_file_is_refused_by_name(tmp_path, what) -> None:
     name, content = CASES[what]
     path = tmp_path / name
-    if callable(content):
-        content(path)
-    else:
-        body = content.encode(errors="surrogatepass") if isinstance(content, str) else content
-        path.write_bytes(body)
+    write(path, content)
     act, message = FILES[name]
     with pytest.raises(BadInput, match=message) as caught:
         sandbox.run(act, path)
@@ -269,7 +194,7 @@ def test_a_card_names_no_file_outside_of_its_folder(tmp_path, name) -> None:
     (stage / "link").symlink_to("/dev/zero")
     (stage / "card.json").write_text(signed({"files": {name: "0" * 32}}))
     with pytest.raises(BadInput, match="not a file of this stage"):
-        sandbox.run(card, stage / "card.json")
+        sandbox.run(fuzz.card, stage / "card.json")
 
 
 @pytest.mark.parametrize("name", fuzz.PROPERTIES)

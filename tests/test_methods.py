@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import soundfile
+from test_render import persons
 
 from lib.data.batches import ArrayDataset
 from lib.data.rendering import ClipSet, render_set
@@ -10,21 +10,11 @@ from lib.embeddings import probes
 from lib.embeddings.classifier import classify
 from lib.embeddings.methods import METHODS, Task, embed
 
-RATE_HZ = 24000
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> ClipSet:
     """Four persons, two effects that a mean spectrum tells apart, at fixed settings."""
-    folder = tmp_path_factory.mktemp("sounds")
-    t = np.arange(4 * RATE_HZ) / RATE_HZ
-    for person in range(4):
-        rng = np.random.default_rng(person)
-        buzz = sum(np.sin(2 * np.pi * (90 + 30 * person) * k * t) / k for k in range(1, 20))
-        audio = 0.1 * buzz * (1.2 + np.sin(2 * np.pi * 3 * t)) + 0.01 * rng.normal(size=t.size)
-        path = folder / f"person{person}" / "a.wav"
-        path.parent.mkdir()
-        soundfile.write(path, audio.astype(np.float32), RATE_HZ, subtype="FLOAT")
+    folder = persons(tmp_path_factory.mktemp("sounds"), 24000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ARTIFACTS_DIR", str(tmp_path_factory.mktemp("artifacts")))
         yield render_set(f"folder:{folder}", ("overdrive", "delay"), 16, 3, "fixed")

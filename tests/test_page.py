@@ -72,23 +72,12 @@ def test_changed_parameters_leave_no_page_stale_unnoticed(cells, skipped):
         assert notes == [{"text/plain": ""}][skipped is None :] and "stale" not in table
 
 
-SLUGS = {"speech": "speech", "folder:/x/My voices/": "My_voices", "folder:/C:2.1": "C_2_1"}
-
-
-@pytest.mark.parametrize("corpus", SLUGS)
-def test_numbers_are_recorded_under_names_of_corpora(corpus, monkeypatch):
+def test_numbers_are_recorded_under_names_of_corpora(monkeypatch):
     recorded = {}
     monkeypatch.setattr(page, "glue", lambda key, value, display: recorded.update({key: value}))
-    page.record_all(f"umap.{page.slug(corpus)}", {"knn5": np.float32(0.25), "clips": 3})
-    assert recorded == {f"umap.{SLUGS[corpus]}.knn5": 0.25, f"umap.{SLUGS[corpus]}.clips": 3}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("toy mse", 1.0), ("", 1.0), ("toy.a", "much"), ("toy.b", float("nan"))]
-)
-def test_only_numbers_under_plain_names_are_recorded(name, value):
-    with pytest.raises(BadInput, match="record"):
-        page.record(name, value)
+    for corpus in ("speech", "folder:/x/My voices/"):
+        page.record_all(f"umap.{page.slug(corpus)}", {"knn5": np.float32(0.25)})
+    assert recorded == {"umap.speech.knn5": 0.25, "umap.My_voices.knn5": 0.25}
 
 
 def test_a_table_is_stable_and_its_cells_are_text():
@@ -103,19 +92,6 @@ def test_source_shows_the_lines_without_docstrings():
     shown = page.source(provenance.commit).data
     assert shown.startswith("```python\ndef commit() -> str:\n    command = [")
     assert '"""' not in shown and "outside git" not in shown
-
-    class Demo:
-        """Words."""
-
-        def f(self):
-            """Words."""
-            return 1  # kept
-
-    assert page.source(Demo).data.splitlines()[1:-1] == [
-        "class Demo:",
-        "    def f(self):",
-        "        return 1  # kept",
-    ]
 
 
 def test_the_page_hash_follows_code_and_parameters_but_not_prose(tmp_path, monkeypatch):

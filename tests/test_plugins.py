@@ -1,11 +1,9 @@
 """Effects from plug-ins: mda bit-equal to two other LV2 hosts, VST3 by path, clear errors."""
 
 import ctypes
-import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,10 +12,9 @@ import pytest
 import soundfile
 from test_effects import RATE_HZ, difference, tune
 
-from lib import ROOT, BadInput
+from lib import BadInput
 from lib.audio import effects, plugins
 from lib.audio.levels import loudness
-from lib.data.rendering import RenderConfig, render
 
 BUNDLE = Path("/usr/lib/lv2/mda.lv2")
 needs_mda = pytest.mark.skipif(
@@ -104,23 +101,15 @@ def test_random_settings_are_level_matched_finite_and_audible(name):
         assert difference(wet, dry) > effects.EQUAL and unit.keys() == settings(name, 1)[0].keys()
 
 
-def all_bytes(names: list[str]) -> dict[str, str]:
-    """Hash of every plug-in on the tune, computed in an order."""
-    hashes = {}
-    for name in names:
-        wet = effects.find_effect(f"mda:{name}").apply(AUDIO, RATE_HZ, **settings(name, 2)[1])
-        hashes[name] = hashlib.sha256(wet.tobytes()).hexdigest()
-    return hashes
-
-
 @needs_mda
-def test_same_bytes_in_any_order_and_process():
-    before, first = AUDIO.copy(), all_bytes(NAMES)
-    assert all_bytes(NAMES[::-1]) == first and np.array_equal(AUDIO, before)
-    code = "from test_plugins import *; print(*all_bytes(NAMES).values())"
-    where = {"cwd": ROOT / "tests", "env": os.environ | {"PYTHONPATH": str(ROOT)}}
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **where)
-    assert run.stdout.split() == list(first.values()), run.stderr
+def test_same_bytes_in_any_order():
+    def heard(names):
+        found = {name: effects.find_effect(f"mda:{name}") for name in names}
+        values = {name: settings(name, 2)[1] for name in names}
+        return {n: found[n].apply(AUDIO, RATE_HZ, **values[n]).tobytes() for n in names}
+
+    before = AUDIO.copy()
+    assert heard(NAMES[::-1]) == heard(NAMES) and np.array_equal(AUDIO, before)
 
 
 @needs_mda
@@ -133,50 +122,13 @@ def test_a_silent_plug_in_is_an_error():
     assert np.abs(wet).max() > 0.01
 
 
-@needs_mda
-def test_a_rendering_has_their_columns(tmp_path, monkeypatch):
-    monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
-    for person in range(4):
-        path = tmp_path / f"sounds/{person}/a.wav"
-        path.parent.mkdir(parents=True)
-        soundfile.write(path, tune(4.0, seed=person), RATE_HZ, subtype="FLOAT")
-    clips = {"corpus": f"folder:{tmp_path}/sounds", "split": "train", "clip_s": 0.5, "seed": 0}
-    config = RenderConfig(clips=clips, effects=("clean", "mda:Overdrive"), clips_per_effect=20)
-    table = render(config).table
-    columns = [f"mda:Overdrive.{name}" for name in ("drive", "muffle", "output")]
-    assert [column for column in table.columns if ":" in column] == columns
-    assert table[columns].notna().all(axis=1).tolist() == [False] * 20 + [True] * 20
-
-
 def test_a_missing_package_is_named_and_the_rest_works(tmp_path, monkeypatch):
     plugins.load_plugin.cache_clear()
     monkeypatch.setenv("LV2_PATH", str(tmp_path))
-    message = (
-        rf"'mda:Delay': no mda.lv2/Delay.so in {tmp_path}; install the package mda-lv2 "
-        r".*apt-get install mda-lv2.*built-in effects work"
-    )
+    message = rf"'mda:Delay': no mda.lv2/Delay.so in {tmp_path}; .*apt-get install mda.*built-in"
     with pytest.raises(BadInput, match=message):
         effects.find_effect("mda:Delay")
-    clips = {"corpus": "speech", "split": "train"}
-    with pytest.raises(BadInput, match="install the package mda-lv2"):
-        RenderConfig(clips=clips, effects=("mda:Delay",), clips_per_effect=1)
     assert effects.apply_at("delay", tune(), RATE_HZ).any()
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("mda:overdrive", 'is unknown; did you mean "mda:Overdrive"'),
-        ("mda:Dither", 'is unknown; did you mean "mda:'),
-        ("vst3:/none.vst3", ".*not found.*give the path of a VST3 effect"),
-        ("vst3:{}/text.vst3", ".*unsupported plugin format.*give the path of a VST3 effect"),
-    ],
-)
-def test_a_wrong_name_or_file_is_named_with_a_remedy(name, message, tmp_path):
-    (tmp_path / "text.vst3").write_text("no plug-in")
-    name = name.format(tmp_path)
-    with pytest.raises(BadInput, match=rf"effect '{name}':? {message}"):
-        effects.find_effect(name)
 
 
 def test_a_vst3_is_set_by_raw_values_of_its_automatable_numbers(monkeypatch):

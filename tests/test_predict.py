@@ -10,15 +10,14 @@ import sys
 
 import numpy as np
 import pytest
-import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
+from test_render import persons
 
 from lib import ROOT, BadInput, predict, theory
 from lib.data.digits import IDX
 from lib.predict import predict_data
-from lib.theory import components
 
 TRAIN = ROOT / "data/digits/train-images-idx3-ubyte.gz"
 
@@ -88,12 +87,6 @@ def test_the_gzipped_digits_are_the_digits() -> None:
     )
 
 
-def test_digits_is_the_training_set(monkeypatch) -> None:
-    x = np.random.default_rng(0).integers(0, 256, (50, 6, 4), dtype=np.uint8)
-    monkeypatch.setattr("lib.predict.load_digits", lambda split: {"train": (x, None)}[split])
-    assert predict_data("digits", 2)["total"] == pytest.approx((x / 255).var(0).sum())
-
-
 def test_the_command_answers_in_words_and_loads_no_torch(tmp_path) -> None:
     data = saved(tmp_path / "x.npy", examples().astype(np.float32))
     run = command(data, "--latents", 5, "--beta", 1e-4, "--reduction", "sum-sum")
@@ -125,18 +118,9 @@ def test_an_idx_file_of_any_type_is_the_array(tmp_path_factory, dtype, packed, s
     assert r == same | {"data": r["data"], "about": r["about"]}
 
 
-def test_no_more_than_a_chunk_is_read_at_a_time(monkeypatch) -> None:
-    sizes = []
-    monkeypatch.setattr(components, "CHUNK", 8 * 60 * 5)
-    theory.pca(examples(), 3, lambda chunk: sizes.append(len(chunk)) or chunk)
-    assert max(sizes) == 5
-
-
 def test_k_components_that_leave_no_error_have_no_calibrated_weight(tmp_path) -> None:
     run = command(saved(tmp_path / "x.npy", examples(50, 6)), "--latents", 6)
     assert run.returncode == 0 and "calibrated   None" in run.stdout
-    x = examples(50, 3) @ np.random.default_rng(0).normal(size=(3, 20))
-    assert predict_data(saved(tmp_path / "low.npy", x), 3)["calibrated"] is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -159,29 +143,22 @@ def test_every_answer_is_finite_and_in_order(tmp_path_factory, k, weight, reduct
 CONTENT = idx(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
 ARRAYS = {
     "nan": (np.array([[1.0, np.nan], [2, 3], [4, 5]]), "NaN or infinite"),
-    "huge": (np.array([[1e200, 0], [-1e200, 3], [4, 5]]), "too large"),
     "constant": (np.full((30, 7), 0.1), "all 30 examples are equal"),
     "one sample": (np.ones((1, 9)), r"shape \(1, 9\)"),
-    "no values": (np.ones((9, 0)), r"shape \(9, 0\)"),
     "text": (np.array([["a", "b"], ["c", "d"]]), "<U1"),
     "objects": (np.array([[1, None], [2, 3]], dtype=object), "not readable .*Python objects"),
 }
 FILES = {
     "cut npy": (b"\x93NUMPY\x01\0v\0{'descr': '<f8', ", "not readable"),
-    "pickle": (b"\x80\x04\x95abc", "not as .npy or IDX"),
     "empty": (b"", "not as .npy or IDX"),
-    "cut idx": (CONTENT[:-1], r"sizes \(3, 4, 5\) promise 60 bytes of content, 59 are"),
     "long idx": (CONTENT + b"1", "promise 60 bytes of content, 61 are"),
-    "many axes": (bytes([0, 0, 8, 255]) + b"\0\0\0\1" * 255 + b"1", "not readable"),
-    "overflow": (bytes([0, 0, 14, 9]) + b"\xff" * 36 + b"12", "promise .*, 2 are there"),
     "cut gz": (gzip.compress(CONTENT)[:-12], "not readable"),
-    "damaged gz": (b"\x1f\x8b\x08" + b"\xff" * 40, "not readable"),
     "bomb": (gzip.compress(CONTENT + bytes(10**7)), "60 bytes of content, 61 are"),
     "honest bomb": (gzip.compress(b"\0\0\x08\2" + b"\xff" * 8), "gunzip it first"),
 }
 
 
-@pytest.mark.parametrize("fault", [*ARRAYS, *FILES, "missing", "no audio"])
+@pytest.mark.parametrize("fault", [*ARRAYS, *FILES, "missing"])
 def test_bad_data_are_named(tmp_path, fault) -> None:
     path = tmp_path / "data"
     if fault in ARRAYS:
@@ -190,11 +167,8 @@ def test_bad_data_are_named(tmp_path, fault) -> None:
     elif fault in FILES:
         content, message = FILES[fault]
         path.write_bytes(content)
-    elif fault == "missing":
-        message = "No such file.*give a .npy or IDX file"
     else:
-        message = "no audio files in it"
-        path.mkdir()
+        message = "No such file.*give a .npy or IDX file"
     with pytest.raises(BadInput, match=f"(?s){path}: .*{message}"):
         predict_data(str(path), 1)
 
@@ -203,11 +177,8 @@ def test_bad_data_are_named(tmp_path, fault) -> None:
     ("options", "message"),
     [
         ("--latents 21", "--latents 21: 20 examples of 30 values .* allow 1 to 19"),
-        ("--latents 0", "latents = 0"),
         ("--latents x", "--latents: invalid int value: 'x'"),
-        ("", "--latents"),
         ("--latents 2 --beta 0", "beta.* = 0.0: must be above 0"),
-        ("--latents 2 --beta nan", "beta.* = nan"),
         ("--latents 2 --reduction mean-sun", "'mean-sun' is not known; did you mean \"mean-sum\""),
     ],
 )
@@ -221,13 +192,7 @@ def test_bad_options_are_one_line(tmp_path, capsys, options, message) -> None:
 
 def test_a_folder_of_sound_is_what_chapter_04_trains_on(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ARTIFACTS_DIR", str(tmp_path / "artifacts"))
-    rng, rate_hz = np.random.default_rng(0), 16000
-    for group in range(3):
-        (tmp_path / f"sounds/person{group}").mkdir(parents=True)
-        t = np.arange(3 * rate_hz) / rate_hz
-        sound = 0.2 * np.sin(2 * np.pi * 150 * (group + 1) * t) + 0.02 * rng.normal(size=t.size)
-        soundfile.write(tmp_path / f"sounds/person{group}/a.wav", sound, rate_hz)
-    data = str(tmp_path / "sounds")
+    data = str(persons(tmp_path / "sounds", 16000, 3))
     r = predict_data(data, 4, clips=12)
     assert (r["examples"], r["n_values"]) == (12, 96 * 96)
     assert "dry clips of 2.03 s from all of it, log-mel 96 x 96 in dB, standardised" in r["about"]
@@ -236,6 +201,5 @@ def test_a_folder_of_sound_is_what_chapter_04_trains_on(tmp_path, monkeypatch) -
     oracle = PCA(4, svd_solver="full").fit((x - x.mean()) / x.std())
     assert np.allclose(r["eigenvalues"][:4], oracle.explained_variance_ * 11 / 12, rtol=1e-4)
     assert r["total"] == pytest.approx(x.var(0).sum() / x.var())
-    assert predict_data(f"folder:{data}", 4, clips=12)["edge"] == r["edge"]
     with pytest.raises(BadInput, match="--clips 4: must be above --latents 4"):
         predict_data(data, 4, clips=4)

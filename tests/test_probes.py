@@ -16,9 +16,7 @@ SEEN = np.arange(640) < 320
 @given(
     st.lists(st.integers(0, 8), min_size=40, max_size=120), st.integers(2, 4), st.integers(0, 50)
 )
-def test_folds_keep_groups_whole_and_leave_none_out(
-    groups: list[int], count: int, seed: int
-) -> None:
+def test_folds_keep_groups_whole_and_leave_none_out(groups, count, seed) -> None:
     groups = np.array(groups)
     if len(set(groups)) < count:
         with pytest.raises(BadInput, match=f"folds = {count}"):

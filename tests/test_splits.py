@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import BadInput
 from lib.data.clips import ClipConfig, Clips
 from lib.data.corpora import load_corpus
 from lib.data.recordings import Recording
@@ -75,18 +74,3 @@ def test_embedded_corpora_share_no_person_and_no_song():
         assert all(files) and sum(map(len, files)) == len(set.union(*files))
     people = groups_of(load_corpus("speech"))
     assert sum("allison" in person for person in people) == 1  # one person, in two languages
-
-
-@pytest.mark.parametrize(
-    ("recordings", "message"),
-    [
-        (unsplit(0), r"0 group\(s\) \[\] cannot fill the splits train, validation, test: train"),
-        (unsplit(2), r"2 group\(s\) \['g0', 'g1'\] cannot fill .*give at least three persons"),
-        (corpus(dict.fromkeys("abc", "test")), r"3 group\(s\) .*: train would be empty"),
-        (corpus({"a": "test", "b": "trian"}), "split 'trian' of a recording is unknown; known are"),
-        (corpus({"a": "train"}) + corpus({"a": "test"}), "'a' stands in two splits"),
-    ],
-)
-def test_what_cannot_be_split_is_an_error(recordings, message):
-    with pytest.raises(BadInput, match=message):
-        split_groups(recordings, 0)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from lib import ROOT, BadInput, theory
+from lib import ROOT, theory
 from lib.data.digits import load_digits
 from lib.theory import components
 
@@ -36,9 +36,7 @@ def predict(sigma2: float, latents: int = 4) -> theory.Prediction:
 @pytest.mark.parametrize(
     ("n", "n_values", "limit"), [(300, 20, 4096), (60, 150, 100), (1500, 160, 10), (200, 130, 10)]
 )
-def test_pca_agrees_with_scikit_learn(
-    n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pca_agrees_with_scikit_learn(n, n_values, limit, monkeypatch) -> None:
     monkeypatch.setattr(components, "EXACT", limit)
     monkeypatch.setattr(components, "CHUNK", 8 * 7 * n_values)  # seven examples
     x, fresh = examples(n, n_values), examples(40, n_values, seed=1)
@@ -54,9 +52,7 @@ def test_pca_agrees_with_scikit_learn(
 
 
 @pytest.mark.parametrize(("n", "n_values", "limit"), [(90, 20, 4096), (30, 60, 40), (300, 60, 10)])
-def test_pca_prepares_each_chunk_and_repeats_bit_by_bit(
-    n: int, n_values: int, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pca_prepares_each_chunk_and_repeats_bit_by_bit(n, n_values, limit, monkeypatch) -> None:
     monkeypatch.setattr(components, "EXACT", limit)
     monkeypatch.setattr(components, "CHUNK", 8 * 7 * n_values)
     x = np.random.default_rng(0).integers(0, 256, (n, n_values), dtype=np.uint8)
@@ -76,9 +72,7 @@ def test_pca_prepares_each_chunk_and_repeats_bit_by_bit(
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(2, 30), st.integers(0, 1000))
-def test_separable_components_are_orthonormal_and_never_better_than_pca(
-    bins: int, frames: int, n: int, seed: int
-) -> None:
+def test_separable_components_are_orthonormal_and_never_better_than_pca(bins, frames, n, seed):
     x = np.random.default_rng(seed).normal(size=(n, bins, frames)) + 1
     most = min(n - 1, bins * frames)
     exact, separable = theory.pca(x, most), theory.separable_pca(x, most)
@@ -206,57 +200,9 @@ def test_sigma2_is_the_weight_times_that_of_weight_one(reduction: str, unit: flo
 def test_the_table_of_public_losses_is_complete() -> None:
     table = pd.read_csv(ROOT / "data/losses.csv", dtype=str, keep_default_na=False)
     assert len(table) >= 10 and table["key"].is_unique and table["name"].is_unique
-    patterns = {
-        **dict.fromkeys(["key", "name", "path", "as_of", "data"], r".*\S.*"),
-        "repository": r"[\w.-]+/[\w.-]+",
-        "lines": r"\d+(-\d+)?(;\d+(-\d+)?)*",
-        "commit": r"[0-9a-f]{40}|pypi [\w.]+",
-        "date": r"\d{4}-\d\d-\d\d|",
-    }
-    for column, pattern in patterns.items():
-        assert table[column].str.fullmatch(pattern).all(), column
+    assert (table[["path", "lines", "as_of", "data"]] != "").all(axis=None)
+    assert table["repository"].str.fullmatch(r"[\w.-]+/[\w.-]+").all()
+    assert table["commit"].str.fullmatch(r"[0-9a-f]{40}|pypi [\w.]+").all()
     for row in table.itertuples():
         weight = float(row.weight) * float(row.kl_factor)
         assert theory.sigma2_of(row.reduction, weight, int(row.n_values), int(row.latents)) > 0
-
-
-NO_BOUND = "must be above 0 and finite; at 0 the KL has no bound"
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (("mean-sun", 1.0, 12, 3), "'mean-sun' is not known; did you mean \"mean-sum\"?"),
-        (("?", 1.0, 12, 3), "'?' is not known; known: mean-sum, mean-mean, sum-sum, half-sum-sum"),
-        ((None, 1.0, 12, 3), "reduction None is not known"),
-        (("mean-sum", 1.0, 0, 3), "n_values = 0, latents = 3: must be 1 or more"),
-        (("mean-sum", 0.0, 12, 3), f"weight (beta) = 0.0: {NO_BOUND}"),
-        (("mean-sum", np.nan, 12, 3), f"weight (beta) = nan: {NO_BOUND}"),
-        (("mean-sum", 1e308, 12, 3), f"weight (beta) = 1e+308: {NO_BOUND}"),
-    ],
-)
-def test_a_loss_without_a_variance_is_refused_by_name(call: tuple, message: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        theory.sigma2_of(*call)
-    assert message in str(caught.value)
-
-
-def test_bad_input_is_named() -> None:
-    x, broken = examples(20, 6), examples(20, 6)
-    broken[3, 2] = np.nan
-    one = np.ones((1, 2, 3))
-    cases = [
-        ("sigma2 = 0: .* above 0", lambda: predict(0)),
-        ("sigma2 = inf: .* finite", lambda: predict(np.inf)),
-        ("too few for 7 latents", lambda: theory.predict(SPECTRUM, 11, 9, 7, 0.1)),
-        ("latents = 6: must be below", lambda: theory.calibrated_sigma2(SPECTRUM, 11, 6, 6)),
-        ("count = 9: .* allow 1 to 6", lambda: theory.pca(x, 9)),
-        ("count = 7: .* 1 to 6", lambda: theory.separable_pca(x.reshape(20, 2, 3), 7)),
-        ("training set of 1: .* 2 or more", lambda: theory.pca(one, 1)),
-        ("training set of 1: .* 2 or more", lambda: theory.separable_pca(one, 1)),
-        ("NaN", lambda: theory.pca(broken, 2)),
-        ("components = 4", lambda: theory.pca(x, 3).mse(x, 4)),
-    ]
-    for message, call in cases:
-        with pytest.raises(BadInput, match=message):
-            call()

@@ -96,9 +96,7 @@ def written_out(name: str, x: Tensor, x_hat: Tensor, mu: Tensor, log_var: Tensor
 @pytest.mark.parametrize("name", losses.REDUCTIONS)
 @settings(max_examples=15, deadline=None)
 @given(weight=st.floats(1e-3, 100), latent=st.integers(1, 5), seed=st.integers(0, 99))
-def test_each_reduction_is_the_formula_and_the_report_loss_at_another_beta(
-    name: str, weight: float, latent: int, seed: int
-) -> None:
+def test_each_reduction_is_its_formula_and_the_report_loss_at_a_beta(name, weight, latent, seed):
     beta = 2 * theory.sigma2_of(losses.REDUCTIONS[name], weight, 28, latent) / 28
     ratios = []
     for inputs in (example(5, latent, seed=seed), example(6, latent, seed=seed + 100)):
@@ -145,9 +143,7 @@ def test_free_bits_cost_nothing_below_the_floor_and_the_whole_kl_above() -> None
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(1e-3, 10), st.floats(1e-3, 20), st.floats(1e-3, 10))
-def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(
-    floor: float, below: float, mu: float
-) -> None:
+def test_at_the_cap_a_unit_has_the_floor_and_cannot_have_less(floor, below, mu) -> None:
     cap = losses.log_var_cap(floor)
     assert cap < 0
 

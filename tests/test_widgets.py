@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from lib import BadInput, theory
+from lib import theory
 from lib.audio import effects, levels
 from lib.book import explorer, widgets
 from lib.data import clips
@@ -61,11 +61,6 @@ def test_the_calculator_decodes_to_what_went_in() -> None:
         assert np.abs(unpacked(data, kind) - exact).max() <= 0.5001 * data["scale"]
         steps = 127 if kind is np.int8 else 255
         assert np.ptp(exact) == 0 or data["scale"] <= 1.001 * np.ptp(exact) / steps
-
-
-def test_too_few_components_are_named() -> None:
-    with pytest.raises(BadInput, match="pca of 'blobs' has 63 components: the calculator needs 64"):
-        widgets.calculator_dataset("blobs", "", theory.pca(X, 63), 90, (9, 10), {}, lower=False)
 
 
 def test_the_slider_gets_what_was_measured_and_what_was_predicted() -> None:
