@@ -65,7 +65,7 @@ data = Splits(
 #
 # A VAE has two halves. The **encoder** looks at a picture $x$ and answers with a normal distribution for each {term}`latent unit` (a number of the code): a mean `mu`
 # and the logarithm of a variance, `log_var`. Three convolutions of stride 2 halve the picture three times, to 4 x 4 for a digit. (Rows and columns are called `bins` and `frames`, as in a
-# spectrogram.) Then one linear layer gives `mu` and another `log_var`, which `narrow` starts near -3, so that there is little noise at first.
+# spectrogram.) Then one linear layer gives `mu` and another `log_var`, which `narrow` starts near -3, so that the code starts with little noise.
 
 # %%
 page.source(vae.Encoder)
@@ -146,7 +146,7 @@ optimiser.step()
 #
 # When does a code save more than it costs? Take one direction in which the data vary, with variance $\lambda$. Without a code, $\lambda$ is the squared error
 # along it. To reduce it to $D < \lambda$, a code needs $\tfrac12 \ln(\lambda/D)$ nats {cite:p}`cover2006elements`.
-# So the direction contributes $D/N + \tfrac\beta2\ln(\lambda/D)$ to the loss. Its derivative in $D$ is zero at $D = \beta N/2$, which is $\sigma^2$ again.
+# So the direction contributes $D/N + \tfrac\beta2\ln(\lambda/D)$ to the loss. The derivative in $D$ is zero at $D = \beta N/2$, which is $\sigma^2$ again.
 #
 # With $\lambda = 5$ and $\sigma^2 = 1$, for example, the best code leaves $D = 1$ of the 5 and spends 0.80 nats. With $\sigma^2 = 392$ the best $D$ would exceed
 # the whole variance, so the best code spends nothing and leaves all 5. A unit is worth its nats only while the variance that it can explain exceeds
