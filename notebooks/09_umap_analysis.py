@@ -554,7 +554,7 @@ if {"speech", "music"} <= set(names.values()):
     assert (lead[list(titles)].mean() > 0).all(), "speech is not first"
 print("asserted: effects separate beyond chance, with other voices not")
 print("better, and with five effects worse than with two; the larger")
-print("samples gain less than five effects cost; speech leads on average")
+print("samples gain less than five effects cost; speech leads in mean 5-NN")
 
 # %% [markdown]
 # ````{admonition} Exercise
