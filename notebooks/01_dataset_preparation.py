@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What do we hear?
 #
-# The [report](../intro), the student's write-up that this book examines, embeds audio effects on clips of speech (from the corpus VCTK) and music (MUSDB18).
+# The [report](../intro), the student's write-up that this book examines, trains on clips of speech (from the corpus VCTK) and music (MUSDB18) with audio effects.
 # What do the clips of this book contain, and how do we keep training and test data apart?
 #
 # Each clip is two seconds of one voice or one song, and all clips are equally loud. The spectrum of a single clip often gives away whose it is, so each person and each song belongs to
@@ -16,10 +16,10 @@
 #
 # ```{admonition} This page
 # :class: tip
-# **In**: the two corpora in `data/`, which are speech by eight persons, and songs. **Out**: clips of two seconds, splits into
+# **In**: the two corpora in `data/`, speech by eight persons and music. **Out**: clips of two seconds, splits into
 # training, validation and test, examples to hear and to see, the average spectrum of every voice and song. **Time**: about half a minute
-# on one CPU core; a GPU is not used. **Number to expect**: no person and no song in two splits; a band limit of 7.7 to
-# 7.8 kHz for the voices that were recorded for telephone systems.
+# on one CPU core; a GPU is not used. **Number to expect**: no person and no song in two splits; the spectra of
+# the voices that were recorded for telephone systems end at 7.7 to 7.8 kHz.
 # ```
 
 # %% tags=["parameters"]
@@ -101,7 +101,7 @@ page.table(summary, "corpora", caption, 1)
 # 1. It notes which split the corpus itself gives to each group (as MUSDB18 does), if any. A group in two splits is an error (`BadInput`).
 # 2. It shuffles the groups by a seed.
 # 3. The first 20 % become the test set and the next 12 % the validation set, at least one group each. (`SHARES` holds the two shares.) A split that the corpus defines stays as it is. If
-#    every group has a split already and one split is missing, such as validation, its groups are taken from training.
+#    every group has a split already and one split is missing, such as validation, it takes groups from training.
 # 4. Training gets the rest. A split without any group is an error: the corpus has too few.
 
 # %%
@@ -185,7 +185,7 @@ for (corpus, split), (audio, origin) in examples.items():
 players.players(items, columns=3)
 
 # %% [markdown]
-# All clips are equally loud. Rooms, microphones and the highest frequencies differ a great deal.
+# **What we hear.** The clips are equally loud, but rooms, microphones and the highest frequencies differ a great deal.
 #
 # To see the clips we compute a {term}`log-mel spectrogram`. A window of 2,048 samples moves along the clip in steps of 512 samples, which is one *frame* every 21 ms. In each frame the power spectrum is summed
 # into 96 *mel bands*, narrow at low frequencies and wide at high ones, much as the ear resolves them. The power in each band is given in dB.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What does each effect do to a spectrogram?
 #
-# The [report](../intro) that this book examines asks for "sensible embeddings of audio which reflect the difference in effects". What is this difference, once all clips are equally loud?
+# The [report](../intro) that this book examines asks for "sensible embeddings of audio which reflect the difference in effects" (an embedding is a short list of numbers for a clip). What is this difference, once all clips are equally loud?
 #
 # Of the report's five effects, overdrive and multiband act most like a fixed filter, an equaliser whose settings never change. The changes that delay, ambience and flanger make move
 # more with time, and the flanger's are the smallest.
@@ -42,7 +42,7 @@ parameters = page.begin("02_audio_effects", globals())
 # %% [markdown]
 # ## Eleven effects, and clean
 #
-# The first five effects are those of the report's Table 1, in its order. The report ran the mda plug-ins. Ours are built from
+# The first five effects are those of the report's Table 1, in its order. The report ran plug-ins of the free collection mda. Ours are built from
 # processors of the library pedalboard, so the names agree and the circuits do not. *Clean* is the clip without any effect.
 # (`page.begin`, above, has checked the parameters.)
 #
@@ -68,7 +68,7 @@ page.source(effects.overdrive)
 
 # %% [markdown]
 # Every control, such as `drive_db`, has a range that is mapped to 0 to 1, as in the report. `fixed` settings put all controls at 0.5, and `random` ones draw each control uniformly from 0 to 1.
-# All ranges, folded:
+# A folded table has all ranges.
 
 # %% tags=["hide-cell"]
 controls = controls_table().set_index(["effect", "parameter"])
@@ -82,7 +82,7 @@ page.table(controls, "effects", caption, 2)
 # latent codes of the report's VAE until its author normalised it. So we bring every *wet* clip, the one with the effect, to the {term}`loudness` of its
 # *dry* clip, the one without.
 #
-# `draw_wet` does four things:
+# `draw_wet` refuses a silent dry clip, and then does four things:
 #
 # 1. It returns the dry clip if the effect is clean, which has no controls.
 # 2. It chooses the settings, which `denormalise` translates from 0 to 1 into dB, ms or Hz, and applies the effect.
@@ -95,8 +95,8 @@ page.table(controls, "effects", caption, 2)
 page.source(draw_wet)
 
 # %% [markdown]
-# We apply all effects to one clip. Random settings depend on the seed, the number of the clip and the place of the effect in the table, and on nothing else: it does not matter in which
-# order we apply them.
+# We apply all effects to one clip. Random settings depend only on the seed, the number of the clip and the place of the effect in the table, so the order in which we apply
+# them does not matter.
 
 # %%
 config = ClipConfig(
@@ -196,8 +196,8 @@ figures.colour_bar(figure, image, axes, "power / dB")
 plt.show()
 
 # %% [markdown]
-# The **trace** of an effect is the wet spectrogram minus the dry one, in dB. What lies more than 60 dB below the dry clip's peak is hardly audible beside it, so we first raise both spectrograms to this
-# floor. {numref}`fig-effects-difference` shows the traces.
+# The **trace** of an effect is the wet spectrogram minus the dry one, in dB. What lies more than 60 dB below the dry clip's peak is hardly audible beside it, so we first raise all values below this
+# floor to it. {numref}`fig-effects-difference` shows the traces.
 
 
 # %%
@@ -231,19 +231,19 @@ plt.show()
 # - Delay, ambience and compressor leave a large trace, too, but most of it moves with the sound. As we expected, delay and ambience fill the gaps.
 # - Flanger, chorus and phaser leave the faintest traces, and these move.
 #
-# Combo distorts, too, but it loses the upper bands, because it keeps only a narrow band of frequencies. The eye only guesses how much of a trace stands still, so we measure it.
+# Combo is a distortion that empties the upper bands: it keeps only a narrow band of frequencies. The eye only guesses how much of a trace stands still, so we measure it.
 #
 # ## How large is the trace, and does it stand still?
 #
 # Write $d_{bt}$ for the trace in band $b$ and frame $t$, and $\bar d_b$ for its average over time. A fixed filter adds the same number of decibels to a band in every frame, so it can explain $\bar d_b$
-# and nothing else. (Below the floor a filter leaves little trace. So on a clip with pauses even a fixed filter leaves a trace that is not quite fixed.) The mean square of the trace splits into this fixed part and a moving one,
+# and nothing else. (Below the floor a filter leaves little trace, so on a clip with pauses even a fixed filter's trace is not quite fixed.) The mean square of the trace splits into this fixed part and a moving one,
 #
 # ```{math}
 # :label: trace-split
 # \mathrm{mean}_{bt}\, d_{bt}^2 = \mathrm{mean}_b\, \bar d_b^{\,2} + \mathrm{mean}_{bt}\,(d_{bt} - \bar d_b)^2,
 # ```
 #
-# because $d_{bt} - \bar d_b$ averages to zero over time in each band. The *size* of the trace is the root of the left side of {eq}`trace-split`, in dB. The *fixed share* is the first term on the right over
+# because $d_{bt} - \bar d_b$ averages to zero over time in each band. The *size* of the trace is the root of the left side of {eq}`trace-split`, in dB. The *fixed share* is the first term on the right divided by
 # the left side.
 
 
@@ -309,8 +309,8 @@ for name in names:
 # {glue:text}`effects.overdrive.size_db:.1f` dB. If two clips differ in voice and words by far more (which we do not measure here), a distance
 # between raw spectrograms hardly notices the flanger.
 #
-# Both findings come back on the page with [maps of raw spectrograms](09_umap_analysis), on which similar clips lie close together. The report's map of two effects compares overdrive,
-# much of whose trace stands still, with delay, whose trace mostly moves. The fifth effect on the report's largest map is the faint flanger.
+# Both findings come back on [maps of raw spectrograms](09_umap_analysis), on which similar clips lie close together. The report drew such maps. The smallest
+# compares overdrive, much of whose trace stands still, with delay, whose trace mostly moves. The largest adds the faint flanger as its fifth effect.
 #
 # ## The finding, asserted
 #

@@ -65,7 +65,7 @@ data = Splits(
 #
 # A VAE has two halves. The **encoder** looks at a picture $x$ and answers with a normal distribution for each {term}`latent unit` (a number of the code): a mean `mu`
 # and the logarithm of a variance, `log_var`. Three convolutions of stride 2 halve the picture three times, to 4 x 4 for a digit. (Rows and columns are called `bins` and `frames`, as in a
-# spectrogram.) Then one linear layer gives `mu` and another one `log_var`, which `narrow` lets start near -3, so that the code starts with little noise.
+# spectrogram.) Then one linear layer gives `mu` and another `log_var`, which `narrow` starts near -3, so that the code starts with little noise.
 
 # %%
 page.source(vae.Encoder)
@@ -103,7 +103,7 @@ page.source(losses.report)
 # %% [markdown]
 # ## One training step
 #
-# Here is one step of training by hand, on 128 digits, with a fresh network of the two halves above (the preset "small"):
+# We take one step by hand, on 128 digits, with a fresh network of the two halves above (the preset "small"):
 
 # %%
 torch.manual_seed(parameters.seed)
@@ -139,14 +139,14 @@ optimiser.step()
 # \beta = \frac{2\sigma^2}{N}, \qquad\text{that is}\qquad \sigma^2 = \frac{\beta N}{2}.
 # ```
 #
-# So neither term is wrong. Every weight stands for a noise variance, and `beta = 1` stands for an absurd one: $\sigma^2 = 392$ for pixels between 0 and 1.
+# So neither term is wrong. Every weight stands for a noise variance, and `beta = 1` for an absurd one: $\sigma^2 = 392$ for pixels between 0 and 1.
 # ([The page on the loss](05_the_loss_question) checks this with numbers, for a single $z$: {eq}`neg-elbo`.)
 #
 # ## What we expect, before any training
 #
 # When does a code save more than it costs? Take one direction in which the data vary, with variance $\lambda$. Without a code, $\lambda$ is the squared error
 # along it. To reduce it to $D < \lambda$, a code needs $\tfrac12 \ln(\lambda/D)$ nats {cite:p}`cover2006elements`.
-# So the direction contributes $D/N + \tfrac\beta2\ln(\lambda/D)$ to the loss. The derivative with respect to $D$ is zero at $D = \beta N/2$, and that is $\sigma^2$ again.
+# So the direction contributes $D/N + \tfrac\beta2\ln(\lambda/D)$ to the loss. The derivative in $D$ is zero at $D = \beta N/2$, which is $\sigma^2$ again.
 #
 # With $\lambda = 5$ and $\sigma^2 = 1$, for example, the best code leaves $D = 1$ of the 5 and spends 0.80 nats. With $\sigma^2 = 392$ the best $D$ would exceed
 # the whole variance, so the best code spends nothing and leaves all 5. A unit is worth its nats only while the variance that it can explain exceeds
@@ -159,8 +159,8 @@ optimiser.step()
 # \beta_1 = \frac{2\lambda_1}{N}.
 # ```
 #
-# That is a theorem. In the loss a nat costs $\beta$, and squared error counts $1/N$. So a deep network could do better beyond the edge only with a code that removes more than
-# $\beta N$ of squared error per nat. For our network {eq}`edge` is thus a prediction, and [](06_beta_ablation) tests it. The prediction needs only PCA of the training set
+# That is a theorem. In the loss a nat costs $\beta$, and a unit of squared error costs $1/N$. So a code pays only if it removes more than $\beta N$ of squared error per nat.
+# Beyond the edge no linear code does, but that of a deep network might. For our network {eq}`edge` is thus a prediction, and [](06_beta_ablation) tests it. The prediction needs only PCA of the training set
 # (`prepare` scales the bytes, and `edge_beta` is {eq}`edge`):
 
 # %%
@@ -182,7 +182,7 @@ page.record("mnist.beta1.edges_out", parameters.beta / edge)
 # %% [markdown]
 # The first eigenvalue is {glue:text}`mnist.lambda1:.2f`, so the edge lies at $\beta_1 =$ {glue:text}`mnist.edge_predicted:.4f`. The weight of this run is
 # {glue:text}`mnist.beta1.edges_out:.0f` times larger and assumes a noise variance of {glue:text}`mnist.beta1.sigma2:.0f`. We expect
-# *complete {term}`collapse`* at this weight (no information in the code, the same picture for every input) and none at `beta = 0`.
+# *complete {term}`collapse`* at this weight (no information in the code, one picture for every input) and none at `beta = 0`.
 #
 # Another loss needs no weight. It *calibrates* $\sigma^2$: it is the report's loss with $\beta = 2\sigma^2/N$, where $\sigma^2$ is the mean squared error of the batch
 # itself {cite:p}`rybkin2021simple`. `detach` makes the weight a constant; otherwise a smaller error would be rewarded twice, by its own term and by a lower weight. (`beta` is not used; all losses take
@@ -194,7 +194,7 @@ page.source(losses.calibrated)
 # %% [markdown]
 # ## Three trainings, two baselines
 #
-# Network, data, seed and number of steps are the same in all three trainings (`common` holds the settings); only the loss differs. `vae.evaluate` measures a finished run on the test set,
+# The three trainings share network, data, seed and number of steps (`common`); only the loss differs. `vae.evaluate` measures a finished run on the test set,
 # and `run.model()` is its network after the best epoch.
 
 # %%
@@ -248,12 +248,12 @@ page.table(
 # %% [markdown]
 # **What we see.** With the report's loss the test error is {glue:text}`mnist.beta1.mse:.4f`, and the mean image has
 # {glue:text}`mnist.mean_image.mse:.4f`. The KL is {glue:text}`mnist.beta1.kl:.4f` nats, and the number of active units is
-# {glue:text}`mnist.beta1.active_units:.0f`. By all three, the network has learned the average and nothing else.
+# {glue:text}`mnist.beta1.active_units:.0f`. By all three numbers, the network has learned the average and nothing else.
 #
-# At `beta = 0` the error is {glue:text}`mnist.beta0.mse:.4f`, where PCA has {glue:text}`mnist.pca.mse:.4f`. So the network can reconstruct. But `beta = 0` is no VAE: its code holds
-# {glue:text}`mnist.beta0.kl:.0f` nats that cost nothing, and nothing ties the code to a standard normal from which one could draw new digits.
+# At `beta = 0` the error is {glue:text}`mnist.beta0.mse:.4f`, where PCA has {glue:text}`mnist.pca.mse:.4f`. So the network can reconstruct. But `beta = 0` is no VAE: its
+# {glue:text}`mnist.beta0.kl:.0f` nats of KL cost nothing, and nothing ties the code to a standard normal from which one could draw new digits.
 #
-# The calibrated loss reaches {glue:text}`mnist.calibrated.mse:.4f`, although it charges for the {glue:text}`mnist.calibrated.kl:.1f` nats of its code.
+# The calibrated loss reaches {glue:text}`mnist.calibrated.mse:.4f`, although it charges for its {glue:text}`mnist.calibrated.kl:.1f` nats of KL.
 #
 # ## The pictures of the report
 #
@@ -279,7 +279,7 @@ plt.show()
 # %% [markdown]
 # ## Is it really one picture?
 #
-# We take the standard deviation of each pixel over all ten thousand reconstructions, average it over the pixels, and compare it with
+# We average over the pixels each pixel's standard deviation over all 10,000 reconstructions, and compare it with
 # the same number for the test images. (`labels` holds the names of the table's rows.)
 
 # %%
@@ -296,7 +296,7 @@ for name, model in models.items():
 # ## The finding, asserted
 #
 # Collapse is asserted where `beta` exceeds 1.5 edges: the error is within 1 % of the mean image's, the KL below 0.01 nats, no unit active, the spread below a
-# hundredth of that of the digits. At `beta = 0` the error must be below that of PCA. With the calibrated loss the error with $z$ sampled must be below it too, and most units must be active.
+# hundredth of that of the digits. At `beta = 0` the error must be below that of PCA. With the calibrated loss the error with $z$ sampled must be below PCA's too, and most units must be active.
 
 # %%
 if parameters.beta > 1.5 * edge:  # beyond the edge nothing may be left
@@ -321,7 +321,7 @@ print("none with the calibrated loss")
 # ```{admonition} A solution
 # :class: dropdown
 # The KL. At `beta = 0.01` the noise variance is 3.92, so one eigenvalue lies above it. With all 58,000 images the best linear code spends $\tfrac12\ln(5.12/3.92) = 0.13$ nats.
-# With 30,000 images, where $\lambda_1 = 5.27$, it spends 0.15 nats. With `z = mu`, the error is only 4 % below the mean image's. So close to the edge, learning is slow: a short training reaches
+# With 30,000 images, where $\lambda_1 = 5.27$, it spends 0.15 nats. With `z = mu` its error is only 4 % below the mean image's. So close to the edge, learning is slow: a short training reaches
 # less, and may spread the nats over several units. [](06_beta_ablation) follows the whole curve.
 # ```
 #

@@ -97,9 +97,9 @@ for split in ("train", "validation", "test"):
     )
 
 # %% [markdown]
-# As in the report, we subtract one mean and divide by one standard deviation. Both are single numbers, computed from all values of the training set, whose variance is then 1.
+# As in the report, we subtract one mean and divide by one standard deviation. Both are computed from all values of the training set, whose variance is then 1.
 #
-# `ArrayDataset` standardises examples when it reads them (`prepare`). Finished trainings are stored under a name in which `key` identifies the data. A {term}`group` is a voice here.
+# `ArrayDataset` standardises examples when it reads them, with `prepare`, which PCA needs too. Finished trainings are stored under a name in which `key` identifies the data. A {term}`group` is a voice here.
 
 # %%
 standardiser = Standardiser(parameters.normalise)
@@ -127,7 +127,7 @@ for split, rendering in renderings.items():
 page.source(presets.conv_encoder)
 
 # %% [markdown]
-# The decoder is the mirror image. A linear layer turns the code into 64 x 6 x 6 values, and the loop goes back through the sizes. Each `conv_to` is a transposed convolution that doubles the picture, to a given size because odd sizes were rounded when halved.
+# The decoder is the mirror image. A linear layer turns the code into 64 x 6 x 6 values, and the loop goes back through the sizes. Each `conv_to` is a transposed convolution that doubles the picture. It is given the size to reach, because halving rounds odd sizes.
 # `start` is an activation before the first of these; `small`, below, has none (`nn.Identity`).
 
 # %%
@@ -151,7 +151,7 @@ print(f"an example is {bins} x {frames}; the net has {size:,} parameters")
 #
 # As on the page before, {term}`PCA` of the training set tells what to expect. With its largest eigenvalue $\lambda_1$ and $N$ values per example it gives the {term}`edge` {eq}`edge`, $\beta_1 = 2\lambda_1/N$, beyond which no latent unit of a linear VAE carries anything.
 #
-# PCA also gives two baselines. `pca.mse(x, k)` is the error of rebuilding `x` from `k` components. With `k = 0` it is that of the average spectrogram, the answer of a model that never looks at its input. With one component per latent unit PCA is the best linear code for the training set.
+# PCA also gives two baselines. `pca.mse(x, k)` is the error of rebuilding `x` from `k` components; with `k = 0`, from the average spectrogram, the answer of a model that never looks at its input. With one component per latent unit PCA is the best linear code for the training set.
 
 # %%
 pca = theory.pca(data.train.array, parameters.latent, data.train.prepare)
@@ -173,7 +173,7 @@ page.record(f"{name_of}.pca.mse", mse_pca)
 # %% [markdown]
 # The predicted edge is $\beta_1 =$ {glue:text}`speech.edge_predicted:.3f`. The report's `beta = 1` is {glue:text}`speech.beta1.edges_out:.1f` times the edge here, and on digits it was
 # {glue:text}`03_mnist_sanity_check.ipynb::mnist.beta1.edges_out:.0f` times the edge. The edge of speech lies higher mostly because its values vary more: the error of the average example is {glue:text}`speech.mean_spectrogram.mse:.2f` here and was
-# {glue:text}`03_mnist_sanity_check.ipynb::mnist.mean_image.mse:.3f` on digits.
+# {glue:text}`03_mnist_sanity_check.ipynb::mnist.mean_image.mse:.2f` on digits.
 #
 # Beyond the edge a linear VAE shows *complete {term}`collapse`*: no information in the code, and one picture for every input. For our net, which is not linear, it is a prediction.
 #
@@ -223,10 +223,10 @@ page.table(
 
 # %% [markdown]
 # **What we see.** With the report's loss the error is {glue:text}`speech.beta1.mse:.4f`, and the average spectrogram (in the table: mean spectrogram) has
-# {glue:text}`speech.mean_spectrogram.mse:.4f`. The code holds {glue:text}`speech.beta1.kl:.4f` {term}`nats <Nat>`: nothing.
+# {glue:text}`speech.mean_spectrogram.mse:.4f`. The KL is {glue:text}`speech.beta1.kl:.4f` {term}`nats <Nat>`: the code holds nothing.
 # (The error with `z` drawn differs a little: the decoder does not ignore the noise entirely.)
 #
-# With the calibrated loss the error is {glue:text}`speech.calibrated.mse:.4f`, and PCA has {glue:text}`speech.pca.mse:.4f` on the same voices. The code holds {glue:text}`speech.calibrated.kl:.0f` nats.
+# With the calibrated loss the error is {glue:text}`speech.calibrated.mse:.4f`, and PCA has {glue:text}`speech.pca.mse:.4f` on the same voices. The KL is {glue:text}`speech.calibrated.kl:.0f` nats.
 # Only the scale between the two terms of the loss was changed.
 #
 # ```{warning}
@@ -257,11 +257,11 @@ figures.reconstruction_grid(x[:, 0], pictures, **look)
 plt.show()
 
 # %% [markdown]
-# **What we see.** With the report's loss all five answers are one picture: bright at low frequencies, and dark above 8 kHz, where all training voices end. It does
+# **What we see.** With the report's loss all five answers are one picture: bright at low frequencies, and dark above 8 kHz, where no training voice has much power. It does
 # not even show where a clip is silent. With the calibrated loss each answer is a blurred version of its clip.
 #
-# The fifth clip shows the price of few training voices. Its voice goes on above 8 kHz, and neither model
-# draws there what training never contained. So part of the error on this clip comes from the change of voice and recording.
+# The fifth clip shows the price of few training voices. Its voice goes on above 8 kHz, where neither model
+# draws what training never contained. So part of the error on this clip comes from the change of voice and recording.
 #
 # Does the code ever fill under the report's loss? We look at the KL after each epoch.
 

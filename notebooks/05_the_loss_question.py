@@ -1,18 +1,18 @@
 # %% [markdown]
 # # Is the loss wrong, or is it beta?
 #
-# "Is there anything obviously wrong in this implementation of the VAE loss? Or is it purely a case of tuning beta?" This page answers the
-# report's question by a derivation and checks each step by numbers.
+# "Is there anything obviously wrong in this implementation of the VAE loss? Or is it purely a case of tuning beta?" This page derives
+# the answer to the report's question and checks each step by numbers.
 #
 # Both terms, squared error and KL, are right, but their scales differ: a mean over the $N$ values of an example stands beside a sum over latent units. The weight of the KL stands for a
-# {term}`noise variance`. From it and the eigenvalues of the data's covariance one can compute, before training, what such a loss makes of a linear VAE.
+# {term}`noise variance`. From this variance and the eigenvalues of the data's covariance one can compute, before training, what such a loss makes of a *linear* VAE, whose two halves are linear.
 #
 # ```{glue:figure} key-05
 # :name: fig-key-05
 # :alt: Two plots with three curves each. KL falls to zero where beta reaches the edge. The error rises to one there. Every point lies on its curve.
 #
 # Lines: the prediction from eigenvalues. Points: linear VAEs, trained. Left the information in the code in nats, right the error as a share of the data's
-# variance. The horizontal axis is beta as a multiple of each data set's predicted edge, the beta from which on the code is empty.
+# variance. The horizontal axis is beta as a multiple of each data set's predicted edge, the beta at which the code becomes empty.
 # ```
 #
 # ```{admonition} This page
@@ -79,7 +79,7 @@ print("the lines are those of lib.vae.losses.report:", same_lines)
 # %% [markdown]
 # ## Step 2: where N/2 hides
 #
-# Let the decoder stand for the distribution $\mathcal N(\hat x, \sigma^2 I)$: the picture $\hat x$ plus noise of variance $\sigma^2$ in every value. Then, in nats and for one drawn code,
+# Let the decoder stand for the distribution $\mathcal N(\hat x, \sigma^2 I)$: the picture $\hat x$ plus noise of variance $\sigma^2$ in every value. With one code drawn for each example, the negative {term}`ELBO` is, in nats,
 #
 # ```{math}
 # :label: neg-elbo
@@ -125,7 +125,7 @@ for corpus in parameters.corpora:
     pcas[corpus] = theory.pca(train.array, most, train.prepare)
 
 # %% [markdown]
-# Is `theory.calibrated_sigma2`, our mean of the eigenvalues left out, the noise variance of probabilistic PCA? We compare it with scikit-learn's PCA on up to 3,000 examples. Two conventions differ, and `theirs` is corrected for both. scikit-learn divides the
+# Is `theory.calibrated_sigma2`, our mean of the eigenvalues left out, the noise variance of probabilistic PCA? We compare it with scikit-learn's PCA on up to 3,000 examples. (`train[...]` gives them already prepared.) Two conventions differ, and `theirs` is corrected for both. scikit-learn divides the
 # covariance by $n - 1$ where we divide by $n$. And it averages over $\min(n, N) - K$ eigenvalues where we average over $N - K$, zeros included.
 
 # %%
@@ -148,10 +148,10 @@ print("the calibrated sigma2 is pPCA's noise variance:", same_noise)
 # %% [markdown]
 # ## Step 4: reverse water-filling
 #
-# The principal components are uncorrelated, and a linear VAE sees nothing but the covariance. So each component can be looked at alone. Suppose that the code describes a component of variance $\lambda$ so well that a squared error $D\le\lambda$ is left. As on [the page on digits](03_mnist_sanity_check), this costs
+# The principal components are uncorrelated, and the expected loss of a linear VAE depends on the covariance alone. So each component can be looked at by itself. Suppose that the code describes a component of variance $\lambda$ so well that a squared error $D\le\lambda$ is left. As on [the page on digits](03_mnist_sanity_check), this costs
 # $\frac12\ln(\lambda/D)$ nats {cite:p}`cover2006elements`, so the component adds $D/N + \frac\beta2\ln(\lambda/D)$ to the loss.
 #
-# Which $D$ is best? We try 200,000 values, once for a noise variance $\sigma^2$ below $\lambda$ and once for one above it. The cell takes the loss times $N/(2\sigma^2)$, which is $D/(2\sigma^2) + \frac12\ln(\lambda/D)$ and has its minimum at the same $D$.
+# Which $D$ is best? We try 200,000 values for a noise variance $\sigma^2$ below $\lambda$ and for one above it. The cell multiplies the loss by $N/(2\sigma^2)$, which does not move its minimum.
 
 # %%
 eigenvalue = 3.0
@@ -178,7 +178,7 @@ for sigma2 in (1.2, 4.0):
 #
 # ## Does a trained linear VAE end there?
 #
-# The expected loss of a linear VAE over a whole data set depends on the covariance alone. So it can be written down without sampling and without batches, and L-BFGS minimises it in float64
+# Because the expected loss depends on the covariance alone, it can be written down without sampling and without batches. L-BFGS minimises it in float64
 # from random weights. `theory.optimise` does this, and `theory.predict` is {eq}`water`.
 #
 # We compare the two at several multiples of each data set's edge. At `relative` times the edge the water level is `relative` times $\lambda_1$. `size` holds what both functions need, $N$, $K$ and $\sigma^2$; `positive` drops eigenvalues that are zero up to rounding.
@@ -280,8 +280,8 @@ page.table(
 )
 
 # %% [markdown]
-# We read fifteen public losses at their source on 2026-11-25; file, lines, and commit or release stand in `data/losses.csv`. We ask two questions of each. Which noise variance does its weight
-# imply for *its own* data and latents (`sigma2`)? And what would the same loss do to a linear VAE on *digits*, with 784 pixels and the latents of this page (the columns *on digits*)? {eq}`water` answers the second.
+# We read fifteen public losses at their source on 2026-11-25; file, lines, and commit or release stand in `data/losses.csv`. For each we compute the noise variance that its weight
+# implies for *its own* data and latents (`sigma2`), and by {eq}`water` what the same loss does to a linear VAE on *digits*, with 784 pixels and the latents of this page (the columns *on digits*).
 
 # %%
 digits = load_examples("digits", parameters.train_images, 0)
@@ -309,12 +309,12 @@ page.record("loss.digits.worth_nats", worth)
 
 # %% [markdown]
 # **In nats.** At the report's `beta = 1` digits get $\sigma^2 = 392$. The whole squared error of the average digit, summed over its pixels, is
-# {glue:text}`loss.digits.total:.1f`; divided by $2\sigma^2$ it is worth {glue:text}`loss.digits.worth_nats:.3f` nats. A perfect code could earn no more than that, but just to tell apart two equally frequent kinds of digits
-# costs $\ln 2 = 0.69$ nats. A code that says less costs less but also earns less: for a linear VAE {eq}`water` says that no code pays. The loss is right to refuse it.
+# {glue:text}`loss.digits.total:.1f`; divided by $2\sigma^2$ it is worth {glue:text}`loss.digits.worth_nats:.3f` nats. A perfect code could earn no more than that, but just to tell two equally frequent kinds of digits apart
+# costs $\ln 2 = 0.69$ nats. A code that says less costs less but also earns less. For a linear VAE {eq}`water` says that no code pays: the empty code is the optimum of this loss.
 #
-# Does the prediction hold in ordinary training? We train *linear* VAEs on digits with these losses, by Adam and in batches. Losses that agree in reduction and weight are trained once (`distinct`), and only the first `checked` of them.
+# Does the prediction hold in ordinary training? We train *linear* VAEs on digits with these losses, by Adam and in batches. Losses that agree in reduction and weight are trained once (`distinct`), and of these we train only the first `checked`.
 #
-# The prediction uses the eigenvalues of the training set, so the KL is measured on that set, too: `trained_on` puts it in the place of the test set, and its `key` keeps these runs apart in the store. `loss_names` turns the name of a reduction, such as `mean-sum`, into the name of our loss, such as `report`. The last two lines of the loop enter the KL in every row with the same reduction and weight.
+# The prediction uses the eigenvalues of the training set, so the KL is measured on that set, too: `trained_on` puts it in the place of the test set, and the changed `key` keeps these runs apart from those measured on the real test set. `loss_names` turns the name of a reduction, such as `mean-sum`, into the name of our loss, such as `report`. The last two lines of the loop enter the KL in every row with the same reduction and weight.
 
 # %%
 loss_names = {name: loss for loss, name in losses.REDUCTIONS.items()}
@@ -349,8 +349,8 @@ page.table(
 ).format("{:.3g}", subset=["weight", "sigma2", "sigma2 on digits"])
 
 # %% [markdown]
-# **What we see.** The implied variances go from {glue:text}`decoder.musikalkemist_audio.sigma2:.4f` to {glue:text}`decoder.world_models_keras.sigma2:.0f`, for what is called one model. Some weights
-# are far too large for their reductions, like the report's, and others are tiny. A weight says nothing without its reductions.
+# **What we see.** The implied variances go from {glue:text}`decoder.musikalkemist_audio.sigma2:.4f` to {glue:text}`decoder.world_models_keras.sigma2:.0f`, for what is called one model. On digits
+# some of these losses, like the report's, leave a linear VAE no active unit, and others leave it all of them. A weight says nothing without its reductions.
 #
 # Where the KL was measured, it lies within a fifth of the prediction, or both are below 0.05 nats. We except one loss, Beta-VAE on CelebA. Its $\sigma^2$ of
 # {glue:text}`decoder.beta_vae_celeba.sigma2:.1f` lies within 15 % of the largest eigenvalue of the digits ({glue:text}`03_mnist_sanity_check.ipynb::mnist.lambda1:.1f` on [the page on digits](03_mnist_sanity_check); it depends a little on the number of images). So close to the

@@ -4,7 +4,7 @@
 # [The page on the loss](05_the_loss_question) derives the weight beta at which a *linear* VAE loses its {term}`code`. Do nets with convolutions and nonlinearities lose theirs at the same weight, and does their
 # information fall to zero at once or gradually?
 #
-# They lose it within 15 % of the weight that PCA predicts, on digits, speech and music. As beta rises towards the edge, their information falls gradually to almost nothing: we see a bend and no jump.
+# The small convolutional nets that we train lose theirs within 15 % of the weight that PCA predicts, on digits, speech and music (means over seeds). As beta rises towards this edge, their information falls gradually to almost nothing: we see a bend and no jump.
 #
 # ```{glue:figure} key-07
 # :name: fig-key-07
@@ -53,7 +53,7 @@ parameters = page.begin("07_edge_of_collapse", globals())
 # Close to {term}`collapse` a decoder answers only weakly to the code, and a weak answer is almost linear. So a deep net should lose its code at the {term}`edge` of a linear one, $\beta_1$. It could keep a code beyond the edge only
 # if some strongly nonlinear code had a lower loss there than the empty one. The data are like those of [the page before](06_beta_ablation): digits, and log-mel spectrograms of dry sound.
 #
-# We measure everything on the *training* set, because theory speaks of the loss that is minimised there. So the training examples take all three places of `Splits`: training, validation and test. The entry
+# We measure everything on the *training* set, because theory speaks of the loss that is minimised there. So the training examples take all three places of the `Splits` that `load_examples` returns: training, validation and test. The entry
 # `measured` in `key` keeps the stored runs apart from those with a real test set. `theory.pca` reads the stored array and applies `train.prepare`, the scaling that the net sees; the eigenvalue for `edge_beta` must be in the same units.
 # The 0 in `load_examples` asks for no held-out clips.
 
@@ -75,12 +75,12 @@ for corpus in parameters.corpora:
 # %% [markdown]
 # ## The search
 #
-# We call a net *alive* if its code holds at least 0.05 {term}`nats <Nat>` of {term}`KL` per example (`EMPTY_NATS`), and *empty* otherwise.
+# We call a net *alive* if its code holds at least 0.05 {term}`nats <Nat>` of {term}`KL` per example (`EMPTY_NATS`), and *empty* otherwise. Unlike on [the page before](06_beta_ablation), active units do not count here.
 #
 # Close to the edge learning is slow. A unit grows or dies at a rate proportional to its distance from the edge (*critical slowing down*). If we trained new weights there, an empty code could simply mean
 # that we stopped too early. Every search therefore starts from a net that is alive, trained at a tenth of the predicted edge, and continues training it at other betas.
 #
-# `train` makes one training with the report's loss, of the small net of [the page before](06_beta_ablation). It begins with new weights, or with the weights of an earlier run. A continued training has a third
+# `train` makes one training with the report's loss, of the preset `small` as on [the page before](06_beta_ablation). It begins with new weights, or with the weights of an earlier run. A continued training has a third
 # of the passes and of the step size. `start` in the configuration is the name of the folder in which the earlier run is stored.
 
 
@@ -196,7 +196,7 @@ plt.show()
 # **What we see.** The measured edge is {glue:text}`theory.digits.edge_ratio:.2f` of the predicted one on digits,
 # {glue:text}`theory.speech.edge_ratio:.2f` on speech and {glue:text}`theory.music.edge_ratio:.2f` on music.
 #
-# These ratios depend on where we draw the line. We call a code empty below {glue:text}`edge.empty_nats` nats, and a linear VAE passes this line already at 0.905 of its edge. So even a perfectly linear net would measure 0.905. A ratio that is
+# These ratios depend on where we draw the line. We call a code empty below {glue:text}`edge.empty_nats` nats, and a linear VAE passes this line already at 0.905 of its edge (the exercise derives it). So even a perfectly linear net would measure 0.905. A ratio that is
 # higher by more than the width of the last interval means that the net holds more nats near the edge than a linear VAE. The noise of small batches, which can keep a remnant of the first unit alive, is one possible reason; we did not test it. With one seed there is no
 # spread, and its column is empty.
 #

@@ -18,7 +18,7 @@
 # :class: tip
 # **In**: speech and music under five effects, at random settings and equal {term}`loudness`. **Out**: a map coloured by settings, paths of a
 # setting through the latent space, and the place of six effects outside training. **Time**: a minute on one CPU core at the quick setting, three at the published one. **Number to
-# expect**: on test clips, about a third of the dry clip's error is left.
+# expect**: on test clips, the decoder's squared error to the wet spectrogram is about a third of the dry spectrogram's.
 # ```
 
 # %% tags=["parameters"]
@@ -86,11 +86,11 @@ for split, clips in pairs.items():
     print(f"{split}: {len(clips.table)} pairs, {people} persons and songs")
 
 # %% [markdown]
-# `pairs` holds each split with its effects, settings and `groups` (the person or song of each clip); `splits` holds the same for training. An example is one array, wet bands, then dry ones, standardised by one mean and one deviation of wet training spectrograms.
+# `pairs` holds each split with its effects, settings and `groups` (the person or song of each clip); `splits` holds the same examples in the form that `vae.train` takes. An example is one array, wet bands, then dry ones, standardised by one mean and one deviation of wet training spectrograms.
 #
 # ## The model
 #
-# The **encoder** sees the wet half of an example (`target`) and, in a second channel, its difference from the dry half (`condition`, a tuple of one). Only the mean and deviation of its features over time are kept, so
+# The **encoder** sees the wet half of an example (`target`) and, in a second channel, its difference from the dry half (`condition`, a tuple of one). If not `paired`, as in the exercise, it sees the wet half alone. Only the mean and deviation of the net's features over time are kept, so
 # the code can hardly say *when* something happens. (The 1e-6 keeps the root's gradient finite.) Linear layers give `mu` and `log_var`, as in [any VAE](03_mnist_sanity_check); `at_most_zero` keeps variances at 1 or below.
 
 # %%
@@ -113,7 +113,7 @@ page.source(ConditionalSpectrogramVAE.decode)
 # %% [markdown]
 # ## Training
 #
-# The loss is the {term}`calibrated <Calibrated objective>` one, which needs no beta. A preset names a net. If not `paired`, as in the exercise, the encoder sees the wet spectrogram alone.
+# The loss is the {term}`calibrated <Calibrated objective>` one, which needs no beta. A preset names a net.
 
 # %%
 preset = "conditional_spectrogram"
@@ -188,7 +188,7 @@ page.table(errors, "errors", caption, digits=4)
 #
 # The flanger shows one limit of these spectrograms. Its notches are finer than a band, so its dry clip is only {glue:text}`latent.error.flanger.dry:.3f` away: little is left to gain.
 #
-# Overdrive shows another. Its median clip has an error of {glue:text}`latent.error.overdrive.median:.3f`, but one person or song a mean of {glue:text}`latent.error.overdrive.worst:.2f`, perhaps because
+# Overdrive shows how a mean can mislead. Its median clip has an error of {glue:text}`latent.error.overdrive.median:.3f`, but one person or song a mean of {glue:text}`latent.error.overdrive.worst:.2f`, perhaps because
 # nothing in training sounds like it.
 #
 # ```{warning}
@@ -212,7 +212,7 @@ plt.show()
 #
 # ## A map with settings as colours
 #
-# We expect clips to group by effect, not by voice. {term}`UMAP` puts codes into the plane so that near ones mostly stay near. Unseen effects (`new`) join for a later figure.
+# We expect clips to group by effect, not by voice. {term}`UMAP` puts codes into the plane so that near ones mostly stay near. The map also places clips under unseen effects (`new`), for a later figure.
 #
 # In the latent space itself, each clip gets the effect of most of its five nearest neighbours (*{term}`5-NN`*). `groups=groups` leaves out the clip's own person or song.
 # The baseline is the same vote between wet spectrograms, reduced to 50 principal components.
@@ -493,13 +493,13 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** Chorus and phaser have {glue:text}`latent.near.chorus.flanger:.2f` and {glue:text}`latent.near.phaser.flanger:.2f` of their neighbours under the flanger, where chance is 0.20. All
-# three move notches, but all also leave [a faint trace](02_audio_effects); we cannot say which counts. The combo, a guitar amplifier, has {glue:text}`latent.near.combo.overdrive:.2f` under overdrive, and bitcrush
+# three move notches, but all three also leave only [a faint trace](02_audio_effects). We cannot say which of the two makes them neighbours. The combo, a guitar amplifier, has {glue:text}`latent.near.combo.overdrive:.2f` under overdrive, and bitcrush
 # {glue:text}`latent.near.bitcrush.multiband:.2f` under multiband. The neighbours of ring modulator and compressor are scattered, although multiband compresses, too.
 #
 # ## The finding, asserted
 #
 # The model's mean error must be below 0.6 of the dry clip's and 0.7 of that with the mean gain. Under each effect but the flanger, the last in order, it must be below 0.8 of the dry clip's.
-# If `paired`, 5-NN must exceed that of wet spectrograms by 0.15, and each rank correlation must exceed 0.3. No person or song may be in training and test. Paths and unseen effects are not asserted.
+# If `paired`, 5-NN must exceed that of wet spectrograms by 0.15, and each rank correlation must exceed 0.3. No person or song may be in both training and test. Paths and unseen effects are not asserted.
 
 # %%
 dry_itself, with_gain, ours = errors.to_numpy().T  # five effects, then mean
@@ -521,7 +521,7 @@ print("decoder closer to the wet clip than the dry clip and its mean gain")
 #
 # ```{admonition} A solution
 # :class: dropdown
-# The error rises by about a third and stays far below the dry clip's. With neighbours of other persons and songs, the map hardly beats wet
+# The error rises by about a third and stays far below the dry clip's. With neighbours of other persons and songs, the 5-NN accuracy is hardly above that of wet
 # spectrograms. An encoder that does not see the dry clip has to guess the *change*, and may take a dark voice for a muffled one.
 # ```
 #

@@ -109,8 +109,8 @@ with torch.inference_mode():
     between = model.decode(z, x_clip.expand(5, -1, -1, -1))
 
 # %% [markdown]
-# We measure two distances at every step: to the decoder's spectrogram at the first step, and to that at the last. A distance here is a mean squared difference, in units of the training set's variance. As it is squared, the exact middle of two spectrograms
-# has a quarter of their distance to each. (`between[[0]]` is the first step as a batch of one.)
+# We measure two distances at every step: to the decoder's spectrogram at the first step, and to that at the last. A distance here is a mean squared difference, in units of the training set's variance. As it is squared, a spectrogram exactly midway
+# between two others has, to each of them, a quarter of the distance between the two. (`between[[0]]` is the first step as a batch of one.)
 
 
 # %%
@@ -152,7 +152,7 @@ page.record("between.midway_to_delay", to_delay[2])
 page.record("between.midway_to_overdrive", to_drive[2])
 
 # %% [markdown]
-# **What we see.** The decoder's own two ends differ by {glue:text}`between.ends:.3f`. Midway is {glue:text}`between.midway_to_delay:.3f` from the delay and
+# **What we see.** The decoder's own two ends differ by {glue:text}`between.ends:.3f`. The spectrogram midway is {glue:text}`between.midway_to_delay:.3f` from the delay and
 # {glue:text}`between.midway_to_overdrive:.3f` from the overdrive, so it lies between them. The ends themselves are only approximations: compare the second spectrogram with the first, and the sixth with the last. The decoder turns the echoes into a smooth tail, in which single echoes are lost. We think this is because the code acts on every frame alike.
 #
 # ## From one clip to another
@@ -251,7 +251,7 @@ plt.show()
 # The figure shows the third pair under delay and the third under overdrive.
 #
 # **What we see.** Over {glue:text}`between.carried.pairs:.0f` such pairs the target's dry clip has a mean error of {glue:text}`between.carried.mean.dry:.3f`, and the decoder with the reference's code
-# {glue:text}`between.carried.mean.moved:.3f`. The first table shows a smaller error than the dry clip's for delay, overdrive, multiband and ambience. The flanger is not copied: its comb is finer than a band, so the dry clip already has an error of only
+# {glue:text}`between.carried.mean.moved:.3f`. The first table shows a smaller error than the dry clip's for delay, overdrive, multiband and ambience. The flanger is not copied: its notches are finer than a band, so the dry clip already has an error of only
 # {glue:text}`between.carried.flanger.dry:.3f`, and the decoder has {glue:text}`between.carried.flanger.moved:.3f`.
 #
 # Be careful with the mean of overdrive, {glue:text}`between.carried.overdrive.dry:.3f` for the dry clip and {glue:text}`between.carried.overdrive.moved:.3f` for the decoder. The second table shows that it comes from a few targets with large errors, perhaps
@@ -379,7 +379,7 @@ players.players(panel)
 # %% [markdown]
 # ## The finding, asserted
 #
-# From step to step the distance to the delay must grow and that to the overdrive shrink. Copied to another clip, each effect but the flanger, and the mean over all five, must leave less than 0.9 of the dry clip's error.
+# From step to step the distance to the delay must grow and that to the overdrive shrink. When effects are copied to another clip, the decoder's error must be below 0.9 of the dry clip's: under each effect but the flanger, and in the mean over all five.
 # From clip to clip the decoder must be better than the dry cross-fade at every step. No person or song may be in both training and test, and all sounds of the players (`way`, `sounds`) must be equally loud. Each walk is one example, and there is one pairing and one seed.
 
 # %%
@@ -404,7 +404,7 @@ print("but the flanger can be copied to clips outside the training set")
 # ```{admonition} A solution
 # :class: dropdown
 # Beyond the overdrive the high bands go on rising, beyond the delay they go on falling. The line has a direction, and the decoder follows it outside, to spectrograms that belong to no
-# setting. $z = 0$ is the middle of the prior. No training clip was dry, and yet the decoder draws nearly the dry spectrogram, a little brighter. Give the encoder the dry clip as the wet one, too: with that code the decoder comes closer to the dry spectrogram.
+# setting. $z = 0$ is the middle of the prior. Every training clip was under an effect, and yet the decoder draws nearly the dry spectrogram, a little brighter. If the encoder gets the dry clip as the wet one, too, the decoder with that code comes closer still.
 # ```
 #
 # ## Provenance

@@ -3,7 +3,7 @@
 #
 # A map of points can say that effects lie apart. Do clips that lie close together also *sound* alike?
 #
-# Here you can judge by ear: every point of the map can be heard, before its effect, after it, and as the model draws it. For each point we also take the commonest effect among its five nearest points of other clips. It is the point's own more than twice as often as by chance, for persons and songs in the training set and outside it.
+# Here you can judge by ear: every point of the map can be heard, before its effect, after it, and as the model draws it. For each point we also take the commonest effect among its five nearest points of other clips. This is the point's own effect more than twice as often as by chance, for persons and songs in the training set and outside it.
 #
 # ```{glue:figure} key-14
 # :name: fig-key-14
@@ -80,12 +80,12 @@ run = vae.train(config, splits)
 # We expect islands of effects, not of voices. So that you can compare effects by ear, every dry clip stands on the map under each of the report's five effects: delay, overdrive, multiband, ambience and flanger. The five points of a clip differ only in the
 # effect and in its settings, which are random. The clips are new: `seed + 1` draws other random places in the recordings than the training saw. Half of the clips are by persons and songs of the training set, half by others.
 #
-# `explore` puts the clips through the effects, encodes each one, places the means `mu` in the plane by {term}`UMAP`, stores the sounds, and returns the folder of all this. It prepares spectrograms as `pairs["test"]` does, with the mean and deviation of the training set. `show` puts the map on the page.
+# `explore` puts the clips through the effects, encodes each one, places the means `mu` in the plane by {term}`UMAP`, stores the sounds, and returns the folder of all this. `shown` is the number of dry clips per corpus and split. Spectrograms are prepared as in `pairs["test"]`, with the mean and deviation of the training set. `show` puts the map on the page.
 #
 # How to use it:
 #
 # - Point at a mark to see its clip: the wet spectrogram and, beside it, what the decoder draws from the dry clip and the code.
-# - Click it, or press Enter, to hear it wet. Buttons play the dry clip and the reconstruction. The map has one tab stop, and the arrow keys go from point to point.
+# - Click it, or press Enter, to hear it wet. Buttons play the dry clip and the reconstruction. With the keyboard, Tab reaches the map and the arrow keys go from point to point.
 # - Colour the map by a setting, and look for a gradient.
 # - Hide the training clips, and see what remains for the persons and songs outside the training set. The map calls them *never heard*.
 
@@ -164,7 +164,7 @@ assert sounds["wet"] == sounds["drawn"] == len(table), "a sound is missing"
 assert sounds["dry"] * len(REPORT_ORDER) == len(table), "a clip is missing"
 plane = table[["x", "y"]].to_numpy()
 assert np.isfinite(plane).all(), "a clip has no place"
-assert len(np.unique(plane, axis=0)) == len(plane), "two clips in one place"
+assert len(np.unique(plane, axis=0)) == len(plane), "two points in one place"
 for split, accuracy in votes.items():
     assert accuracy > 2 / len(REPORT_ORDER), f"{split}: no map of effects"
 print("asserted: every point can be heard, and neighbours share an effect")
@@ -177,7 +177,7 @@ print("over twice as often as by chance, in the training set and outside")
 #
 # ```{admonition} A solution
 # :class: dropdown
-# The map orders them by `mix`, the share of the echoes, because louder echoes fill the pauses of a spectrogram. In two seconds few echoes return, so the feedback, the share of an echo that goes into the next one, changes less. In our run one of the two delays lies among other delays and ambience; the
+# The map orders them by `mix`, the share of the echoes, because louder echoes fill the pauses of a spectrogram. In two seconds few echoes return, so the feedback, the share of an echo that goes into the next one, changes less. Of the two delays farthest apart in our run, one lies among other delays and ambience; the
 # other, with a smaller mix and little feedback, lies among the flangers: it adds hardly more than one late and quiet copy.
 # ```
 #
