@@ -65,7 +65,7 @@ data = Splits(
 #
 # A VAE has two halves. The **encoder** looks at a picture $x$ and answers with a normal distribution for each {term}`latent unit` (a number of the code): a mean `mu`
 # and the logarithm of a variance, `log_var`. Three convolutions of stride 2 halve the picture three times, to 4 x 4 for a digit. (Rows and columns are called `bins` and `frames`, as in a
-# spectrogram.) Then one linear layer gives `mu` and another one `log_var`, which `narrow` lets start near -3, so that the code starts with little noise.
+# spectrogram.) Then one linear layer gives `mu` and another `log_var`, which `narrow` starts near -3, so that the code starts with little noise.
 
 # %%
 page.source(vae.Encoder)
@@ -103,7 +103,7 @@ page.source(losses.report)
 # %% [markdown]
 # ## One training step
 #
-# Here is one step of training by hand, on 128 digits, with a fresh network of the two halves above (the preset "small"):
+# We take one step by hand, on 128 digits, with a fresh network of the two halves above (the preset "small"):
 
 # %%
 torch.manual_seed(parameters.seed)
@@ -139,14 +139,14 @@ optimiser.step()
 # \beta = \frac{2\sigma^2}{N}, \qquad\text{that is}\qquad \sigma^2 = \frac{\beta N}{2}.
 # ```
 #
-# So neither term is wrong. Every weight stands for a noise variance, and `beta = 1` stands for an absurd one: $\sigma^2 = 392$ for pixels between 0 and 1.
+# So neither term is wrong. Every weight stands for a noise variance, and `beta = 1` for an absurd one: $\sigma^2 = 392$ for pixels between 0 and 1.
 # ([The page on the loss](05_the_loss_question) checks this with numbers, for a single $z$: {eq}`neg-elbo`.)
 #
 # ## What we expect, before any training
 #
 # When does a code save more than it costs? Take one direction in which the data vary, with variance $\lambda$. Without a code, $\lambda$ is the squared error
 # along it. To reduce it to $D < \lambda$, a code needs $\tfrac12 \ln(\lambda/D)$ nats {cite:p}`cover2006elements`.
-# So the direction contributes $D/N + \tfrac\beta2\ln(\lambda/D)$ to the loss. The derivative with respect to $D$ is zero at $D = \beta N/2$, and that is $\sigma^2$ again.
+# So the direction contributes $D/N + \tfrac\beta2\ln(\lambda/D)$ to the loss. The derivative in $D$ is zero at $D = \beta N/2$, which is $\sigma^2$ again.
 #
 # With $\lambda = 5$ and $\sigma^2 = 1$, for example, the best code leaves $D = 1$ of the 5 and spends 0.80 nats. With $\sigma^2 = 392$ the best $D$ would exceed
 # the whole variance, so the best code spends nothing and leaves all 5. A unit is worth its nats only while the variance that it can explain exceeds
@@ -182,7 +182,7 @@ page.record("mnist.beta1.edges_out", parameters.beta / edge)
 # %% [markdown]
 # The first eigenvalue is {glue:text}`mnist.lambda1:.2f`, so the edge lies at $\beta_1 =$ {glue:text}`mnist.edge_predicted:.4f`. The weight of this run is
 # {glue:text}`mnist.beta1.edges_out:.0f` times larger and assumes a noise variance of {glue:text}`mnist.beta1.sigma2:.0f`. We expect
-# *complete {term}`collapse`* at this weight (no information in the code, the same picture for every input) and none at `beta = 0`.
+# *complete {term}`collapse`* at this weight (no information in the code, one picture for every input) and none at `beta = 0`.
 #
 # Another loss needs no weight. It *calibrates* $\sigma^2$: it is the report's loss with $\beta = 2\sigma^2/N$, where $\sigma^2$ is the mean squared error of the batch
 # itself {cite:p}`rybkin2021simple`. `detach` makes the weight a constant; otherwise a smaller error would be rewarded twice, by its own term and by a lower weight. (`beta` is not used; all losses take
@@ -194,7 +194,7 @@ page.source(losses.calibrated)
 # %% [markdown]
 # ## Three trainings, two baselines
 #
-# Network, data, seed and number of steps are the same in all three trainings (`common` holds the settings); only the loss differs. `vae.evaluate` measures a finished run on the test set,
+# The three trainings share network, data, seed and number of steps (`common`); only the loss differs. `vae.evaluate` measures a finished run on the test set,
 # and `run.model()` is its network after the best epoch.
 
 # %%
@@ -279,7 +279,7 @@ plt.show()
 # %% [markdown]
 # ## Is it really one picture?
 #
-# We take the standard deviation of each pixel over all ten thousand reconstructions, average it over the pixels, and compare it with
+# We average over the pixels each pixel's standard deviation over all 10,000 reconstructions, and compare it with
 # the same number for the test images. (`labels` holds the names of the table's rows.)
 
 # %%

@@ -97,7 +97,7 @@ for split in ("train", "validation", "test"):
     )
 
 # %% [markdown]
-# As in the report, we subtract one mean and divide by one standard deviation. Both are single numbers, computed from all values of the training set, whose variance is then 1.
+# As in the report, we subtract one mean and divide by one standard deviation. Both are computed from all values of the training set, whose variance is then 1.
 #
 # `ArrayDataset` standardises examples when it reads them, with `prepare`, which PCA needs too. Finished trainings are stored under a name in which `key` identifies the data. A {term}`group` is a voice here.
 
@@ -151,7 +151,7 @@ print(f"an example is {bins} x {frames}; the net has {size:,} parameters")
 #
 # As on the page before, {term}`PCA` of the training set tells what to expect. With its largest eigenvalue $\lambda_1$ and $N$ values per example it gives the {term}`edge` {eq}`edge`, $\beta_1 = 2\lambda_1/N$, beyond which no latent unit of a linear VAE carries anything.
 #
-# PCA also gives two baselines. `pca.mse(x, k)` is the error of rebuilding `x` from `k` components. With `k = 0` it is that of the average spectrogram, the answer of a model that never looks at its input. With one component per latent unit PCA is the best linear code for the training set.
+# PCA also gives two baselines. `pca.mse(x, k)` is the error of rebuilding `x` from `k` components; with `k = 0`, from the average spectrogram, the answer of a model that never looks at its input. With one component per latent unit PCA is the best linear code for the training set.
 
 # %%
 pca = theory.pca(data.train.array, parameters.latent, data.train.prepare)
@@ -260,8 +260,8 @@ plt.show()
 # **What we see.** With the report's loss all five answers are one picture: bright at low frequencies, and dark above 8 kHz, where no training voice has much power. It does
 # not even show where a clip is silent. With the calibrated loss each answer is a blurred version of its clip.
 #
-# The fifth clip shows the price of few training voices. Its voice goes on above 8 kHz, and neither model
-# draws there what training never contained. So part of the error on this clip comes from the change of voice and recording.
+# The fifth clip shows the price of few training voices. Its voice goes on above 8 kHz, where neither model
+# draws what training never contained. So part of the error on this clip comes from the change of voice and recording.
 #
 # Does the code ever fill under the report's loss? We look at the KL after each epoch.
 

@@ -273,7 +273,7 @@ assert ((beyond["relative_mse"] - 1).abs() < 0.02).all(), "not the mean"
 below = points[points["edges"] < 0.2]
 assert (below["kl"] > EMPTY_NATS).all(), "a run well below the edge is dead"
 assert (below["relative_mse"] < 1).all(), "a run is no better than the mean"
-print(f"asserted: {len(beyond)} runs beyond the edge are dead,")
+print(f"asserted: {len(beyond)} runs beyond 1.5 edges are dead,")
 print(f"{len(below)} well below it alive; no alarm missed, none false")
 
 # %% [markdown]

@@ -63,7 +63,7 @@ names = {corpus: page.slug(corpus) for corpus in parameters.corpora}
 # - The map "gets a little bit messy with more than 3" effects.
 # - Perhaps the smaller number of samples is to blame. The maps with more effects had fewer clips per effect, so both changed together.
 #
-# We draw these eight maps with clips of our own. From here on, Table 1 is ours, unless we say "the report's".
+# We draw these eight maps with clips of our own. From here on, Table 1 is ours, unless we say "the report's". (`names`, above, has the short name of each corpus.)
 #
 # A map with $k$ effects shows the first $k$ of this list, which keeps the report's order:
 #
@@ -75,7 +75,7 @@ names = {corpus: page.slug(corpus) for corpus in parameters.corpora}
 # | 4 | ambience | puts it in a room |
 # | 5 | flanger | adds a copy with a short delay that slowly moves |
 #
-# The order matters: if the fourth effect costs most, this may be because it is the fourth, or because it is ambience. The maps cannot tell.
+# The order matters: if accuracy falls most with the fourth effect, the maps cannot tell whether its place or the ambience is to blame.
 #
 # ## The clips
 #
@@ -234,7 +234,7 @@ page.table(
 #
 # If only other persons or songs vote, the accuracy with five effects is {glue:text}`umap.speech.5fx.knn5_grouped:.3f` on speech and {glue:text}`umap.music.5fx.knn5_grouped:.3f` on music.
 #
-# The last column is 5-NN for the points in the report's own figures. The report's plug-ins, recordings, numbers of clips and sound levels were others. So we compare only the trend: this accuracy falls
+# The last column is 5-NN for the points that we read from the report's own figures. The report's plug-ins, recordings, numbers of clips and sound levels were others. So we compare only the trend: this accuracy falls
 # with more effects too, except on music from four to five.
 #
 # ## The map of effects is a map of voices, too
@@ -298,7 +298,7 @@ plt.show()
 # %% [markdown]
 # **What we see.** The neighbours name which of {glue:text}`umap.speech.groups` persons speaks with an accuracy of {glue:text}`umap.speech.5fx.voice_knn5:.3f`, and which of
 # {glue:text}`umap.music.groups` songs plays with {glue:text}`umap.music.5fx.voice_knn5:.3f`. Both are far above chance. So clips lie
-# together by voice as well as by effect. Votes of the same voice make the effect easier to guess: in the table above, "5-NN, other voices" is the lower number.
+# together by voice as well as by effect. Votes of the same voice make the effect easier to guess: in the table of the maps, "5-NN, other voices" is the lower number.
 #
 # ## Are fewer samples to blame? Are UMAP's settings?
 #
@@ -306,8 +306,8 @@ plt.show()
 #
 # Chance differs between two effects and five, so we remove it from the accuracy $a$: the *skill* is $(a - 1/k) / (1 - 1/k)$, 0 for guessing and 1 for no mistake.
 #
-# If the number of samples is to blame, skill rises with the clips along each line of {numref}`fig-umap-experiments` (upper row). If the number of effects is to blame, the lines lie apart. Among more clips, more of one recording overlap, which raises 5-NN but not
-# "5-NN, other voices". We expect both to play a part, and UMAP's settings to change the numbers little.
+# If the number of samples is to blame, skill rises with the clips along each line of {numref}`fig-umap-experiments` (upper row). If the number of effects is to blame, the lines lie apart. The more clips of one recording there are, the more of them overlap, which raises 5-NN but not
+# "5-NN, other voices". We expect samples and effects to play a part, and UMAP's settings to change the numbers little.
 # (`titles` has the two 5-NN measures and their names.)
 
 
@@ -411,7 +411,7 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** UMAP's settings move 5-NN between {glue:text}`umap.speech.sweep.lowest_knn5:.3f` and {glue:text}`umap.speech.sweep.highest_knn5:.3f` on speech with five effects (chance 0.200). On music
-# they move it between {glue:text}`umap.music.sweep.lowest_knn5:.3f` and {glue:text}`umap.music.sweep.highest_knn5:.3f`. None of these settings brings five effects near the accuracy of two.
+# they move it between {glue:text}`umap.music.sweep.lowest_knn5:.3f` and {glue:text}`umap.music.sweep.highest_knn5:.3f`. None of these settings brings five effects near the accuracy of two. The upper row is judged below.
 #
 # ## The rules of the verdicts
 #
@@ -420,10 +420,10 @@ plt.show()
 # | claim | test | reproduced if | refuted if |
 # |---|---|---|---|
 # | speech is clearly better | lead of speech over music in 5-NN, 5-NN with other voices, and silhouette, on each of the four maps: 12 comparisons | the lead is at least 0.02 in all 12 | it is at least 0.02 in 6 or fewer |
-# | messy with more than 3 | change of skill from two effects to three, three to four, four to five, in the experiment with the most clips; 2 measures, 2 corpora: 4 cases | the step to four effects costs most in all 4 | it costs most in none |
-# | fewer samples are to blame | *loss*: skill lost from two effects to five, in the experiment with the most clips; *gain*: skill in Table 1 minus skill there, for maps with more clips in Table 1; 4 cases | the gain is at least as large as the loss in all 4 | it is less than half of the loss in all 4 |
+# | messy with more than 3 | change of skill from two effects to three, three to four, four to five, on the first experiment's maps with the most clips; 2 measures, 2 corpora: 4 cases | the step to four effects costs most in all 4 | it costs most in none |
+# | fewer samples are to blame | *loss*: skill lost from two effects to five, on the same maps; *gain*: skill in Table 1 minus skill on the same maps, where Table 1 has more clips; 4 cases | the gain is at least as large as the loss in all 4 | it is less than half of the loss in all 4 |
 #
-# The third rule asks what the larger samples of Table 1 gain, not what smaller ones would cost.
+# The third rule asks what samples larger than the experiment's gain, not what smaller ones cost.
 #
 # For the first claim, `table` is the table of the maps above, and `lead` its rows of speech minus those of music.
 
@@ -471,7 +471,7 @@ if {2, 3, 4, 5} <= set(parameters.effects):
     }
 
 # %% [markdown]
-# For the third claim, `loss` is the change of skill from the fewest effects to the most, so it is negative. `gain` is the change from the experiment's maps with the most clips to Table 1. `experiment` is the change from
+# For the third claim, `judge_samples` says whether the parameters allow the test. `loss` is the change of skill from the fewest effects to the most, so in the code it is negative. `gain` is the change from the experiment's maps with the most clips to Table 1. `experiment` is the change from
 # its maps with the fewest clips to those with the most, and no verdict depends on it. All three are computed for each corpus and measure; `gain` and `experiment` are means over the numbers of effects.
 
 # %%
@@ -539,7 +539,7 @@ page.table(
 # ## The finding, asserted
 #
 # On every map "5-NN, other voices" must exceed chance by 0.1, but may not exceed 5-NN by more than 0.02. Trustworthiness must exceed 0.8. In every case five effects must have at least 0.1 less skill than two, and the gain be smaller than this loss.
-# Speech must lead on average. The verdicts are not asserted.
+# Speech must lead on average in both 5-NN measures. The verdicts are not asserted.
 
 # %%
 chance = table["chance"]
@@ -554,7 +554,7 @@ if {"speech", "music"} <= set(names.values()):
     assert (lead[list(titles)].mean() > 0).all(), "speech is not first"
 print("asserted: effects separate beyond chance, with other voices not")
 print("better, and with five effects worse than with two; the larger")
-print("samples gain less than five effects cost; speech leads on average")
+print("samples gain less than five effects cost; speech leads in mean 5-NN")
 
 # %% [markdown]
 # ````{admonition} Exercise

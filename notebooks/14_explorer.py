@@ -164,7 +164,7 @@ assert sounds["wet"] == sounds["drawn"] == len(table), "a sound is missing"
 assert sounds["dry"] * len(REPORT_ORDER) == len(table), "a clip is missing"
 plane = table[["x", "y"]].to_numpy()
 assert np.isfinite(plane).all(), "a clip has no place"
-assert len(np.unique(plane, axis=0)) == len(plane), "two clips in one place"
+assert len(np.unique(plane, axis=0)) == len(plane), "two points in one place"
 for split, accuracy in votes.items():
     assert accuracy > 2 / len(REPORT_ORDER), f"{split}: no map of effects"
 print("asserted: every point can be heard, and neighbours share an effect")

@@ -102,15 +102,12 @@ def test_hashes_are_those_of_torchaudio_and_folders_those_of_the_full_run() -> N
         assert f":/corpora/{CORPORA[name].folder}" in text
 
 
-def test_what_was_fetched_is_a_corpus(server, tmp_path, capsys) -> None:
+def test_what_was_fetched_is_a_corpus(server, tmp_path) -> None:
     corpus = fetch(tiny(server), tmp_path / "new/place", yes=True)
     assert corpus == f"vctk:{tmp_path}/new/place/Tiny-3"
     with pytest.warns(UserWarning, match="skipped 107 of 109 persons"):
         assert len(corpora.load_corpus(corpus)) == 2
     assert tree(tmp_path / "new/place") == {f"Tiny-3/{name}": FILES[name] for name in FILES}
-    out = capsys.readouterr().out
-    for words in ("Tiny, version 3", "CC0", tiny(server).url, "0.0 GB", corpus[5:], "are free"):
-        assert words in out
     assert fetch(tiny(server), tmp_path / "new/place") == corpus and server.starts == [0]
 
 
@@ -239,7 +236,9 @@ def test_a_full_disk(server, tmp_path) -> None:
 
 def test_the_command_end_to_end(server, tmp_path) -> None:
     done = run(program(tiny(server), tmp_path))
-    assert done.returncode == 2 and "add --yes" in done.stderr and "licence   CC0" in done.stdout
+    assert done.returncode == 2 and "add --yes" in done.stderr
+    for words in ("Tiny, version 3", "licence   CC0", tiny(server).url, "0.0 GB", "are free"):
+        assert words in done.stdout
     assert server.starts == [] and os.listdir(tmp_path) == []
     done = run(program(tiny(server), tmp_path, "--yes"))
     lines = done.stdout.splitlines()
