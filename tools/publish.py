@@ -151,6 +151,8 @@ def with_current_prose(notebook: nbformat.NotebookNode, name: str) -> nbformat.N
         cells.append(code.pop(0) if cell.cell_type == "code" else cell)
         if "parameters" in tags(cell):
             cells += injected
+    for place, cell in enumerate(cells):
+        cell["id"] = f"cell-{place:02d}"
     notebook.cells = cells
     return notebook
 
