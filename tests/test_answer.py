@@ -48,8 +48,9 @@ def verdicts():
     apart = abs(N["umap.speech.2fx.knn5"] - N["umap.music.2fx.knn5"])
     holds = 6 < N["umap.verdict.lead.holds_in"] < 12 and apart < 0.05
     yield '"clearly better" than music', "refined", holds
-    holds = N["umap.speech.3fx.knn5"] - N["umap.speech.4fx.knn5"] > 0.05
-    yield "messy with more than 3", "reproduced", holds
+    falls = N["umap.speech.3fx.knn5"] - N["umap.speech.4fx.knn5"] > 0.05
+    holds = falls and 0 < N["umap.verdict.step.holds_in"] < 4
+    yield "messy with more than 3", "refined", holds
     by_effects, by_clips = (N[f"umap.verdict.samples.{x}"] for x in ("effects", "clips_of_table"))
     holds = by_effects < -0.1 and by_clips < -0.5 * by_effects
     yield "fewer samples per effect", "refuted", holds

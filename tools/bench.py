@@ -66,7 +66,7 @@ PARTS = {
         {"ours": ("panels.ours", {}, {}), "umap.UMAP().fit": ("panels.defaults", {}, {})},
         {"corpora": BOTH, "clips": [400, 400, 300, 200]},
         ONE,
-        turns=2,
+        turns=1,
         threads=True,
         warm=False,
     ),
