@@ -174,7 +174,7 @@ caption = "Edge of collapse, as a weight beta of the report's loss."
 page.table(pd.DataFrame(rows).T, "edges", caption, 4)
 
 # %% tags=["hide-input", "nbval-ignore-output"] mystnb={"figure": {"name": "fig-edges", "caption": "The weight beta at which each data set's code is lost. Bars: 15 % to either side of the prediction from PCA. Points: measured, one for each seed."}, "image": {"alt": "Three rows, for digits, speech and music, over a logarithmic axis of beta. In each row the measured points lie on a short bar around the predicted edge: near 0.013 for digits, 0.16 for speech and 0.75 for music."}}
-figure, ax = plt.subplots(figsize=(6.5, 0.5 * len(edges) + 1.2))
+figure, ax = plt.subplots(figsize=(7, 0.4 * len(edges) + 1.2))
 for row, (corpus, predicted) in enumerate(edges.items()):
     bar, point = {}, {}
     if row == 0:
@@ -184,11 +184,12 @@ for row, (corpus, predicted) in enumerate(edges.items()):
     values = measured[corpus]
     look = dict(linestyle="none", marker="o", color="C0")
     ax.plot(values, [row] * len(values), **look, **point)
-ax.axvline(1, ls="--", color="0.3", lw=1)
-ax.text(1, len(edges) - 0.6, " the report's beta", ha="right", rotation=90)
-ax.set(xscale="log", xlabel="weight beta of the KL", ylim=(-0.6, None))
+ax.axvline(1, ls="--", color="0.3", lw=1, label="the report's beta")
+ax.set(xscale="log", xlabel="weight beta of the KL")
+ax.set(ylim=(-0.6, len(edges) - 0.4))
 ax.set_yticks(range(len(edges)), list(edges))
-ax.legend(frameon=False, loc="upper left")
+above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+ax.legend(frameon=False, ncols=3, **above)
 page.key_figure(figure)
 plt.show()
 
