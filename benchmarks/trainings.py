@@ -84,7 +84,7 @@ def spectrograms(clips: int):
     training.spectrum(train, 1, data.key)
     net, counter = build("small", train.shape), FlopCounterMode(display=False)
     with counter:
-        one = train.__getitems__([0])
+        one = train[[0]]
         losses.report(one, *net(one), BETA).backward()
     config = TrainingConfig(beta=0.01, learning_rate=RATE, batch_size=16, seed=_seed())
     yield
