@@ -266,13 +266,13 @@ def test_threads_and_forks_get_each_its_own_answer(tmp_path) -> None:
     threads = [threading.Thread(target=read, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
-    pid = os.fork()
+    for thread in threads:
+        thread.join()
+    assert [means[number] for number in range(3)] == [{number / 8} for number in range(3)]
+    pid = os.fork()  # not beside the threads: a copy of their locks would stay locked
     if pid == 0:
         try:
             read(3)
         finally:
             os._exit(means[3] != {0.375})
-    for thread in threads:
-        thread.join()
-    assert [means[number] for number in range(3)] == [{number / 8} for number in range(3)]
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
