@@ -199,7 +199,7 @@ for place, (audio, _) in examples.items():
     bands, frames = pictures[place].shape
 print(f"{bands} bands, {frames} frames per clip")
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-clips", "caption": "The clips above as log-mel spectrograms, on one colour scale of 70 dB."}, "image": {"alt": "Spectrograms of clips of each corpus and split. Speech shows harmonics that rise and fall, and pauses; one piece of music fills all bands, one pulses, one has low notes only. Some voices are empty above about 8 kHz."}}
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-clips", "caption": "The clips above as log-mel spectrograms, on one colour scale of 70 dB."}, "image": {"alt": "Spectrograms of clips of each corpus and split. Speech shows harmonics that rise and fall, and pauses; one piece of music fills all bands, one pulses, one has low notes only. Some voices are empty above about 8 kHz."}}
 top = max(picture.max() for picture in pictures.values())
 count = len(parameters.corpora)
 figure, axes = plt.subplots(

@@ -270,7 +270,7 @@ columns = ["effect", "size_db", "fixed_share"]
 measured = pd.DataFrame(rows, columns=columns).groupby("effect", sort=False)
 means, spreads = measured.mean(), measured.std()
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-effects-trace", "caption": "Size of the trace of each effect, and the share of it that a fixed filter would explain; means over 24 clips, bars: standard deviation over the clips."}, "image": {"alt": "Scatter of eleven effects. Overdrive, multiband, combo, ring modulator and bitcrush are large and half fixed; delay, ambience and compressor are mostly moving; flanger, chorus and phaser are small and moving."}}
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-effects-trace", "caption": "Size of the trace of each effect, and the share of it that a fixed filter would explain; means over 24 clips, bars: standard deviation over the clips."}, "image": {"alt": "Scatter of eleven effects. Overdrive, multiband, combo, ring modulator and bitcrush are large and half fixed; delay, ambience and compressor are mostly moving; flanger, chorus and phaser are small and moving."}}
 figure, ax = plt.subplots(figsize=(7.2, 3.9))
 for name in names:
     ax.errorbar(

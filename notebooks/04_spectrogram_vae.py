@@ -239,7 +239,7 @@ page.table(
 #
 # We reconstruct five clips, evenly spaced through the test set, with `z = mu`, without noise. (`page.key_figure` also puts the picture at the top of the page.)
 
-# %% mystnb={"figure": {"name": "fig-speech-beta1", "caption": "Five test clips above their reconstructions with the report's loss at beta = 1. One colour scale, standardised dB; the title of each is its mean squared error. All five reconstructions are the average of the training set."}, "image": {"alt": "Two rows of five spectrograms. Above: five different clips of speech with harmonics and pauses. Below: five identical smooth gradients, bright at low frequencies."}}
+# %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-speech-beta1", "caption": "Five test clips above their reconstructions with the report's loss at beta = 1. One colour scale, standardised dB; the title of each is its mean squared error. All five reconstructions are the average of the training set."}, "image": {"alt": "Two rows of five spectrograms. Above: five different clips of speech with harmonics and pauses. Below: five identical smooth gradients, bright at low frequencies."}}
 places = np.linspace(0, len(data.test) - 1, 5).astype(int)
 x = data.test[places]
 x_hat = {}

@@ -181,7 +181,7 @@ panels = {}
 for corpus, number in progress(grid, len(grid), "maps"):
     panels[corpus, number] = umap_of(corpus, number, sizes[number])
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-umap-table", "caption": "The counterpart of the report's Table 1: UMAP of raw spectrograms with two to five effects. Under each map: 5-NN accuracy, the same where only other persons or songs vote, silhouette, trustworthiness, chance, and the seed. The axes of a map have no unit. At most 400 points of each effect are drawn; the table of provenance has the numbers of clips."}, "image": {"alt": "Grid of scatter plots, one row for each corpus, one column for two, three, four and five effects. With two effects the classes lie apart; with each further effect they overlap more."}}
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-umap-table", "caption": "The counterpart of the report's Table 1: UMAP of raw spectrograms with two to five effects. Under each map: 5-NN accuracy, the same where only other persons or songs vote, silhouette, trustworthiness, chance, and the seed. The axes of a map have no unit. At most 400 points of each effect are drawn; the table of provenance has the numbers of clips."}, "image": {"alt": "Grid of scatter plots, one row for each corpus, one column for two, three, four and five effects. With two effects the classes lie apart; with each further effect they overlap more."}}
 rows, columns = len(parameters.corpora), len(parameters.effects)
 figure, axes = plt.subplots(
     rows, columns, figsize=(2.4 * columns, 2.9 * rows + 0.4), squeeze=False

@@ -302,7 +302,7 @@ caption = (
 )
 page.table(pd.DataFrame(rows).T, "embed_summary", caption)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-embeddings", "caption": "Accuracy on new persons and songs, five effects, random settings: linear probe (for the supervised net: its own answer). Dots: folds and seeds; dashed: chance."}, "image": {"alt": "Dot plot, one row per method, one panel per corpus. Log-mel methods lie lowest, cepstral features higher, the conditional VAE near or above the supervised net, paired methods at the right end."}}
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-embeddings", "caption": "Accuracy on new persons and songs, five effects, random settings: linear probe (for the supervised net: its own answer). Dots: folds and seeds; dashed: chance."}, "image": {"alt": "Dot plot, one row per method, one panel per corpus. Log-mel methods lie lowest, cepstral features higher, the conditional VAE near or above the supervised net, paired methods at the right end."}}
 shown = scores.assign(
     accuracy=scores["logistic"].fillna(scores["cnn"]),
     label=scores["method"].map(LABELS),

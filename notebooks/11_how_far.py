@@ -153,7 +153,7 @@ for (name, kind), by_method in scores.items():
 caption = "Accuracy on new persons and songs, mean and deviation over folds."
 page.table(pd.DataFrame(rows).T, "sets", caption)
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-sets", "caption": "Accuracy on new persons and songs, one dot per fold, for each set of clips: the conditional VAE and the log-mel moments, linear probe. The grey bar is chance."}, "image": {"alt": "Dot plot with one row for each set of clips. In every row the conditional VAE has a higher mean than the log-mel moments, and both lie to the right of chance."}}
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-sets", "caption": "Accuracy on new persons and songs, one dot per fold, for each set of clips: the conditional VAE and the log-mel moments, linear probe. The grey bar is chance."}, "image": {"alt": "Dot plot with one row for each set of clips. In every row the conditional VAE has a higher mean than the log-mel moments, and both lie to the right of chance."}}
 dots = []
 for (name, kind), by_method in scores.items():
     for method, values in by_method.items():

@@ -317,7 +317,7 @@ def draw_square(ax: plt.Axes, effect: str, controls: tuple) -> None:
     )
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-latent-map", "caption": "UMAP of mu of test clips. Left: by effect, under it the 5-NN accuracy in the latent space. Middle and right: the same map, the clips of one effect coloured by two of its settings, all others grey. The square is the legend: hue goes across, lightness up."}, "image": {"alt": "Three scatter plots of the same points. Left: effects in patches, ambience among delay. Middle: the overdrive points. Right: the delay points; in both, neighbours mostly have similar colours."}}
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-latent-map", "caption": "UMAP of mu of test clips. Left: by effect, under it the 5-NN accuracy in the latent space. Middle and right: the same map, the clips of one effect coloured by two of its settings, all others grey. The square is the legend: hue goes across, lightness up."}, "image": {"alt": "Three scatter plots of the same points. Left: effects in patches, ambience among delay. Middle: the overdrive points. Right: the delay points; in both, neighbours mostly have similar colours."}}
 figure, axes = plt.subplots(1, 3, figsize=(10.5, 4.4))
 caption = f"5-NN {knn5:.2f}, other voices and songs {knn5_grouped:.2f}"
 figures.umap_panel(axes[0], here, names, caption, "by effect")

@@ -135,7 +135,7 @@ def strip(axes: np.ndarray, pictures: dict, name: str = "") -> None:
     figures.colour_bar(ax.figure, image, axes, "standardised dB")
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-between", "caption": "From delay to overdrive on one test clip: the effects themselves at the ends, and between them the decoder's spectrogram at five points of the straight line between the two codes. The number is the weight of the overdrive's code. One colour scale, standardised dB."}, "image": {"alt": "Seven spectrograms. From left to right the tails in the pauses fade and the high bands become brighter."}}
+# %% tags=["nbval-ignore-output", "hide-input"] mystnb={"figure": {"name": "fig-between", "caption": "From delay to overdrive on one test clip: the effects themselves at the ends, and between them the decoder's spectrogram at five points of the straight line between the two codes. The number is the weight of the overdrive's code. One colour scale, standardised dB."}, "image": {"alt": "Seven spectrograms. From left to right the tails in the pauses fade and the high bands become brighter."}}
 steps = weights[:, 0].tolist()
 pictures = {"delay itself": x_delayed[0]}
 for w, picture in zip(steps, between, strict=True):
