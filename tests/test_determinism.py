@@ -32,7 +32,7 @@ from lib.vae.training import spectrum, train
 # How far a number may be off with other threads or on another processor; book/use.md says the same.
 TOLERANCES = {
     "a value of a spectrogram, dB": 0.07,  # above 64 dB they are stored in steps of 1/16 dB
-    "an eigenvalue, relative": 1e-5,
+    "an eigenvalue, relative": 1e-6,
     "error and KL of a short training, relative": 0.001,
     "5-NN on a map of 90 clips by UMAP": 0.15,  # another last digit of a coordinate, another map
 }

@@ -72,7 +72,7 @@ def test_parameters_have_type_default_and_meaning(script: Path) -> None:
     assert comments == [node.end_lineno for node in nodes], "each has a comment"
     assert {node.target.id for node in nodes} == set(STORIES[script.stem].model_fields)
     defaults = {node.target.id: ast.literal_eval(node.value) for node in nodes}
-    assert QUICK[script.stem] == defaults, "runs/quick.yml has the notebook's defaults"
+    assert list(QUICK[script.stem].items()) == list(defaults.items()), "runs/quick.yml"
 
 
 def figure_faults(cells: list) -> list[str]:
