@@ -124,13 +124,13 @@ def test_the_commands_of_readme_and_ci_exist_and_a_clone_holds_what_they_need(tm
     with open(ROOT / "data/manifest.csv", encoding="utf-8", newline="") as manifest:
         data = [f"data/{row['file']}" for row in csv.DictReader(manifest)]
     assert all((clone / name).exists() for name in [*data, "lib/vae/losses.py", "tools/run.py"])
-    done = run("make -n book report publish test", clone)
+    done = run("make --no-print-directory -n book report publish test", clone)
     steps = [
         "pip install",
         "tools/run.py quick",
         "tools/run.py report",
         "tools/publish.py",
-        "pytest",
+        "bin/pytest",
     ]
     places = [done.stdout.find(step) for step in steps]
     assert -1 not in places and places == sorted(places), done.stdout
