@@ -1,4 +1,4 @@
-"""Theory of collapse in numpy and scipy: components, water level, linear VAE (chapter 05)."""
+"""Theory of collapse: components, water level, linear VAE (chapter 05), the edge of any loss."""
 
 from lazy_loader import attach
 
@@ -17,5 +17,7 @@ __getattr__, __dir__, __all__ = attach(
             "weight_of",
         ],
         "linear_vae": ["optimise"],
+        "stability": ["Edge", "edge", "weight_as_coded"],
+        "any_loss": ["edge_of", "edge_of_use"],
     },
 )
