@@ -168,7 +168,7 @@ def _request(corpus: Corpus, part: Path) -> None:
 def main(arguments: list[str] | None = None, corpora: dict[str, Corpus] = CORPORA) -> None:
     """Run the command. It exits with 2 and one line on an error, 1 after a no, 130 after Ctrl-C."""
     summary = "Fetch a corpus of the report's size."
-    parser = argparse.ArgumentParser("python -m lib.download", description=summary)
+    parser = argparse.ArgumentParser("average-spectrogram download", description=summary)
     parser.add_argument("corpus", choices=corpora)
     parser.add_argument("--to", type=Path, default="~/corpora", metavar="FOLDER")
     parser.add_argument("--yes", action="store_true", help="do not ask")

@@ -80,11 +80,92 @@ def test_the_gzipped_digits_are_the_digits() -> None:
     assert r["sigma2"] == 392 and r["active"] == r["kl_nats"] == 0
     assert r["mse_sampled"] == pytest.approx(r["mse_mean"])
     assert r["mse_mean"] == pytest.approx(0.06725, abs=1e-5)
-    assert r["about"] == "uint8, scaled by 1/255"
+    assert r["about"] == "uint8 from 0 to 255, scaled by 1/255"
     assert r["verdict"] == (
         "sigma2 = 392 exceeds lambda_1 = 5.12: every latent unit dies; the VAE will answer every "
         "input with the average. The edge is at beta = 0.0131, 77 times lower."
     )
+
+
+BITS = (np.random.default_rng(0).random((200, 40)) > 0.5).astype("u1")
+SCALES = {  # what the data hold: their factor, and the words for it
+    "bits": (BITS, 1, "uint8 from 0 to 1, taken as they are"),
+    "levels": (BITS * 15, 1, "uint8 from 0 to 15, taken as they are"),
+    "pictures": (BITS * 255, 1 / 255, "uint8 from 0 to 255, scaled by 1/255"),
+    "bools": (BITS > 0, 1, "bool, taken as 0 and 1"),
+    "PCM": (BITS.astype("i2") * 3000, 1, "int16 from 0 to 3000, taken as they are; --scale"),
+    "floats": (BITS * 255.0, 1, "float64, taken as they are"),
+}
+
+
+@pytest.mark.parametrize("case", SCALES)
+def test_what_the_data_hold_decides_their_scale(tmp_path, case) -> None:
+    x, factor, words = SCALES[case]
+    data = saved(tmp_path / "x.npy", x)
+    r = predict_data(data, 4)
+    assert r["total"] == pytest.approx((x * float(factor)).var(0).sum())
+    assert r["about"].startswith(words)
+    asked = predict_data(data, 4, scale=2.0)
+    assert asked["total"] == pytest.approx((x * 2.0).var(0).sum())
+    assert asked["about"].endswith("scaled by 2 as asked")
+
+
+def test_the_same_numbers_from_every_kind_of_file(tmp_path) -> None:
+    import torch
+
+    x = examples(30, 5)
+    np.savez(tmp_path / "one.npz", x=x)
+    np.savez(tmp_path / "two.npz", x=x, y=x[:, :2])
+    np.savetxt(tmp_path / "x.csv", x, delimiter=",")
+    np.savetxt(tmp_path / "named.csv", x, delimiter=";", header="a;b;c;d;e", comments="")
+    torch.save(torch.as_tensor(x), tmp_path / "x.pt")
+    torch.save({"train": torch.as_tensor(x), "n": torch.ones(3, 3)}, tmp_path / "d.pt")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "net.pt")
+    (tmp_path / "words.csv").write_text("a,b\n1,x\n2,y\n")
+    total = x.var(0).sum()
+    for name in ("one.npz", "two.npz?x", "x.csv", "named.csv", "x.pt", "d.pt?train"):
+        found = predict_data(str(tmp_path / name), 2)["total"]
+        assert found == pytest.approx(total, rel=1e-6), name
+    for name, words in {
+        "two.npz": r"it holds x, y: write two.npz\?x",
+        "two.npz?z": r"it holds x, y: write",
+        "d.pt": r"write d.pt\?train",
+        "net.pt": "more than tensors: write x with np.save",
+        "words.csv": "column 'b' is not of numbers",
+    }.items():
+        with pytest.raises(BadInput, match=words):
+            predict_data(str(tmp_path / name), 2)
+
+
+def test_another_loss_and_how_its_kl_is_coded(tmp_path) -> None:
+    x = examples(300, 12)
+    data = saved(tmp_path / "x.npy", x.reshape(300, 3, 4))
+    expected = theory.edge("l1-mean", x).beta
+    r = predict.predict_loss(data, 3, 1e-6, "l1-mean")
+    assert r["edge"] == pytest.approx(expected) and r["edge_low"] < r["edge"]
+    assert r["active"] == 3 and not r["collapse"] and "3 of 3 units pay" in r["verdict"]
+    assert np.shape(r["first_direction"]) == (3, 4)
+    between = predict.predict_loss(data, 3, (r["edge_use"] + r["edge"]) / 2, "l1-mean")
+    assert "holds less than 0.05 nats" in between["verdict"]
+    coded = {"kl": "mean", "kl_batch": 8, "kl_factor": 2.0}
+    dead = predict.predict_loss(data, 3, 1.0, "l1-mean", coded=coded)
+    assert dead["edge"] == pytest.approx(expected * 3 / 16)
+    assert dead["collapse"] and "the average" in dead["verdict"]
+    (tmp_path / "mine.py").write_text(
+        "def mse(x_hat, x): return (x_hat - x).square().flatten(1).mean(1)"
+    )
+    own = predict.predict_loss(data, 3, 1.0, f"{tmp_path}/mine.py:mse")
+    assert own["edge"] == pytest.approx(predict_data(data, 3)["edge"], rel=1e-4)
+    given = predict.predict_loss(data, 3, 1.0, "mse-mean", saved(tmp_path / "c.npy", x[:, :2]))
+    assert given["edge"] < own["edge"]
+    run = command(data, "--latents", 3, "--loss", "huber-mean", "--json")
+    assert run.returncode == 0 and json.loads(run.stdout)["edge"] > 0, run.stderr
+    for wrong, words in (
+        ("l1-men", "did you mean"),
+        (f"{tmp_path}/mine.py:l1", "FILE.py:FUNCTION"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            predict.predict_loss(data, 3, 1.0, wrong)
 
 
 def test_the_command_answers_in_words_and_loads_no_torch(tmp_path) -> None:
@@ -111,6 +192,8 @@ def test_an_idx_file_of_any_type_is_the_array(tmp_path_factory, dtype, packed, s
     """It is known by its content and not by its name; uint8 is scaled."""
     folder = tmp_path_factory.mktemp("idx")
     x = np.random.default_rng(0).integers(0, 127, shape).astype(dtype)
+    if dtype == "u1":
+        x.flat[0] = 255  # as a picture
     (folder / "x.npy").write_bytes(gzip.compress(idx(x)) if packed else idx(x))
     r, same = predict_data(str(folder / "x.npy"), 1), predict_data(saved(folder / "y.idx", x), 1)
     scaled = (x / (255 if dtype == "u1" else 1)).reshape(len(x), -1)
@@ -142,7 +225,7 @@ def test_every_answer_is_finite_and_in_order(tmp_path_factory, k, weight, reduct
 
 CONTENT = idx(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
 ARRAYS = {
-    "nan": (np.array([[1.0, np.nan], [2, 3], [4, 5]]), "NaN or infinite"),
+    "nan": (np.array([[1.0, 2], [2, np.nan], [4, 5]]), "example 1 .* NaN or infinite"),
     "constant": (np.full((30, 7), 0.1), "all 30 examples are equal"),
     "one sample": (np.ones((1, 9)), r"shape \(1, 9\)"),
     "text": (np.array([["a", "b"], ["c", "d"]]), "<U1"),
@@ -168,7 +251,7 @@ def test_bad_data_are_named(tmp_path, fault) -> None:
         content, message = FILES[fault]
         path.write_bytes(content)
     else:
-        message = "No such file.*give a .npy or IDX file"
+        message = "No such file.*give a .npy, .npz, .csv, .pt or IDX"
     with pytest.raises(BadInput, match=f"(?s){path}: .*{message}"):
         predict_data(str(path), 1)
 
@@ -201,5 +284,6 @@ def test_a_folder_of_sound_is_what_chapter_04_trains_on(tmp_path, monkeypatch) -
     oracle = PCA(4, svd_solver="full").fit((x - x.mean()) / x.std())
     assert np.allclose(r["eigenvalues"][:4], oracle.explained_variance_ * 11 / 12, rtol=1e-4)
     assert r["total"] == pytest.approx(x.var(0).sum() / x.var())
+    assert "of 0.6 s" in predict_data(data, 4, clips=12, clip_s=0.6)["about"]
     with pytest.raises(BadInput, match="--clips 4: must be above --latents 4"):
         predict_data(data, 4, clips=4)

@@ -1,6 +1,8 @@
 """The collapse alarm: when it speaks, when it keeps quiet; a kill does not change its words."""
 
+import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -12,7 +14,14 @@ from test_vae_training import Killed, artifact_folder, blobs, killing
 from lib import theory
 from lib.data.batches import ArrayDataset, Batches, Splits
 from lib.vae import training
-from lib.vae.alarm import ENDLESS, PATIENCE, WINDOWS, CollapseAlarm, CollapseWarning
+from lib.vae.alarm import (
+    ENDLESS,
+    PATIENCE,
+    WINDOWS,
+    CollapseAlarm,
+    CollapseWarning,
+    before_training,
+)
 from lib.vae.config import TrainingConfig
 
 __all__ = ["artifact_folder"]  # a fixture
@@ -142,3 +151,76 @@ def test_an_empty_code_is_told_once_and_a_full_one_is_left_alone(what: str) -> N
     alarms = alarms_of(mu if callable(mu) else lambda step: of_kl(mu), steps, **settings)
     assert [step for step, _ in alarms] == [at] * (at is not None)
     assert all(words in message for _, message in alarms)
+
+
+ANSWERS = {  # of a training_step: whether the alarm then hears of the empty code, and warns once
+    "nothing now and then": (
+        lambda mu, step: None if step % 3 else {"mu": mu, "log_var": 0 * mu},
+        1,
+        0,
+    ),
+    "the loss alone": (lambda mu, step: {}, 0, 1),
+    "a code of maps": (
+        lambda mu, step: {"mu": mu[:, :, None], "log_var": 0 * mu[:, :, None]},
+        1,
+        0,
+    ),
+    "one code without a batch": (lambda mu, step: {"mu": mu[0, 0], "log_var": mu[0, 0]}, 0, 1),
+    "not finite": (lambda mu, step: {"mu": mu * torch.nan, "log_var": 0 * mu}, 0, 0),
+}
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+@lightning
+def test_no_answer_of_a_training_step_ends_a_training(what: str, monkeypatch) -> None:
+    answer, heard, warned = ANSWERS[what]
+    step_of = Scripted.training_step
+
+    def training_step(self: Scripted, x: torch.Tensor, number: int):
+        step = step_of(self, x, number)
+        more = answer(step["mu"], number)
+        return None if more is None else {"loss": step["loss"], **more}
+
+    monkeypatch.setattr(Scripted, "training_step", training_step)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        alarms = alarms_of(lambda step: of_kl(0.01), 60, CollapseAlarm(None, 1.0))
+    assert len(alarms) == heard
+    assert sum("sees no code" in str(each.message) for each in told) == warned
+
+
+@lightning
+def test_two_manual_optimisers_are_no_end_of_training_half_way(monkeypatch) -> None:
+    """Each batch makes two steps; the code fills in the second half."""
+
+    def training_step(self: Scripted, x: torch.Tensor, number: int):
+        for optimiser in self.optimizers():
+            optimiser.step()
+        mu = of_kl(0.001 if number < 30 else 1.0)
+        return {"mu": mu, "log_var": torch.zeros_like(mu)}
+
+    def configure_optimizers(self: Scripted):
+        self.automatic_optimization = False
+        return [torch.optim.SGD(self.parameters(), lr=0.1) for _ in range(2)]
+
+    monkeypatch.setattr(Scripted, "training_step", training_step)
+    monkeypatch.setattr(Scripted, "configure_optimizers", configure_optimizers)
+    alarm = CollapseAlarm(None, 1.0, warn=False)
+    alarms_of(lambda step: of_kl(1.0), 40, alarm)
+    assert [message for _, message in alarm.alarms if "end of training" in message] == []
+
+
+def test_any_loss_has_an_alarm_before_training() -> None:
+    x = torch.as_tensor(np.random.default_rng(0).normal(size=(200, 6)) * np.arange(1, 7))
+
+    def loss_fn(x_hat, x):
+        return (x_hat - x).square().mean(1)
+
+    edge = before_training(loss_fn, x, 1e-3)
+    assert edge.beta == pytest.approx(theory.edge("mse-mean", x.numpy()).beta, rel=1e-6)
+    with pytest.warns(CollapseWarning, match="beta = .* is not below the edge"):
+        before_training(loss_fn, x, 1.01 * edge.beta)
+    for ratio, told in ((0.99, 0), (1.01, 1)):
+        alarm = CollapseAlarm.for_loss(loss_fn, x, ratio * edge.beta, warn=False)
+        alarm.on_train_start(SimpleNamespace(global_step=0, is_global_zero=True), None)
+        assert len(alarm.alarms) == told

@@ -36,8 +36,8 @@ class Edge:
     beta: the weight below which a first unit pays; beta_low: the same without its upward bias, from
     directions that one half of the examples gave and the other half judged; edges: (count,),
     descending, for the first unit, the second, ...; output: the best one without a code, (N,), or
-    (n, N) under a condition; direction: the first that a VAE will learn, (N,), of unit length;
-    values: how many of the N values vary and count.
+    (n, N) under a condition, and the value itself where all examples share it; direction: the
+    first that a VAE will learn, (N,), of unit length; values: how many of the N values vary.
     """
 
     beta: float
@@ -218,7 +218,7 @@ def edge(
     varies = x.std(0) > 1e-9 * np.abs(x).max()
     if not varies.any():
         raise BadInput(f"all {len(x)} examples are equal; give examples that differ")
-    x = x[:, varies]
+    whole, x = x, x[:, varies]
     scale = 1 / per_example if averaged else 1.0
     count = min(count, len(x) - 1, x.shape[1])
     output = _best_output(made, x, condition)
@@ -238,6 +238,9 @@ def edge(
     direction[varies] = whitened.components[0] / np.sqrt(bend)
     direction /= np.linalg.norm(direction)
     edges = scale * whitened.eigenvalues
+    filled = whole[: 1 if output.ndim == 1 else len(x)].copy()
+    filled[:, varies] = output
+    output = filled.reshape(output.shape[:-1] + varies.shape)
     low = min(scale * float(np.mean(low)), float(edges[0]))
     return Edge(float(edges[0]), low, edges, output, direction, int(varies.sum()))
 

@@ -12,6 +12,6 @@ __getattr__, __dir__, __all__ = attach(
         "training": ["train"],
         "checkpoints": ["Run"],
         "evaluation": ["evaluate", "measure", "reconstruct", "encode_all", "importance_nll"],
-        "alarm": ["CollapseAlarm"],
+        "alarm": ["CollapseAlarm", "before_training"],
     },
 )
