@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from lib import BadInput
+from lib import ROOT, BadInput
 
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {  # the corpora with a path, and their options
-    "folder": {},
+    "folder": {"links": ("follow",)},
     "vctk": {"mic": ("1", "2")},
     "musdb18": {"stem": ("mixture", "drums", "bass", "other", "vocals")},
 }
@@ -94,4 +94,14 @@ def parse_corpus(text: str) -> CorpusName:
             ((known, values),) = OPTIONS[kind].items()
             wish = f"write ?{known}= with one of {', '.join(values)}"
             raise BadInput(f"corpus {text!r}: setting '{name}={value}' is not known; {wish}")
-    return CorpusName(kind, Path(os.path.expanduser(path)), options)
+    return CorpusName(kind, _located(Path(os.path.expanduser(path))), options)
+
+
+def _located(path: Path) -> Path:
+    """A relative path made absolute: below the present folder, where the command was typed, or
+    the checkout. Papermill starts a chapter in notebooks/, and its user is elsewhere."""
+    places = [Path.cwd(), Path(os.environ.get("PWD", ".")), ROOT]
+    for place in places:
+        if path.is_absolute() or (place / path).exists():
+            return place / path
+    return places[0] / path

@@ -266,15 +266,18 @@ for name, count in counts.items():
 # The alarm must miss no collapse, and none of its alarms may be false. Beyond 1.5 times the predicted edge every run must hold less than 0.05 nats, and its error must be within 2 % of the average example's. Below 0.2 times the edge every run must hold more than 0.05 nats and have a smaller error than the average. Between the two a short training may go either way.
 
 # %%
-assert counts["missed"] == 0 and counts["false"] == 0, "the alarm was wrong"
+wrong = counts["missed"] + counts["false"]
+page.finding("no alarm is missed, none is false", wrong == 0, wrong)
 beyond = points[points["edges"] > 1.5]
-assert (beyond["kl"] < EMPTY_NATS).all(), "a run beyond the edge is alive"
-assert ((beyond["relative_mse"] - 1).abs() < 0.02).all(), "not the mean"
+dead = (beyond["kl"] < EMPTY_NATS).all()
+page.finding("beyond 1.5 edges all are dead", dead, len(beyond))
+error = (beyond["relative_mse"] - 1).abs()
+page.finding("and give the mean", (error < 0.02).all(), error.max())
 below = points[points["edges"] < 0.2]
-assert (below["kl"] > EMPTY_NATS).all(), "a run well below the edge is dead"
-assert (below["relative_mse"] < 1).all(), "a run is no better than the mean"
-print(f"asserted: {len(beyond)} runs beyond 1.5 edges are dead,")
-print(f"{len(below)} well below it alive; no alarm missed, none false")
+alive = (below["kl"] > EMPTY_NATS).all()
+page.finding("below 0.2 edges all are alive", alive, len(below))
+error = below["relative_mse"]
+page.finding("and beat the mean", (error < 1).all(), error.max())
 
 # %% [markdown]
 # ```{admonition} Exercise

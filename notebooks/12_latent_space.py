@@ -503,16 +503,17 @@ plt.show()
 
 # %%
 dry_itself, with_gain, ours = errors.to_numpy().T  # five effects, then mean
-assert ours[-1] < 0.6 * dry_itself[-1], "the code says little"
-assert ours[-1] < 0.7 * with_gain[-1], "it says little more than a gain"
-assert (ours[:4] < 0.8 * dry_itself[:4]).all(), "the dry clip is as good"
+of_dry, of_gain = ours[-1] / dry_itself[-1], ours[-1] / with_gain[-1]
+page.finding("z beats the dry clip", of_dry < 0.6, of_dry)
+page.finding("z beats the mean gain", of_gain < 0.7, of_gain)
+most = (ours[:4] / dry_itself[:4]).max()
+page.finding("under each effect but the flanger", most < 0.8, most)
 if parameters.paired:
-    assert knn5_grouped > raw_grouped + 0.15, "the map is no map of effects"
-    assert min(ranks.values()) > 0.3, "the code does not order a control"
-    print("asserted: neighbours share an effect, and settings have an order")
+    lead = knn5_grouped - raw_grouped
+    page.finding("neighbours share an effect", lead > 0.15, lead)
+    least = min(ranks.values())
+    page.finding("settings have an order", least > 0.3, least)
 assert not set(train.groups) & set(groups), "someone is in both splits"
-print("asserted: on persons and songs outside the training set, z brings the")
-print("decoder closer to the wet clip than the dry clip and its mean gain")
 
 # %% [markdown]
 # ```{admonition} Exercise

@@ -9,16 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from hostile import mp4
 
 from lib import ROOT, BadInput
 from lib.data import recordings, sandbox
 from lib.data.corpora import load_corpus
-from lib.data.recordings import read_header, read_stretch
+from lib.data.recordings import read_stretch
 
 RATE = 24000
 TONE = (0.3 * np.sin(np.arange(2 * RATE) / 7)).astype(np.float32)
@@ -49,10 +51,12 @@ BAD = {  # name: maker of the file, the message
     "one_sample.wav": (lambda path: written(path, TONE[:1]), "1 samples"),
     "no_channels.wav": (without_channels, "not decodable|0 channels"),
     "nowhere.ogg": (lambda path: path.symlink_to("missing.ogg"), "not decodable: No such file"),
-    "cut.mp3": (lambda path: cut(path, 0.7), "truncated"),
-    "cut.ogg": (lambda path: cut(path, 0.99), "truncated"),
-    "cut.wav": (lambda path: cut(path, 0.99), "truncated"),
-    "cut.flac": (lambda path: cut(path, 0.99), "truncated"),
+    "pointer.wav": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "lfs pull",
+    ),
+    "x.wma": (lambda path: path.write_bytes(bytes(99)), "ffmpeg -i x.wma x.wav"),
+    "cut.m4a": (lambda path: path.write_bytes(mp4()[:-300]), "cut off|not decodable"),
 }
 
 
@@ -88,12 +92,79 @@ def test_content_that_breaks_off_after_listing_is_an_error_that_names_the_file(t
         read_stretch(recording, 0, 1, RATE)
 
 
-def test_a_wav_of_unknown_length_as_pipes_write_it_is_read(tmp_path) -> None:
-    content = bytearray(written(tmp_path / "p.wav", subtype="PCM_16").read_bytes())
-    at = content.index(b"data") + 4
-    content[4:8] = content[at : at + 4] = b"\xff" * 4
-    (tmp_path / "p.wav").write_bytes(content)
-    assert read_header(tmp_path / "p.wav") == (RATE, 2.0)
+def resized(size: int, cut_to: float = 1.0):
+    """Maker of a WAV whose header tells so many bytes more, or such a size, of its sound."""
+
+    def make(path: Path) -> None:
+        content = bytearray(written(path, subtype="PCM_16").read_bytes())
+        at = content.index(b"data") + 4
+        told = size if size >= 2**30 or size == 0 else 2 * len(TONE) + size
+        content[at : at + 4] = struct.pack("<I", told)
+        path.write_bytes(content[: int(len(content) * cut_to)])
+
+    return make
+
+
+def unmarked(path: Path) -> None:
+    """An Ogg stream that ends with a whole page, which is not marked as the last."""
+    content = written(path, NOISE).read_bytes()
+    path.write_bytes(content[: content.rindex(b"OggS")])
+
+
+def unknown_flac(path: Path) -> None:
+    content = bytearray(written(path).read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+
+
+def without_table(path: Path) -> None:
+    """An MP3 of varying bit rate without its Xing header."""
+    written(path, np.concatenate([NOISE, 0 * NOISE, NOISE / 99]), bitrate_mode="VARIABLE")
+    content = path.read_bytes()
+    path.write_bytes(content[content.index(content[:2], 10) :])
+
+
+def joined(path: Path) -> None:
+    path.write_bytes(2 * written(path, NOISE).read_bytes())
+
+
+READ = {  # maker of a file; seconds that are read, and what is said about the rest
+    "header_44.wav": (resized(44), 2, ""),
+    "header_16.wav": (resized(16), 2, ""),
+    "doubled.wav": (resized(2 * len(TONE)), 2, "promises 4.00 s, 2.00 s are there"),
+    "sox.wav": (resized(0x7FFFF000), 2, ""),
+    "arecord.wav": (resized(0x80000000), 2, ""),
+    "pipe.wav": (resized(0xFFFFFFFF), 2, ""),
+    "zero.wav": (resized(0), 2, ""),
+    "half.wav": (resized(1, 0.5), 1, "promises 2.00 s, 1.00 s are there"),
+    "gsm.wav": (lambda path: written(path, subtype="GSM610"), 2, ""),
+    "g721.wav": (lambda path: written(path, subtype="G721_32"), 2, ""),
+    "half.flac": (lambda path: cut(path, 0.5), 1, "promises 2.00 s"),
+    "unknown.flac": (unknown_flac, 2, ""),
+    "half.mp3": (lambda path: cut(path, 0.5), 1, "promises 2.00 s"),
+    "varying.mp3": (without_table, 9, ""),
+    "joined.mp3": (joined, 6, ""),
+    "unmarked.ogg": (unmarked, 3, "no end mark"),
+    "sound.m4a": (lambda path: path.write_bytes(mp4()), 1, ""),
+    "sound.aiff": (written, 2, ""),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_the_decoder_reads_is_used_and_what_is_missing_is_said(tmp_path, name, capfd) -> None:
+    make, seconds, words = READ[name]
+    path = tmp_path / "p" / name
+    path.parent.mkdir()
+    make(path)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        (recording,) = load_corpus(f"folder:{tmp_path}")
+    assert recording.seconds == pytest.approx(seconds, abs=0.4 if words else 0.2)
+    assert [words in str(each.message) for each in told] == [True] * bool(words)
+    end = read_stretch(recording, recording.seconds - 0.3, 0.2, RATE)
+    assert np.abs(end).max() > 1e-3
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_folder_without_sound_is_an_error_that_names_it(tmp_path) -> None:
@@ -175,8 +246,8 @@ def harmful(tmp_path, monkeypatch) -> Path:
 
 def test_files_that_harm_their_decoder_are_named_and_the_others_are_taken(harmful) -> None:
     names = list(HARMS)[:5]  # a warning names five
-    for name in ("a", *names, "z"):
-        written(harmful / f"{name}.wav")
+    for number, name in enumerate(("a", *names, "z")):
+        written(harmful / f"{name}.wav", TONE[number:])
     with pytest.warns(UserWarning, match="skipped 5 of 7 files") as caught:
         corpus = load_corpus(f"folder:{harmful.parent}")
     assert [r.name for r in corpus] == ["p/a.wav", "p/z.wav"]
@@ -203,8 +274,8 @@ def test_a_file_that_harms_its_decoder_is_not_read_again_until_it_changes(harmfu
 
 @pytest.mark.parametrize("name", HARMS_OF_THE_NEXT)
 def test_a_file_is_not_blamed_for_what_the_one_before_it_did(harmful, name) -> None:
-    for each in (name, "x", "y"):
-        written(harmful / f"{each}.wav")
+    for number, each in enumerate((name, "x", "y")):
+        written(harmful / f"{each}.wav", TONE[number:])
     corpus = load_corpus(f"folder:{harmful.parent}")
     assert [r.name for r in corpus] == [f"p/{name}.wav", "p/x.wav", "p/y.wav"]
     for recording in corpus:

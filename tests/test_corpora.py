@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import importlib.util
 import math
+import os
+import shutil
 import sys
 
 import numpy as np
@@ -153,22 +155,60 @@ def test_a_stretch_of_a_file_of_each_kind_is_that_of_the_whole_file(tmp_path, na
         assert np.abs(part - whole[first : first + RATE]).max() < 1e-4
 
 
+def sounds(top, *names) -> None:
+    """A file of each name below a folder, no two alike."""
+    for number, name in enumerate(names):
+        written(top / name, np.full(2400 + number, 0.5), RATE)
+
+
 def test_groups_are_sub_folders_and_links_out_of_the_folder_are_not_followed(tmp_path) -> None:
     top, outside = tmp_path / "top", tmp_path / "outside/secret.wav"
     names = ["x.wav", "p1/a.wav", "p1/deep/er/b.wav", "p2/a.wav"]
-    for name in [*names, "p2/.hidden.wav"]:
-        written(top / name, np.ones(2400), RATE)
-    written(outside, np.ones(2400), RATE)
+    sounds(top, *names, "p2/.hidden.wav", ".git/annex/c.wav")
+    sounds(outside.parent, outside.name)
     (top / "p2/notes.txt").touch()
-    (top / "linked").symlink_to(outside.parent)
-    (top / "loop").symlink_to(top)
-    (top / "p2/same.wav").symlink_to(top / "x.wav")
     groups = {r.name: r.group for r in load_corpus(f"folder:{top}")}
-    assert list(groups) == sorted([*names, "p2/same.wav"])
-    assert list(groups.values()) == ["p1", "p1", "p2", "p2", "."]
+    assert list(groups) == sorted(names)
+    assert list(groups.values()) == ["p1", "p1", "p2", "."]
     (top / "p2/out.wav").symlink_to(outside)
-    with pytest.warns(UserWarning, match=r"1 of 6 files: p2/out.wav \(a link that leaves"):
-        assert len(load_corpus(f"folder:{top}")) == 5
+    with pytest.warns(UserWarning, match=r"1 of 5 files: p2/out.wav \(a link that leaves"):
+        assert len(load_corpus(f"folder:{top}")) == 4
+
+
+def test_a_content_is_taken_once_however_it_is_reached(tmp_path) -> None:
+    """Links into a hidden folder as git-annex has them, a hard link, a copy, a link beside it."""
+    sounds(tmp_path / ".git/annex/objects", "1.wav", "2.wav", "3.wav")
+    for person, number in (("p1", 1), ("p2", 2), ("p3", 3), ("p4", 1)):
+        (tmp_path / person).mkdir()
+        (tmp_path / person / "a.wav").symlink_to(f"../.git/annex/objects/{number}.wav")
+    os.link(tmp_path / ".git/annex/objects/2.wav", tmp_path / "p3/hard.wav")
+    shutil.copy(tmp_path / "p3/a.wav", tmp_path / "p1/copy.wav")
+    with pytest.warns(UserWarning, match="skipped 3 of 6 files.*p4/a.wav .the same sound as p1/a"):
+        recordings = load_corpus(f"folder:{tmp_path}")
+    assert [r.name for r in recordings] == ["p1/a.wav", "p1/copy.wav", "p2/a.wav"]
+    assert len({path.read_bytes() for r in recordings for path in r.paths}) == 3
+
+
+def test_one_name_in_two_spellings_is_one_person(tmp_path) -> None:
+    sounds(tmp_path, "Zo\u00eb/a.wav", "Zoe\u0308/b.wav")
+    assert {r.group for r in load_corpus(f"folder:{tmp_path}")} == {"Zo\u00eb"}
+
+
+def test_linked_folders_are_followed_when_asked_without_loops_or_doubles(tmp_path) -> None:
+    sounds(tmp_path / "far", "p1/a.wav", "p2/a.wav")
+    top = tmp_path / "top"
+    top.mkdir()
+    for person in ("p1", "p2"):
+        (top / person).symlink_to(tmp_path / "far" / person)
+    with pytest.raises(BadInput, match=r"not followed: p1, p2; write folder:.*\?links=follow"):
+        load_corpus(f"folder:{top}")
+    (tmp_path / "far/p1/loop").symlink_to(top)
+    (top / "twice").symlink_to(tmp_path / "far/p1")
+    found = load_corpus(f"folder:{top}?links=follow")
+    assert [r.name for r in found] == ["p1/a.wav", "p2/a.wav"]
+    sounds(top, "own/b.wav")
+    with pytest.warns(UserWarning, match=r"3 linked folders are not followed: p1, p2, twice"):
+        assert [r.name for r in load_corpus(f"folder:{top}")] == ["own/b.wav"]
 
 
 def test_the_data_card_says_what_was_measured_and_what_the_script_does(build_data) -> None:

@@ -208,7 +208,7 @@ def test_broken_and_missing_songs_are_named(tmp_path, stems_mp4) -> None:
         assert len(load_corpus(f"musdb18:{top}?stem=vocals")) == 4
     for part in (
         f"musdb18 {top}: MUSDB18: skipped 146 of 150 songs: ",
-        "train/A Band - One (A Band - One.stem.mp4: truncated)",
+        "train/A Band - One (A Band - One.stem.mp4: cut off, ",
         "Again (A Band - Two: Again.stem.mp4: not decodable: Invalid data",
         "2 audio streams with content, number 5",
         "143 that are not there",
@@ -244,8 +244,8 @@ def archive(folder: Path) -> Path:
 
 
 FAULTS = {  # what is there: its maker, the corpus with its path as TOP, the message
-    "nothing": (lambda f: f, "vctk:TOP", "No such file.*wav48_silence_trimmed.*lib.download vctk"),
-    "a download": (unfinished, "vctk:TOP", "run `python -m lib.download vctk --to .*again"),
+    "nothing": (lambda f: f, "vctk:TOP", "No such file.*wav48_silence_trimmed.*spectrogram download vctk"),
+    "a download": (unfinished, "vctk:TOP", "run `average-spectrogram download vctk --to .*again"),
     "zip": (archive, "vctk:TOP", "holds VCTK-.*.zip, and lacks.*unpack .*0.92.zip and give"),
     "hq as vctk": (musdb_hq, "vctk:TOP", "18-HQ is in TOP; write musdb18:TOP"),
     "below": (lambda f: vctk_080(f) / "wav48", "vctk:TOP", "VCTK 0.80 is in .*; write vctk:"),

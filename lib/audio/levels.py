@@ -12,6 +12,7 @@ BLOCK_S = 0.4
 STEP_S = 0.1  # from the start of a block to the start of the next
 ABSOLUTE_GATE_LUFS = -70
 RELATIVE_GATE_LU = -10
+QUIETEST = 1e-30  # mean square that counts as digital silence
 
 
 @lru_cache
@@ -71,6 +72,17 @@ def gated(energies: np.ndarray) -> float:
     return float(_lufs(energies[passed].mean()))
 
 
+def own_loudness(energies: np.ndarray) -> float:
+    """Gated loudness of block energies, LUFS, whose first gate is 70 LU below the loudest block.
+
+    So it follows any gain exactly. It is -inf for digital silence, and NaN if audio is not finite.
+    """
+    peak = energies.max(initial=0.0)
+    if peak <= QUIETEST:
+        return float("-inf")
+    return gated(energies / peak) + float(10 * np.log10(peak))
+
+
 def loudness(audio: np.ndarray, rate_hz: int) -> float:
     """Integrated loudness of audio (sample,), LUFS; -inf if it is silent or not finite.
 
@@ -90,7 +102,9 @@ def level(
     """
     if energies is None:
         energies = block_energies(np.asarray(audio), rate_hz)
-    gain_db = 0.0
+    gain_db, peak = 0.0, energies.max(initial=0.0)
+    if peak > QUIETEST and gated(energies) == float("-inf"):  # as quiet as the gate itself
+        gain_db = loudness_lufs - float(_lufs(peak))
     for _ in range(8):  # after a change of level, other blocks may pass the absolute gate
         change_db = loudness_lufs - gated(energies * 10 ** (gain_db / 10))
         if not np.isfinite(change_db):

@@ -27,7 +27,8 @@ def read_array(data: str) -> np.ndarray:
     try:
         x = _array(path, key)
     except Exception as error:  # numpy parses a header as Python and raises almost anything
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = getattr(error, "strerror", None) or lines[0]
         raise BadInput(f"{data}: not readable ({reason}); {WANTED}") from None
     if x.dtype.kind not in "buif" or x.ndim < 2 or len(x) < 2 or x.size == 0:
         raise BadInput(

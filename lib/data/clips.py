@@ -14,14 +14,16 @@ from pedalboard import time_stretch
 from pydantic import Field
 
 from lib import BadInput
-from lib.audio.levels import block_energies, gated, level
+from lib.audio.levels import BLOCK_S, block_energies, gated, level, own_loudness
 from lib.config import Config
 from lib.data.corpora import load_corpus
-from lib.data.recordings import Recording, listed, read_stretch, warn_skipped
+from lib.data.recordings import Recording, listed, read_stretch, silence, warn_skipped
 from lib.data.splits import split_groups
 
 SILENT = 1e-5  # mean square of a half of a clip at -23 LUFS: the report's bound
-SILENT_LUFS = -50.0  # as recorded; a steady sound of this loudness has about that mean square
+SILENT_LU = -30.0  # of a clip, against the loudness of its recording
+FLOOR_LUFS = -80.0  # a recording below it is silent, whatever its gain was
+LOUD_LUFS = 3.0  # no recording within full scale is louder
 DRAWS = 100  # positions that are tried before a clip is given up
 SPARE_S = 0.02  # read beyond a stretched clip, so that its end is filled
 PIECE_S = 30.0  # read at a time when a whole recording is searched for sound
@@ -65,7 +67,7 @@ class Clips:
         self.config = config
         self.recordings = sorted(recordings, key=lambda r: (r.group, r.name))
         self.skipped: dict[str, str] = {}
-        self._silent: dict[str, bool] = {}
+        self._loudness: dict[str, float] = {}
         self._usable = []
         short = {}
         for recording in self.recordings:
@@ -91,10 +93,12 @@ class Clips:
         """Clip number `index` >= 0: audio float32 (sample,), and where it comes from.
 
         The second has recording, group, start_s, pitch_semitones and tempo. A position is drawn
-        again where the clip is silent: below -50 LUFS as recorded, or, levelled to -23 LUFS, with a
-        half whose mean square is below 1e-5. Fades come next, the level last. With `augment`, half
-        of the clips are shifted by up to 2 semitones and half are played at 0.8 to 1.2 times the
-        tempo. BadInput: no recording is usable, or 100 positions were silent.
+        again where the clip is silent: more than 30 LU below the loudness of its recording, or,
+        levelled to -23 LUFS, with a half whose mean square is below 1e-5. So the gain of a
+        recording does not matter, down to a loudness of -80 LUFS: below it a recording is silent.
+        Fades come next, the level last. With `augment`, half of the clips are shifted by up to 2
+        semitones and half are played at 0.8 to 1.2 times the tempo. BadInput: no recording is
+        usable, or 100 positions were silent.
         """
         if index < 0:
             raise BadInput(f"clip index {index}: an index is 0 or more")
@@ -114,8 +118,8 @@ class Clips:
             start_s = rng.random() * (recording.seconds - config.clip_s * tempo)
             try:
                 audio = self._cut(recording, start_s, pitch, tempo)
-                if audio is None and self._is_silent(recording):
-                    raise BadInput("silent")
+                if audio is None and self._loudness_of(recording) < FLOOR_LUFS:
+                    raise BadInput(silence(recording))
             except BadInput as error:
                 failed.add(recording.name)
                 group = recording.group  # a bad file does not lessen the share of its group
@@ -173,8 +177,11 @@ class Clips:
         seconds = self.config.clip_s * tempo + SPARE_S * changed
         audio = read_stretch(recording, start_s, seconds, rate_hz)
         energies = block_energies(audio, rate_hz)
-        if not gated(energies) >= SILENT_LUFS:
-            return None
+        if not gated(energies) >= LOUD_LUFS + SILENT_LU:  # else it is loud enough in any recording
+            own = self._loudness_of(recording)
+            raised = energies * 10 ** ((-23.0 - own) / 10) if own >= FLOOR_LUFS else energies[:0]
+            if not gated(raised) >= -23.0 + SILENT_LU:
+                return None
         if changed:
             (audio,) = time_stretch(
                 audio, rate_hz, stretch_factor=tempo, pitch_shift_in_semitones=pitch
@@ -190,10 +197,11 @@ class Clips:
         audio[audio.size - fade :] *= ramp[::-1]
         return level(audio, rate_hz, self.config.loudness_lufs)
 
-    def _is_silent(self, recording: Recording) -> bool:
-        if recording.name not in self._silent:
-            self._silent[recording.name] = not _has_sound(recording, self.config.sample_rate_hz)
-        return self._silent[recording.name]
+    def _loudness_of(self, recording: Recording) -> float:
+        if recording.name not in self._loudness:
+            energies = _energies(recording, self.config.sample_rate_hz)
+            self._loudness[recording.name] = own_loudness(energies)
+        return self._loudness[recording.name]
 
     def leave_out(self, reasons: dict[str, str], none_left: bool = False) -> None:
         """Note why recordings are left out, and warn of new ones. BadInput: none is left."""
@@ -208,14 +216,14 @@ class Clips:
         warn_skipped(self._name, "recordings", new, total)
 
 
-def _has_sound(recording: Recording, rate_hz: int) -> bool:
-    """Whether a tenth of a second of a recording reaches the bound.
+def _energies(recording: Recording, rate_hz: int) -> np.ndarray:
+    """The block energies of a recording (block,), in pieces of 30 s.
 
-    It is searched in pieces of 30 s, of which at most 120 are read: an hour or more has gaps.
+    At most 120 pieces are read: an hour or more has gaps.
     """
+    energies = [np.zeros(0)]
     for start_s in np.arange(0, recording.seconds, max(PIECE_S, recording.seconds / 120)):
         piece = read_stretch(recording, start_s, min(PIECE_S, recording.seconds - start_s), rate_hz)
-        for tenth in np.array_split(piece, max(1, piece.size * 10 // rate_hz)):
-            if tenth.size and np.square(tenth).mean() >= SILENT:
-                return True
-    return False
+        if piece.size >= BLOCK_S * rate_hz + 1:
+            energies.append(block_energies(piece, rate_hz))
+    return np.concatenate(energies)

@@ -4,8 +4,11 @@
 """
 
 import csv
+import filecmp
 import hashlib
 import os
+import unicodedata
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +16,13 @@ from pathlib import Path
 from lib import ROOT, BadInput
 from lib.config import CorpusName, parse_corpus
 from lib.data.published import load_musdb18, load_vctk
-from lib.data.recordings import Recording, listed, read_header, warn_skipped
+from lib.data.recordings import Recording, listed, read_header, shortfall, warn_skipped
 
 DATA = ROOT / "data"
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus", ".aiff", ".aif")
+EXTENSIONS += (".oga", ".au", ".caf", ".w64", ".rf64")  # libsndfile reads these too
+UNREAD = (".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mka", ".webm", ".dts", ".spx")
+PROBE = 2**10  # bytes in the middle that tell most files of one size apart
 
 
 def load_corpus(corpus: str) -> list[Recording]:
@@ -86,54 +92,107 @@ def _load_embedded(corpus: str, _: CorpusName) -> list[Recording]:
 
 
 def _load_folder(corpus: str, name: CorpusName) -> list[Recording]:
-    """Every audio file below a folder; its group is the sub-folder of the first level, or "."."""
+    """Every audio file below a folder; its group is the sub-folder of the first level, or ".".
+
+    A file that is reached twice, by a link or as a copy, is taken once. What lies below a hidden
+    folder is not taken, and neither are linked folders, unless the corpus ends in ?links=follow.
+    """
     top = name.path
-    recordings, problems = [], {}
-    for path, problem in _audio_files(top):
+    recordings, problems, partly = [], {}, {}
+    files, linked = _audio_files(top, name.options.get("links") == "follow")
+    known: dict[tuple[int, bytes], list[Path]] = {}
+    for path, problem in files:
         file = path.relative_to(top).as_posix()
         try:
             if problem:
                 raise BadInput(problem)
             rate_hz, seconds = read_header(path)
+            first = first_copy(path, known)
+            if first:
+                raise BadInput(f"the same sound as {first.relative_to(top).as_posix()}")
+            if shortfall(path):
+                partly[file] = shortfall(path)
         except BadInput as error:
             problems[file] = str(error)
         else:
-            group = file.split("/")[0] if "/" in file else "."
+            # one name may be spelled in two ways: with a letter and its accent, or with both in one
+            group = unicodedata.normalize("NFC", file.split("/")[0]) if "/" in file else "."
             recordings.append(Recording(corpus, group, (path,), rate_hz, seconds, file))
     if not recordings:
         what = "no audio files in it"
         if problems:
             what = f"none of its {len(problems)} audio files can be used: {listed(problems)}"
+        elif linked:
+            what = f"links to folders, which are not followed: {', '.join(linked[:5])}"
+            raise BadInput(f"folder {top}: {what}; write folder:{top}?links=follow to follow them")
         wanted = f"wanted are {', '.join(EXTENSIONS)} files, one sub-folder per person or song"
         raise BadInput(f"folder {top}: {what}; {wanted}")
     warn_skipped(f"folder {top}", "files", problems, len(problems) + len(recordings))
+    if partly:
+        count = f"of {len(partly)} of {len(recordings)} files only a part may be there"
+        warnings.warn(f"folder {top}: {count}, and is used: {listed(partly)}", stacklevel=3)
+    if linked:
+        named = ", ".join(linked[:5])
+        message = f"{len(linked)} linked folders are not followed: {named}; ?links=follow does"
+        warnings.warn(f"folder {top}: {message}", stacklevel=3)
     return recordings
 
 
-def _audio_files(top: Path) -> list[tuple[Path, str]]:
-    """Audio files below a folder, each with its problem or ""; none hidden, no linked folders."""
-    files = []
+def first_copy(path: Path, known: dict[tuple[int, bytes], list[Path]]) -> Path | None:
+    """The path among `known` with the same bytes, if any; else this one is added to them.
+
+    known: paths by size and bytes in the middle, which tell most files apart.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size // 2 - PROBE // 2))
+        alike = known.setdefault((size, file.read(PROBE)), [])
+    for other in alike:
+        if filecmp.cmp(path, other, shallow=False):
+            return other
+    alike.append(path)
+    return None
+
+
+def _audio_files(top: Path, follow: bool) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Audio files below a folder, each with its problem or "", and linked folders left aside."""
+    files: list[tuple[Path, str]] = []
+    linked: list[str] = []
+    seen: set[str] = set()
 
     def unreadable(error: OSError) -> None:
         files.append((Path(error.filename), f"folder cannot be read: {error.strerror}"))
 
     try:
         os.listdir(top)
-        for folder, _, names in os.walk(top, onerror=unreadable):
+        for folder, folders, names in os.walk(top, onerror=unreadable, followlinks=follow):
+            if follow and os.path.realpath(folder) in seen:  # a loop, or a second link
+                folders.clear()
+                continue
+            seen.add(os.path.realpath(folder))
+            folders[:] = sorted(each for each in folders if not each.startswith("."))
+            if not follow:
+                links = [each for each in folders if Path(folder, each).is_symlink()]
+                linked += [Path(folder, each).relative_to(top).as_posix() for each in links]
             for name in names:
                 path = Path(folder, name)
-                if path.suffix.lower() in EXTENSIONS and not name.startswith("."):
-                    files.append((path, _link_problem(path, top)))
+                ending = path.suffix.lower()
+                if ending in EXTENSIONS + UNREAD and not name.startswith("."):
+                    files.append((path, _problem(path, top, follow)))
     except (OSError, ValueError, RecursionError) as error:  # ValueError: half a character
         reason = getattr(error, "strerror", error)
         remedy = "give the path of a folder that you may read"
         raise BadInput(f"folder {top}: {reason}; {remedy}") from None
-    return sorted(files)
+    return sorted(files), linked
 
 
-def _link_problem(path: Path, top: Path) -> str:
-    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(top.resolve()):
-        return "a link that leaves the folder"
+def _problem(path: Path, top: Path, follow: bool) -> str:
+    """What can be said against a file before it is opened."""
+    if path.suffix.lower() in UNREAD:
+        return f"is not read here; convert it: ffmpeg -i {path.name} {path.stem}.wav"
+    outside = not Path(os.path.realpath(path)).is_relative_to(top.resolve())
+    if outside and path.is_symlink():
+        return "a link that leaves the folder" if not follow else ""
     return ""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib import BadInput
 from lib.config import OPTIONS, CorpusName
-from lib.data.recordings import SHOWN, Recording, listed, read_header, warn_skipped
+from lib.data.recordings import SHOWN, Recording, listed, read_header, shortfall, warn_skipped
 
 PERSONS = {"VCTK 0.92": 110, "VCTK 0.80": 109}
 SOUNDS = {"VCTK 0.92": "wav48_silence_trimmed", "VCTK 0.80": "wav48"}
@@ -125,6 +125,8 @@ def _recording(
     if not path.is_file():
         raise BadInput(f"no {path.name}")
     rate_hz, seconds = read_header(path, stream)
+    if shortfall(path, stream):
+        raise BadInput(f"cut off, {shortfall(path, stream)}")
     return Recording(corpus, group, (path,), rate_hz, seconds, name, split, stream)
 
 
@@ -171,9 +173,11 @@ def _remedy(top: Path, kind: str) -> str:
     """What to do about a folder that is missing or incomplete, by what lies in or beside it."""
     download = {"vctk": "vctk", "musdb18": "musdb18-hq"}[kind]
     if (top.parent / f".{top.name}.download").is_dir():
-        command = f"`python -m lib.download {download} --to {top.parent}`"
+        command = f"`average-spectrogram download {download} --to {top.parent}`"
         return f"its download was not finished: run {command} again"
+    if top.is_dir() and any(top.glob("*/*.[wfWF][aAlL]*")):
+        return f"if it was converted or moved, read it as folder:{top}"
     archives = [top] if top.is_file() else sorted(top.glob("*.zip")) + sorted(top.glob("*.tar*"))
     if archives:
         return f"unpack {archives[0]} and give the folder that comes of it"
-    return f"give the path of {WANTED[kind]}; `python -m lib.download {download}` fetches it"
+    return f"give the path of {WANTED[kind]}; `average-spectrogram download {download}` fetches it"

@@ -20,12 +20,16 @@ import soxr
 
 from lib import BadInput
 from lib.data import sandbox
+from lib.data.sequential import UNKNOWN, Sequential, needs_start
 
 MARGIN_S = 0.05  # keeps the resampler's edge effects outside of the stretch
 MP3_MARGIN_S = 1.0  # an MP3 decoder is wrong for up to 0.3 s after a seek
 MP3_SLACK_S = 0.1  # the header of an MP3 estimates the length, and may promise this much too much
+UNSAID_S = 0.1  # less than this missing is not worth a word
+PIPE = 0x7FFF0000  # a pipe, which knows no size, writes this or more
 EXPANSION = 8192  # samples per byte: no frame of FLAC, Vorbis, Opus, MP3 or AAC holds so many
 VALUES_HZ = 2**23  # channels times rate: more would take gigabytes per half minute
+POINTER = b"version https://git-lfs"
 SHOWN = 5  # files or persons that a message names
 
 
@@ -71,14 +75,42 @@ def read_stretch(recording: Recording, start_s: float, seconds: float, rate_hz: 
     for path in recording.paths:
         try:
             part = decode(_stretch, path, recording.stream, start, count, rate_hz)
+            there = start_s + len(part) / rate_hz + MP3_SLACK_S
+            if there < min(start_s + seconds, recording.seconds):
+                raise BadInput(
+                    f"breaks off at {there - MP3_SLACK_S:.2f} s, and did not when listed"
+                )
         except (BadInput, OSError) as error:
             raise BadInput(f"{path}: {error}; replace or remove the file") from None
         audio[: len(part)] += part
     return audio
 
 
+def silence(recording: Recording) -> str:
+    """Why a recording without a sound has none."""
+    stretch = 0, round(min(recording.seconds, 10) * recording.rate_hz), recording.rate_hz
+    for path in recording.paths:
+        if _sandboxed(_loudest_channel, path, recording.stream, *stretch) > 1e-4:
+            return "its channels cancel each other: keep one of them, or invert one"
+    return "silent"
+
+
 def read_header(path: Path, stream: int = 0) -> tuple[int, float]:
-    """Sample rate in Hz and length in s; BadInput says what is wrong with the file."""
+    """Sample rate in Hz and length in s of what can be read; BadInput says why nothing can."""
+    return _known_header(path, stream)[:2]
+
+
+def shortfall(path: Path, stream: int = 0) -> str:
+    """What a file promises and lacks, in words; "" for a whole one."""
+    _, seconds, promised_s = _known_header(path, stream)
+    if promised_s is None:
+        return f"it has no end mark, {seconds:.2f} s are there"
+    if promised_s - seconds > UNSAID_S:
+        return f"its header promises {promised_s:.2f} s, {seconds:.2f} s are there"
+    return ""
+
+
+def _known_header(path: Path, stream: int) -> tuple[int, float, float | None]:
     try:
         status = path.stat()
         str(path).encode()  # tables and cards hold names as UTF-8
@@ -90,7 +122,9 @@ def read_header(path: Path, stream: int = 0) -> tuple[int, float]:
 
 
 @cache  # a chapter lists a corpus several times, and VCTK has 88,000 files
-def _cached_header(path: Path, stream: int, size: int, modified_ns: int) -> tuple[int, float]:
+def _cached_header(
+    path: Path, stream: int, size: int, modified_ns: int
+) -> tuple[int, float, float | None]:
     return _sandboxed(_header, path, stream, size)
 
 
@@ -117,16 +151,26 @@ def _decode(function: Callable, path: Path, stream: int, *arguments: int) -> Any
     except (BadInput, MemoryError):
         raise
     except Exception as error:  # a hostile file makes a decoder raise anything
+        if path.is_file() and _starts_with(path, POINTER):
+            raise BadInput("a pointer of Git LFS and no sound: run `git lfs pull`") from None
         raise BadInput(f"not decodable: {_reason(error)}") from None
 
 
-def _open(path: Path, stream: int) -> Any:
-    """A soundfile.SoundFile, or one audio stream of an .mp4 with the same interface."""
-    if path.suffix.lower() != ".mp4":
-        return soundfile.SoundFile(path)
-    from lib.data.mp4 import AudioStream  # this loads the libraries of FFmpeg
+def _starts_with(path: Path, head: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(head)) == head
 
-    return AudioStream(path, stream)
+
+def _open(path: Path, stream: int) -> Any:
+    """A soundfile.SoundFile, or what has its interface."""
+    if path.suffix.lower() in (".mp4", ".m4a"):
+        from lib.data.mp4 import AudioStream  # this loads the libraries of FFmpeg
+
+        return AudioStream(path, stream)
+    file = soundfile.SoundFile(path)
+    if needs_start(file, path, path.stat().st_size):
+        return Sequential(file, path)
+    return file
 
 
 def _reason(error: Exception) -> str:
@@ -134,35 +178,31 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or last or type(error).__name__
 
 
-def _header(file: Any, size: int) -> tuple[int, float]:
-    """Sample rate in Hz and length in s of a file of `size` bytes."""
-    if _is_cut(file, size):
-        raise BadInput("truncated")
-    rate_hz, frames, channels = file.samplerate, file.frames, file.channels
+def _header(file: Any, size: int) -> tuple[int, float, float | None]:
+    """Sample rate in Hz, length in s, and the length that the header promises.
+
+    That is None for an Ogg stream without its end mark.
+    """
+    if file.format == "MP4" and size < file.end_bytes:
+        reason = f"{size} of {file.end_bytes} bytes are there"
+        raise BadInput(f"cut off, {reason}; copy it again")
+    rate_hz, channels = file.samplerate, file.channels
+    frames = file.count() if isinstance(file, Sequential) else file.frames
     plausible = rate_hz >= 1000 and 1 <= channels <= VALUES_HZ / rate_hz
     if not (plausible and 2 <= frames <= EXPANSION * size):
         raise BadInput(f"{channels} channels, {frames} samples, {rate_hz} Hz in {size} bytes")
-    return rate_hz, frames / rate_hz
-
-
-def _is_cut(file: Any, size: int) -> bool:
-    """Whether a file ends before its content does."""
-    if file.format == "MP4":
-        return size < file.end_bytes
-    if file.format == "OGG":
-        return _is_cut_ogg(file.name, size)
+    promised = frames
+    if file.format == "OGG" and _has_no_end(file.name, size):
+        return rate_hz, frames / rate_hz, None
+    if isinstance(file, Sequential):
+        promised = file.promised if file.promised < UNKNOWN else frames
     sizes = re.search(r"data : (\d+) \(should be (\d+)\)", file.extra_info)
-    if sizes and int(sizes[2]) < int(sizes[1]) < 2**32 - 1:  # a pipe, unsure, writes 2^32 - 1
-        return True
-    slack = int(MP3_SLACK_S * file.samplerate) if file.format == "MP3" else 0
-    try:
-        file.seek(max(0, file.frames - 1 - slack))
-        return len(file.read(1)) < min(1, file.frames)
-    except soundfile.SoundFileError:
-        return True
+    if sizes and int(sizes[1]) < PIPE:
+        promised = round(frames * int(sizes[1]) / max(1, int(sizes[2])))
+    return rate_hz, frames / rate_hz, promised / rate_hz
 
 
-def _is_cut_ogg(path: Path, size: int) -> bool:
+def _has_no_end(path: Path, size: int) -> bool:
     """Whether the last page of an Ogg file (RFC 3533) is incomplete or does not end the stream."""
     with open(path, "rb") as file:
         file.seek(max(0, size - 65307))  # size of the largest page
@@ -179,16 +219,16 @@ def _stretch(file: Any, start: int, count: int, rate_hz: int) -> np.ndarray:
     margin = rate_hz * (MP3_MARGIN_S if mp3 else MARGIN_S)
     common = math.gcd(file.samplerate, rate_hz)
     step_in, step_out = file.samplerate // common, rate_hz // common
-    block = max(
-        0, math.floor((start - margin) / step_out)
-    )  # both rates meet at the edges of blocks
+    # both rates meet at the edges of blocks
+    block = max(0, math.floor((start - margin) / step_out))
     first = min(block * step_in, file.frames)
     end = math.ceil((start + count + margin) / step_out) * step_in
     wanted = min(end, file.frames) - first
     file.seek(first)
     audio = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)  # (sample,)
     missing = wanted - len(audio)
-    if missing > mp3 * MP3_SLACK_S * file.samplerate:
+    known = not isinstance(file, Sequential)
+    if known and missing > mp3 * MP3_SLACK_S * file.samplerate:
         raise BadInput(f"truncated, {missing} samples of {wanted} are missing")
     if not np.isfinite(audio).all():
         raise BadInput("holds NaN or infinite samples")
@@ -196,6 +236,13 @@ def _stretch(file: Any, start: int, count: int, rate_hz: int) -> np.ndarray:
         audio = soxr.resample(audio, file.samplerate, rate_hz)
     offset = start - block * step_out
     return audio[offset : offset + count]
+
+
+def _loudest_channel(file: Any, start: int, count: int, _: int) -> float:
+    """The mean square of the loudest channel of a stretch."""
+    file.seek(start)
+    audio = file.read(count, dtype="float32", always_2d=True)
+    return float(np.square(audio).mean(0).max()) if len(audio) else 0.0
 
 
 def warn_skipped(

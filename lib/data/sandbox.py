@@ -78,7 +78,9 @@ def _serve(connection: Connection, caller: int) -> None:
     """Answer requests until the caller is gone."""
     threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
-    os.dup2(2, 1)  # a library's messages must not mix with the caller's output
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # decoders print, and nobody can use their lines
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     _limit(resource.RLIMIT_CORE, 0)
     with suppress(EOFError, ConnectionError):
