@@ -111,7 +111,10 @@ def take(page: Path, story: Path) -> None:
 def main(side: str = "", number: str = "[0-9][0-9]") -> None:
     if side not in ("", "show", "py", "ipynb"):
         raise BadInput(f"{side}: give show, py or ipynb, and the number of a chapter")
-    for name in sorted({path.stem for path in (ROOT / "notebooks").glob(f"{number}_*.*")}):
+    names = sorted({path.stem for path in (ROOT / "notebooks").glob(f"{number}_*.*")})
+    if not names:
+        raise BadInput(f"notebooks/{number}_*: no such story; give a chapter's number, as in 03")
+    for name in names:
         script = ROOT / "notebooks" / f"{name}.py"
         if side:
             choose(side, script)
