@@ -32,6 +32,7 @@ links: setup  ## every address outside of the book, which needs a network; a tes
 	$(BIN)/jupyter-book build book --builder linkcheck
 
 test: book  ## unit, drift, commands, some pages in a browser; beside it, nbval compares every cell with its output
+	mkdir -p artifacts  # the stages may be elsewhere, in ARTIFACTS_DIR
 	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval -q notebooks > artifacts/cells.log 2>&1 & cells=$$!; trap 'kill $$cells' INT TERM; \
 	$(BIN)/pytest -m "not slow" tests; tests=$$?; wait $$cells; cells=$$?; cat artifacts/cells.log; \
 	exit $$((tests | cells))

@@ -88,6 +88,12 @@ def test_papermill_runs_a_story_from_any_directory_without_a_network(tmp_path, o
     assert done.returncode and 'unknown parameter betaa = 0.1: did you mean "beta"' in done.stdout
 
 
+@pytest.mark.parametrize("place", ["notebooks", "/"])
+def test_nbval_compares_cells_whichever_folder_it_is_started_in(place) -> None:
+    done = run(f"pytest --nbval -q '{ROOT}/notebooks/{STORY}.ipynb::Cell 0'", ROOT / place)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-4000:]
+
+
 def test_papermill_explains_every_parameter() -> None:
     done = run("papermill --help-notebook notebooks/04_spectrogram_vae.ipynb")
     explained = re.findall(r"^  (\w+): \w+ \(default [^\n]+\)\s+\S", done.stdout, re.M)

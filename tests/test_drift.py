@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import re
+import shutil
 import tokenize
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ import publish
 import pytest
 import sync
 
-from lib import ROOT
+from lib import ROOT, BadInput
 from lib.book.page import page_hash
 from lib.book.parameters import STORIES, read_run, resolve
 
@@ -60,6 +61,40 @@ def test_a_pair_is_equal_and_its_outputs_are_those_of_this_code(script: Path) ->
         )
     expected = page_hash(script.stem, resolve(script.stem, QUICK[script.stem]))
     assert publish.mark(notebook) == {"story": script.stem, "hash": expected}, "make sync"
+
+
+SPOILED = {  # what has become of a story's notebook
+    "edited": lambda path: path.write_text(path.read_text().replace("import torch", "import os")),
+    "cut": lambda path: path.write_text(path.read_text()[:999]),
+    "with the marks of a merge": lambda path: path.write_text(f"<<<<<<< HEAD\n{path.read_text()}"),
+    "absent": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("side", ["py", "ipynb"])
+@pytest.mark.parametrize("fault", SPOILED)
+def test_of_a_pair_that_differs_either_side_can_be_taken(tmp_path, capsys, fault, side) -> None:
+    """Every message names the command; it shows both sides first."""
+    script, notebook = (tmp_path / SCRIPTS[2].with_suffix(end).name for end in (".py", ".ipynb"))
+    for path in (script, notebook):
+        shutil.copy(SCRIPTS[2].with_suffix(path.suffix), path)
+    before = script.read_text()
+    SPOILED[fault](notebook)
+    with pytest.raises(BadInput, match=r"`python tools/sync.py (show|py) 03`"):
+        sync.check(script)
+    if side == "ipynb" and fault != "edited":
+        with pytest.raises(BadInput, match="cannot be read.*`python tools/sync.py py 03`"):
+            sync.choose(side, script)
+    else:
+        sync.choose("show", script)
+        sync.choose(side, script)
+        assert "\n-import torch\n+import os\n" in capsys.readouterr().out or fault != "edited"
+        sync.check(script)
+        assert script.stat().st_mtime_ns == notebook.stat().st_mtime_ns
+    changed = fault == "edited" and side == "ipynb"
+    assert script.read_text() == (
+        before.replace("import torch", "import os") if changed else before
+    )
 
 
 @stories

@@ -282,5 +282,5 @@ def test_outputs_come_from_the_page_without_the_injected_cell(tmp_path) -> None:
     nbformat.write(page(tag="other"), made)
     with pytest.raises(BadInput, match="made from another version"):
         sync.take(made, story)
-    with pytest.raises(BadInput, match="other cells than 02_audio_effects.py; run `make sync`"):
+    with pytest.raises(BadInput, match="other cells than 02_audio_effects.py; see `python tool"):
         sync.check(story.with_suffix(".py"))

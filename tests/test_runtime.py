@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lib import ROOT, BadInput
 from lib.config import parse_corpus
-from lib.runtime import code, files, progress, stages
+from lib.runtime import code, files, places, progress, provenance, stages
 
 MODULE = "lib.audio.spectrograms"
 
@@ -73,6 +73,82 @@ def test_a_file_in_place_of_the_artifact_folder_is_named(folder):
     folder.write_text("a file")
     with pytest.raises(BadInput, match=f"{folder}: Not a directory.*ARTIFACTS_DIR to a folder"):
         stages.stage("demo", {}, build, MODULE)
+
+
+REFUSED = [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EIO]
+
+
+@pytest.mark.parametrize("number", REFUSED, ids=errno.errorcode.get)
+def test_a_file_system_that_cannot_sync_is_told_once_and_a_failing_disk_stops(
+    folder, monkeypatch, capfd, number
+):
+    monkeypatch.setattr(os, "fsync", mock.Mock(side_effect=OSError(number, os.strerror(number))))
+    files._say_unsafe.cache_clear()
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output error"):
+            stages.stage("demo", {}, build, MODULE)
+        assert folders(folder) == []
+    else:
+        stages.verify(stages.stage("demo", {}, build, MODULE))
+        assert capfd.readouterr().err.count("a power cut may damage the last stage") == 1
+
+
+CANNOT = [  # a function of the system, what it answers
+    ("fcntl.flock", OSError(errno.ENOLCK, "No locks available")),
+    ("fcntl.flock", OSError(errno.ENOTSUP, "Operation not supported")),
+    ("os.rename", OSError(errno.EXDEV, "Invalid cross-device link")),
+]
+
+
+@pytest.mark.parametrize(("name", "error"), CANNOT, ids=lambda value: str(value))
+def test_a_file_system_without_locks_or_renames_is_named(folder, monkeypatch, name, error):
+    monkeypatch.setattr(name, mock.Mock(side_effect=error))
+    told = f"{folder}: .*'demo'.*ARTIFACTS_DIR to a folder on a disk of this machine"
+    with pytest.raises(BadInput, match=told):
+        stages.stage("demo", {}, build, MODULE)
+    assert folders(folder) == []
+
+
+@pytest.mark.parametrize("shut", [*{*places.CACHES.values()}, "", "nothing"])
+def test_caches_move_where_their_own_place_cannot_be_written(folder, tmp_path, monkeypatch, shut):
+    """The home itself, or a folder in it; a variable that is set stays."""
+    for variable in places.CACHES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "absent"))
+    monkeypatch.setenv("IPYTHONDIR", "mine")
+    (tmp_path / "absent" / shut).mkdir(parents=True)
+    closed = tmp_path / "absent" / shut
+    monkeypatch.setattr(os, "access", lambda path, mode: not path == closed)
+    places.move_caches()
+    for variable, place in places.CACHES.items():
+        moved = shut in (place, "") and variable != "IPYTHONDIR"
+        expected = str(folder / "caches" / variable.lower()) if moved else None
+        assert os.environ.get(variable) == ("mine" if variable == "IPYTHONDIR" else expected)
+
+
+def test_a_checkout_that_cannot_be_written_is_run_from_links(folder, monkeypatch):
+    assert places.workplace() == ROOT
+    monkeypatch.setattr(places, "is_writable", lambda place: False)
+    for _ in range(2):
+        place = places.workplace()
+        assert place.parent == folder and (place / "Snakefile").resolve() == ROOT / "Snakefile"
+
+
+def test_the_artifact_folder_may_be_below_the_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ARTIFACTS_DIR", "~/x")
+    assert stages.root() == tmp_path / "x"
+
+
+def test_an_unpacked_zip_has_no_commit_though_it_lies_in_a_repository(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in a hook
+    theirs = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    assert not theirs.startswith(provenance.commit().removesuffix("-dirty"))
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "unpacked")
+    assert provenance.commit() == "none: not a git checkout"
 
 
 BUILD = f"""

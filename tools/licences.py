@@ -61,9 +61,7 @@ def licences() -> dict[str, tuple[str, str]]:
 
 
 def group(name: str, licence: str) -> str:
-    """The strictest group of a licence's parts; of alternatives, the mildest. BadInput: not
-    accepted.
-    """
+    """The strictest group of a licence's parts; of alternatives, the mildest. May be BadInput."""
     order = list(ACCEPTED)
     ranks = []
     for alternative in re.sub(r" \(.*\)$", "", licence).split(" OR "):

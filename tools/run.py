@@ -24,17 +24,13 @@ from sync import check
 from lib import ROOT, BadInput
 from lib.book.parameters import read_run
 from lib.runtime import stages
+from lib.runtime.places import workplace
 
 INPUTS = (  # files that the graph reads, below the checkout
     *("*.txt", "*.yml", "book/*", "book/_*/*", "data/*.csv"),
     *("lib/*.py", "lib/*/*.py", "notebooks/*", "tools/*.py"),
 )
-RESULTS = (
-    "*.json",
-    "*.done",
-    "pages/*",
-    "scatter/*/*",
-)  # files that it writes, below a run's folder
+RESULTS = ("*.json", "*.done", "pages/*", "scatter/*/*")  # what it writes, below a run's folder
 
 
 def reset_future_times(out: Path) -> None:
@@ -52,15 +48,12 @@ def reset_future_times(out: Path) -> None:
                 os.utime(path, (now, now))
                 changed.append(path)
     if changed:
-        count, first = len(changed), changed[0]
-        message = f"{count} files had a time in the future, now that of today: {first}, ..."
-        print(message, file=sys.stderr)
+        message = "files had a time in the future, now that of today"
+        print(f"{len(changed)} {message}: {changed[0]}, ...", file=sys.stderr)
 
 
 def remove_wrong_results(numbers: Path, pages: list[Path]) -> None:
-    """Remove results.json unless it holds the numbers of the pages: Snakemake compares times
-    only.
-    """
+    """Remove results.json unless it holds the pages' numbers: Snakemake compares times only."""
     if not numbers.exists():
         return
     try:
@@ -73,9 +66,7 @@ def remove_wrong_results(numbers: Path, pages: list[Path]) -> None:
 
 
 def main(run: str, *more: str) -> int:
-    """Exit status of Snakemake; 130 after Ctrl-C; 2 for a wrong run file, a second run, no right to
-    write.
-    """
+    """Exit status of Snakemake; 130 after Ctrl-C; 2 when the run cannot begin."""
     try:
         stories = read_run(ROOT / "runs" / f"{run}.yml")["stories"]
         for story in stories:
@@ -86,12 +77,12 @@ def main(run: str, *more: str) -> int:
         print(error, file=sys.stderr)
         return 2
     except Timeout:
-        message = f"another run is under way in {stages.root()}: wait for it, or stop it"
-        print(message, file=sys.stderr)
+        where = f"another run is under way in {stages.root()}"
+        print(f"{where}: wait for it, or stop it", file=sys.stderr)
         return 2
     except OSError as error:
-        message = f"{error}: set the variable ARTIFACTS_DIR to a folder that can be written"
-        print(message, file=sys.stderr)
+        remedy = stages.remedy_of(error) or "is it a folder that can be written?"
+        print(f"{stages.root()}: {error}: {remedy}", file=sys.stderr)
         return 2
     out = stages.root() / run
     index = out / "book" / "_build" / "html" / "index.html"
@@ -105,9 +96,7 @@ def main(run: str, *more: str) -> int:
 
 
 def snakemake(out: Path, index: Path, *more: str) -> int:
-    """Run the graph and wait for its end, also after Ctrl-C; say where the book is or how to go
-    on.
-    """
+    """Run the graph until it ends, also by Ctrl-C; say where the book is or how to go on."""
     # every output moves into place whole, so what a killed run has left is good
     command = [sys.executable, "-m", "snakemake", "--quiet", "rules", "--config", f"run={out.name}"]
     command += ["--nolock", "--ignore-incomplete"]
@@ -123,7 +112,7 @@ def snakemake(out: Path, index: Path, *more: str) -> int:
     # Snakemake receives the interrupt too, and ends its jobs
     signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     start, clock = time.time(), time.perf_counter()
-    code = subprocess.run([*command, *more], cwd=ROOT, env=environment).returncode
+    code = subprocess.run([*command, *more], cwd=workplace(), env=environment).returncode
     if interrupts:
         message = "run the same again; it goes on after the last finished page, stage and epoch"
         print(f"stopped: {message}", file=sys.stderr)

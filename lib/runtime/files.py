@@ -1,19 +1,42 @@
 """Atomic writes: a reader finds the old file or the new one, never half. All chapters use them."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+
+from lib.runtime.progress import write_terminal
+
+CANNOT_SYNC = {  # by CIFS, FUSE and NFS, of a folder or of any file; a failing disk says EIO
+    *(errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP),
+    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.EBADF),
+}
 
 
 def sync(*paths: Path) -> None:
-    """Wait until the bytes of files and the names in folders are safe from a power cut."""
+    """Wait until the bytes of files and the names in folders are safe from a power cut.
+
+    Some file systems cannot wait. Nothing is lost without a power cut, so one line says it.
+    """
     for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno not in CANNOT_SYNC:
+                raise
+            _say_unsafe(error.strerror)
+
+
+@cache  # once in a process
+def _say_unsafe(reason: str) -> None:
+    message = "this file system cannot wait for its disk; a power cut may damage the last stage"
+    write_terminal(f"{reason}: {message}\n")
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:

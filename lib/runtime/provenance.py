@@ -22,10 +22,16 @@ PACKAGES = (  # each of them decides digits of some result
 
 
 def commit() -> str:
-    """The commit of the checkout, with "-dirty" when files have changed; "unknown" outside git."""
+    """The commit of the checkout, with "-dirty" when files have changed; "unknown" without git.
+
+    An unpacked ZIP has none, whatever repository it lies in or GIT_DIR names.
+    """
+    if not (ROOT / ".git").exists():
+        return "none: not a git checkout"
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from lib import ROOT, BadInput
+from lib import BadInput
 from lib.runtime.code import json_hash, source_hash
 from lib.runtime.files import sync, write_json
+from lib.runtime.places import root
 from lib.runtime.progress import write_terminal
 from lib.runtime.provenance import commit, peak_memory_mb, versions
 
@@ -31,12 +32,8 @@ KEY = "[0-9a-f]" * 16  # the folder of a finished stage
 AGAIN = "the next run computes this stage again"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+CANNOT = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV)
 NO_MEMORY = ("allocate memory", "out of memory", "excessive memory")  # by torch and joblib
-
-
-def root() -> Path:
-    """The folder of all stages: ARTIFACTS_DIR, relative to the checkout, or its `artifacts/`."""
-    return ROOT / (os.environ.get("ARTIFACTS_DIR") or "artifacts")
 
 
 def key(config: dict, module: str) -> str:
@@ -141,8 +138,11 @@ def verify_all() -> list[str]:
             verify(folder)
         except BadInput as error:
             problems.append(str(error))
-            with FileLock(folder.with_suffix(".lock")):
-                shutil.rmtree(folder)
+            try:
+                with _explained(folder.parent.name), FileLock(folder.with_suffix(".lock")):
+                    shutil.rmtree(folder)
+            except BadInput as refusal:
+                problems.append(str(refusal))
     return problems
 
 
@@ -171,7 +171,7 @@ def _explained(name: str) -> Iterator[None]:
         write_terminal(f"\n{message}\n")  # papermill keeps the page, and the message in it
         raise KeyboardInterrupt(message) from None
     except (OSError, MemoryError, RuntimeError) as error:
-        remedy = _remedy(error)
+        remedy = remedy_of(error)
         if not remedy:
             raise
         what = getattr(error, "strerror", None) or "Out of memory"
@@ -179,7 +179,7 @@ def _explained(name: str) -> Iterator[None]:
         raise BadInput(message) from error
 
 
-def _remedy(error: Exception) -> str:
+def remedy_of(error: Exception) -> str:
     """What the user can do about an error of the machine; "" for any other error."""
     number = getattr(error, "errno", None)
     if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
@@ -189,8 +189,12 @@ def _remedy(error: Exception) -> str:
         )
     if number in FULL:
         return "free some space, or set the variable ARTIFACTS_DIR to a folder that has it"
-    if number in DENIED and Path(str(error.filename)).is_relative_to(root()):
+    name = getattr(error, "filename", None)  # a lock has none
+    ours = name is not None and Path(os.fsdecode(name)).is_relative_to(root())
+    if number in DENIED and ours:
         return "set the variable ARTIFACTS_DIR to a folder that can be written"
+    if number in CANNOT and (ours or name is None):  # NFS without locks, some FUSE
+        return "set the variable ARTIFACTS_DIR to a folder on a disk of this machine"
     return ""  # also for a file that the build may not read
 
 

@@ -1,0 +1,6 @@
+"""Run a command with caches that can be written: `python -m lib.runtime jupyter lab`."""
+
+import os
+import sys
+
+os.execvp(sys.argv[1], sys.argv[1:])  # importing the package has set the variables
