@@ -114,9 +114,8 @@ def predict_loss(
         raise BadInput(f"weight (beta) = {weight}: must be above 0 and finite")
     per_unit = theory.weight_as_coded(1.0, latents, **(coded or {}))
     x, prepare, about = _read(str(data), latents, clips, clip_s, scale)
-    shape, n_values = x.shape[1:], math.prod(x.shape[1:])
     condition = None if given is None else _flat(read_array(given))
-    most = max(4, MOST_VALUES // n_values)
+    most = max(4, MOST_VALUES // math.prod(x.shape[1:]))
     if len(x) > most:
         chosen = np.linspace(0, len(x) - 1, most).astype(int)
         condition = condition[chosen] if condition is not None else None
@@ -130,7 +129,7 @@ def predict_loss(
         "data": str(data),
         "about": about,
         "examples": len(x),
-        "n_values": n_values,
+        "n_values": x[0].size,
         "loss": loss,
         "weight": weight,
         "latents": latents,
@@ -138,10 +137,9 @@ def predict_loss(
         "edge_low": edge.beta_low * per_unit,
         "edge_use": None if use is None else use * per_unit,
         "edges": (edge.edges * per_unit).tolist(),
-        "first_direction": edge.direction.tolist(),
     }
-    if len(edge.direction) == n_values:
-        result["first_direction"] = edge.direction.reshape(shape).tolist()
+    same = edge.direction.size == x[0].size  # tokens have one value per class
+    result["first_direction"] = edge.direction.reshape(x.shape[1:] if same else -1).tolist()
     result["active"] = min(latents, sum(one > weight for one in result["edges"]))
     result["collapse"] = result["active"] == 0
     result["verdict"] = _verdict_of_loss(result)

@@ -39,6 +39,7 @@ from lib.audio import SpectrogramConfig, loudness, spectrogram
 from lib.audio.spectrograms import frequencies_hz
 from lib.book import figures, page, players
 from lib.data import ClipConfig, Clips, load_corpus, manifest, split_groups
+from lib.data.corpora import content_of
 from lib.data.splits import SPLITS
 from lib.embeddings import knn_accuracy
 

@@ -311,6 +311,8 @@ if parameters.beta > 1.5 * edge:  # beyond the edge nothing may be left
 # %%
 error = metrics["beta0"]["mse_mu"] / mse_pca
 page.finding("beta = 0 is better than PCA", error < 1, error)
+differ = min(spread["beta0"], spread["calibrated"]) / spread_of_data
+page.finding("both others: outputs differ", differ > 0.01, differ)
 values = metrics["calibrated"]
 error = values["mse_sampled"] / mse_pca
 page.finding("calibrated is better than PCA", error < 1, error)

@@ -115,7 +115,7 @@ data = Splits(**sets, key=key)
 voices = {}
 for split, rendering in renderings.items():
     voices[split] = set(rendering.table["group"])
-    print(f"{split}: {len(sets[split])} clips of {len(voices[split])} groups")
+    print(f"{split}: {len(sets[split])} clips, groups: {len(voices[split])}")
 
 # %% [markdown]
 # ## The net

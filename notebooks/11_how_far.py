@@ -246,8 +246,8 @@ def recall(corpus: str, effect: str, fit: np.ndarray) -> tuple:
     """fit: which clips (bool) the encoder may be trained on."""
     clips, seed = data[corpus], parameters.net_seed
     train = probes.folds(clips.groups, parameters.folds, seed) != 0
-    size = parameters.epochs, 100 * seed
-    codes = embed(clips, "told", fit & train, train, *size, PROBE)
+    length = parameters.epochs, 100 * seed
+    codes = embed(clips, "told", fit & train, train, *length, PROBE)
     mu, test = codes.mu, ~train & (clips.effects == effect)
     probe = probes.probe("logistic", mu[train], clips.effects[train], seed)
     share = (probe.predict(mu[test]) == effect).mean()
@@ -255,7 +255,7 @@ def recall(corpus: str, effect: str, fit: np.ndarray) -> tuple:
 
 
 # %% [markdown]
-# Here `embed` gets two sets of clips: the encoder trains on those in `fit & train`, the probe on all those in `train`. `embed` scores all effects together, so we train the same probe once more and count the answers for one effect. There is one fold (number 0; `size` holds the epochs and its seed) and
+# Here `embed` gets two sets of clips: the encoder trains on those in `fit & train`, the probe on all those in `train`. `embed` scores all effects together, so we train the same probe once more and count the answers for one effect. There is one fold (number 0; `length` holds the epochs and the seed of the training) and
 # one training for each case, so again no spread.
 
 # %%

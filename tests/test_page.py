@@ -1,10 +1,13 @@
 """The frame of a page, run in a real kernel: parameters, numbers, tables, source, provenance."""
 
+from types import SimpleNamespace
+
 import jupytext
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from nbclient import NotebookClient
 
 from lib import ROOT, BadInput
@@ -13,6 +16,8 @@ from lib.book.parameters import resolve
 from lib.runtime import provenance
 
 NAME = "02_audio_effects"
+RUN = yaml.safe_load((ROOT / "runs/quick.yml").read_text(encoding="utf-8"))
+QUICK = RUN["stories"]["03_mnist_sanity_check"]
 VALUES = {"corpus": "speech", "clip_s": 2.03, "settings": "fixed", "seed": 0}
 PARAMETERS = "\n".join(f"{name} = {value!r}" for name, value in VALUES.items())
 CHANGED = PARAMETERS.replace("'fixed'", "'random'")
@@ -90,8 +95,8 @@ def test_a_table_is_stable_and_its_cells_are_text():
 
 def test_source_shows_the_lines_without_docstrings():
     shown = page.source(provenance.commit).data
-    assert shown.startswith("```python\ndef commit() -> str:\n    command = [")
-    assert '"""' not in shown and "outside git" not in shown
+    assert shown.startswith("```python\ndef commit() -> str:\n    if not")
+    assert '"""' not in shown
 
 
 def test_the_page_hash_follows_code_and_parameters_but_not_prose(tmp_path, monkeypatch):
@@ -120,3 +125,33 @@ def test_provenance_marks_the_page(monkeypatch):
     assert metadata["average_spectrogram"] == mark
     for word in ("torch", "commit", "seed", "peak memory"):
         assert word in data["text/html"]
+
+
+def test_folders_that_end_alike_have_names_of_their_own(monkeypatch) -> None:
+    corpora = ("folder:/a/wav", "folder:/b/wav", "folder:/a/speech", "speech", "vctk:/x/My voices")
+    monkeypatch.setattr(page._page, "parameters", SimpleNamespace(corpora=corpora))
+    names = [page.slug(corpus) for corpus in corpora]
+    assert names == ["a_wav", "b_wav", "a_speech", "speech", "My_voices"]
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_finding_is_asserted_on_the_book_s_own_runs_and_told_on_any_other(
+    holds, monkeypatch, capsys
+) -> None:
+    own = resolve("03_mnist_sanity_check", QUICK)
+    monkeypatch.setattr(page._page, "name", "03_mnist_sanity_check")
+    monkeypatch.setattr(page._page, "parameters", own)
+    if holds:
+        page.finding("it is so", True, 0.5)
+        assert capsys.readouterr().out == "asserted: it is so\n"
+    else:
+        with pytest.raises(AssertionError, match=r"does not hold: it is so \(0.5\)"):
+            page.finding("it is so", False, 0.5)
+    verdict = "holds" if holds else "does not hold here"
+    for change, words in (
+        ({"beta": 0.2}, verdict),
+        ({"epochs": 1, "train_images": 1000}, f"{verdict}, too short to judge with "),
+    ):
+        monkeypatch.setattr(page._page, "parameters", own.model_copy(update=change))
+        page.finding("it is so", np.bool_(holds), np.float32(0.5))
+        assert capsys.readouterr().out.startswith(words)

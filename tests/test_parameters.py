@@ -49,6 +49,17 @@ def test_strings_that_papermill_leaves_are_read_as_what_they_spell():
     assert resolve("04_spectrogram_vae", QUICK["04_spectrogram_vae"] | {"augment": "true"}).augment
 
 
+def test_corpus_and_corpora_are_one_name():
+    folder = {name: value for name, value in QUICK[UMAP].items() if name != "corpora"}
+    for named in ({"corpora": "folder:x"}, {"corpus": "folder:x"}, {"corpora": ["folder:x"]}):
+        assert resolve(UMAP, folder | named).corpora == ("folder:x",)
+    assert resolve(UMAP, QUICK[UMAP] | {"corpus": "folder:x"}).corpora == ("folder:x",)
+    sound = QUICK["04_spectrogram_vae"]
+    assert resolve("04_spectrogram_vae", sound | {"corpora": ["music"]}).corpus == "music"
+    with pytest.raises(BadInput, match="corpus = "):
+        resolve("04_spectrogram_vae", sound | {"corpora": ["music", "speech"]})
+
+
 @settings(max_examples=30, deadline=None)
 @given(beta=st.floats(0, 1e6), seed=st.integers(0, 2**32 - 1))
 def test_right_values_pass_unchanged_and_cannot_be_changed_after(beta, seed):

@@ -244,7 +244,11 @@ def archive(folder: Path) -> Path:
 
 
 FAULTS = {  # what is there: its maker, the corpus with its path as TOP, the message
-    "nothing": (lambda f: f, "vctk:TOP", "No such file.*wav48_silence_trimmed.*spectrogram download vctk"),
+    "nothing": (
+        lambda f: f,
+        "vctk:TOP",
+        "No such file.*wav48_silence_trimmed.*spectrogram download vctk",
+    ),
     "a download": (unfinished, "vctk:TOP", "run `average-spectrogram download vctk --to .*again"),
     "zip": (archive, "vctk:TOP", "holds VCTK-.*.zip, and lacks.*unpack .*0.92.zip and give"),
     "hq as vctk": (musdb_hq, "vctk:TOP", "18-HQ is in TOP; write musdb18:TOP"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from IPython import get_ipython
@@ -25,7 +26,7 @@ from myst_nb import glue
 from pandas.io.formats.style import Styler
 
 from lib import ROOT, BadInput
-from lib.book.parameters import Parameters, model_of, resolve
+from lib.book.parameters import Parameters, model_of, read_run, resolve
 from lib.runtime import progress
 from lib.runtime.code import json_hash, source_hash
 from lib.runtime.provenance import commit, device_name, peak_memory_mb, versions
@@ -135,8 +136,59 @@ def record_all(prefix: str, values: Mapping[str, float]) -> None:
 
 
 def slug(corpus: str) -> str:
-    """A corpus as a part of recorded names: "speech"; "folder:/sounds/My voices" is "My_voices"."""
-    return re.sub(r"\W", "_", Path(corpus.partition(":")[2] or corpus).resolve().name)
+    """A corpus as a part of recorded names: "speech"; "folder:/sounds/My voices" is "My_voices".
+
+    Where two corpora of the page end alike, a folder bears the name of the one above it as well.
+    """
+    corpora = getattr(_page.parameters, "corpora", ())
+    own = _parts(corpus)
+    others = [_parts(other) for other in corpora if other != corpus]
+    for count in range(1, len(own)):
+        if own[-count:] not in [other[-count:] for other in others]:
+            return "_".join(own[-count:])
+    return "_".join(own)
+
+
+def _parts(corpus: str) -> list[str]:
+    path = Path(corpus.partition(":")[2] or corpus).resolve()
+    parts = [path.name] if ":" not in corpus else list(path.parts[1:])
+    return [re.sub(r"\W", "_", part) for part in parts]
+
+
+def finding(words: str, holds: bool, number: float | None = None) -> None:
+    """State a finding of the page. With the parameters of the book's own runs it is asserted.
+
+    With any others it is printed: whether it holds here, and its number. A page on a reader's data
+    so ends with verdicts. A trial that is shorter than the quick run is called too short to judge.
+    """
+    shown = "" if number is None else f" ({float(number):.3g})"
+    short = ""
+    for run in ("quick", "report"):
+        values = read_run(ROOT / f"runs/{run}.yml")["stories"].get(_page.name)
+        if values is None:
+            continue
+        own = resolve(_page.name, values)
+        if own == _page.parameters:
+            assert holds, f"does not hold: {words}{shown}"
+            print(f"asserted: {words}")
+            return
+        if run == "quick":
+            short = _shorter(own)
+    verdict = "holds" if holds else "does not hold here"
+    if short:
+        verdict += f", too short to judge with {short}"
+    print(f"{verdict}: {words}{shown}")
+
+
+def _shorter(quick: Parameters) -> str:
+    """The first parameter of length that is below its value in the quick run, in words."""
+    for name, least in quick.model_dump().items():
+        if not name.endswith(("epochs", "clips", "images", "clips_per_effect", "shown")):
+            continue
+        value = getattr(_page.parameters, name)
+        if np.max(value) < np.min(least):
+            return f"{name} = {value}"
+    return ""
 
 
 def table(frame: pd.DataFrame, name: str, caption: str = "", digits: int = 3) -> Styler:

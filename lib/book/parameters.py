@@ -320,10 +320,22 @@ def model_of(story: str) -> type[Parameters]:
 def resolve(story: str, values: dict[str, Any]) -> Parameters:
     """The checked parameters of a story. Raises BadInput, which names what is wrong."""
     model = model_of(story)
+    values = _renamed(values, model)
     try:
         return model(**values)
     except BadInput as error:
         raise BadInput(f"{story}: {error}") from None
+
+
+def _renamed(values: dict[str, Any], model: type[Parameters]) -> dict[str, Any]:
+    """corpus and corpora are one name: a story takes the other one, if it names one corpus."""
+    values = dict(values)
+    for given, own in (("corpus", "corpora"), ("corpora", "corpus")):
+        if given in values and own in model.model_fields and given not in model.model_fields:
+            value = values.pop(given)
+            single = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+            values[own] = single if own == "corpus" else [single]
+    return values
 
 
 def read_run(path: Path) -> dict[str, Any]:

@@ -107,8 +107,7 @@ class Clips:
         shifted, stretched, height, pace = np.random.default_rng([config.seed, index, 1]).random(4)
         pitch = 4 * height - 2 if config.augment and shifted < 0.5 else 0.0
         failed = set()  # for this clip alone: other clips must not depend on it
-        group = ""
-        silent = 0
+        group, silent = "", 0
         while silent < DRAWS:
             recording = self._draw_recording(rng, failed, group)
             tempo = 1.0

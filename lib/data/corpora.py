@@ -56,6 +56,16 @@ def fingerprint(corpus: str, recordings: Sequence[Recording] | None = None) -> s
     return digest.hexdigest()[:16]
 
 
+def content_of(recording: Recording) -> str:
+    """Hash of the bytes of a recording's files, whatever their names and times."""
+    digest = hashlib.sha256()
+    for path in recording.paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    digest.update(bytes([recording.stream]))
+    return digest.hexdigest()
+
+
 def manifest() -> list[dict[str, str]]:
     """The rows of data/manifest.csv, one per file."""
     path = DATA / "manifest.csv"

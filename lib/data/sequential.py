@@ -1,7 +1,7 @@
 """Sound that cannot be sought, read from its start. For `lib.data.recordings`.
 
 Some files tell no length, or a wrong one, and some codecs cannot jump: FLAC and WAV that a pipe
-wrote, MP3 of varying bit rate without a table, two MP3 files joined, GSM and G.721 in WAV. A
+wrote, MP3 without a table of its length, two MP3 files joined, GSM and G.721 in WAV. A
 `Sequential` has what `recordings` uses of `soundfile.SoundFile`, and its length is what it holds.
 """
 
@@ -13,11 +13,8 @@ import soundfile
 
 UNKNOWN = 2**60  # samples: so many are no length
 BLOCK = 2**16  # samples that are read at a time
-SCANNED = 2**20  # bytes of an MP3 whose frames are looked at: half a minute and more
 SLACK_BYTES = 2**12  # tags at the end of an MP3
-KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # MPEG 1, layer III
-KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # MPEG 2 and 2.5
-RATES_HZ = (44100, 48000, 32000)  # of MPEG 1; a half of them in 2, a quarter in 2.5
+SHIFTS = (21, 14, 7, 0)
 
 
 class Sequential:
@@ -99,7 +96,7 @@ def _breaks_off(file: soundfile.SoundFile) -> bool:
 
 
 def _tells_no_length(path: Path, size: int) -> bool:
-    """Whether an MP3 has a table of another length, or none and no constant bit rate.
+    """Whether an MP3 has no table of its length, or one for another size of the file.
 
     The tables are those of Xing (or Info) and of Fraunhofer (VBRI), in the first frame.
     """
@@ -107,35 +104,12 @@ def _tells_no_length(path: Path, size: int) -> bool:
         head = file.read(10)
         start = 0
         if head[:3] == b"ID3":  # four bytes of seven bits
-            start = 10 + sum(
-                byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
-            )
+            start = 10 + sum(byte << shift for byte, shift in zip(head[6:], SHIFTS, strict=True))
         file.seek(start)
-        data = file.read(SCANNED)
-    table = data[:200].find(b"VBRI")
-    if table >= 0:
-        return False
-    table = max(data[:200].find(b"Xing"), data[:200].find(b"Info"))
-    if table >= 0:
-        flags, _, promised = (int.from_bytes(data[table + at :][:4], "big") for at in (4, 8, 12))
-        more = size - start - promised
-        return flags & 3 == 3 and (more > max(SLACK_BYTES, size // 50) or more < -size // 50)
-    rates, at = set(), 0
-    while len(frame := data[at : at + 4]) == 4 and frame[0] == 0xFF and frame[1] >= 0xE2:
-        length, kbit = _frame(frame)
-        if not length:
-            break
-        rates.add(kbit)
-        at += length
-    return len(rates) > 1
-
-
-def _frame(header: bytes) -> tuple[int, int]:
-    """Length in bytes and bit rate of an MP3 frame of layer III; 0 for another one."""
-    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3  # 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5
-    rate, kbit = header[2] >> 2 & 3, header[2] >> 4
-    if layer != 1 or version == 1 or rate == 3 or kbit in (0, 15):
-        return 0, 0
-    kbits = (KBITS if version == 3 else KBITS_2)[kbit]
-    hz = RATES_HZ[rate] // {3: 1, 2: 2, 0: 4}[version]
-    return (144 if version == 3 else 72) * 1000 * kbits // hz + (header[2] >> 1 & 1), kbits
+        data = file.read(400)
+    table = max(data[:200].find(name) for name in (b"Xing", b"Info", b"VBRI"))
+    if table < 0 or data[table:].startswith(b"VBRI"):
+        return table < 0
+    flags, _, promised = (int.from_bytes(data[table + at :][:4], "big") for at in (4, 8, 12))
+    more = size - start - promised
+    return flags & 3 == 3 and (more > max(SLACK_BYTES, size // 50) or more < -size // 50)

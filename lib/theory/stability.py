@@ -64,7 +64,7 @@ class Loss:
     check: Callable[[Array], str] = lambda x: ""
 
 
-def squared_error(factor: float = 1.0) -> Loss:
+def _squared_error(factor: float = 1.0) -> Loss:
     """factor * (c - x)^2."""
     return Loss(
         start=lambda x: x.mean(0),
@@ -73,11 +73,11 @@ def squared_error(factor: float = 1.0) -> Loss:
     )
 
 
-def half_squared_error() -> Loss:
-    return squared_error(0.5)
+def _half_squared_error() -> Loss:
+    return _squared_error(0.5)
 
 
-def bernoulli() -> Loss:
+def _bernoulli() -> Loss:
     """Binary cross-entropy of values from 0 to 1; c is the logit."""
 
     def check(x: Array) -> str:
@@ -95,7 +95,7 @@ def _check_counts(x: Array) -> str:
     return "" if x.min() >= 0 else "a loss of counts needs values of 0 or more"
 
 
-def poisson() -> Loss:
+def _poisson() -> Loss:
     """Poisson negative log-likelihood; c is the logarithm of the rate.
 
     Tokens as one-hot values have the same derivatives: c is then the logarithm of a probability.
@@ -108,7 +108,7 @@ def poisson() -> Loss:
     )
 
 
-def negative_binomial(theta: float) -> Loss:
+def _negative_binomial(theta: float) -> Loss:
     """Negative binomial negative log-likelihood of variance mu + mu^2 / theta; c = log mu."""
 
     def slope(x: Array, c: Array) -> Array:
@@ -120,7 +120,7 @@ def negative_binomial(theta: float) -> Loss:
     return Loss(lambda x: np.log(x.mean(0)), slope, bend, check=_check_counts)
 
 
-def of_difference(slope: Callable[[Array], Array], bend: Callable[[Array, Array], Array]) -> Loss:
+def _of_difference(slope: Callable[[Array], Array], bend: Callable[[Array, Array], Array]) -> Loss:
     """A loss of d = c - x alone, from its derivatives. The search for the best output reweights."""
 
     def weight(x: Array, c: Array) -> Array:
@@ -131,30 +131,30 @@ def of_difference(slope: Callable[[Array], Array], bend: Callable[[Array, Array]
     return Loss(lambda x: np.median(x, axis=0), lambda x, c: slope(c - x), bend, weight)
 
 
-def huber(delta: float) -> Loss:
+def _huber(delta: float) -> Loss:
     """d^2 / 2 up to |d| = delta, then a line: torch's HuberLoss."""
-    return of_difference(
+    return _of_difference(
         slope=lambda d: np.clip(d, -delta, delta),
         bend=lambda x, c: (np.abs(c - x) < delta).astype(float),
     )
 
 
-def student_t(nu: float) -> Loss:
+def _student_t(nu: float) -> Loss:
     """Negative log-likelihood of Student's t with nu degrees of freedom and scale 1."""
 
     def bend(x: Array, c: Array) -> Array:
         square = (c - x) ** 2
         return (nu + 1) * (nu - square) / (nu + square) ** 2
 
-    return of_difference(lambda d: (nu + 1) * d / (nu + d**2), bend)
+    return _of_difference(lambda d: (nu + 1) * d / (nu + d**2), bend)
 
 
-def log_cosh() -> Loss:
+def _log_cosh() -> Loss:
     """log cosh(d)."""
-    return of_difference(np.tanh, lambda x, c: 1 - np.tanh(c - x) ** 2)
+    return _of_difference(np.tanh, lambda x, c: 1 - np.tanh(c - x) ** 2)
 
 
-def absolute_error() -> Loss:
+def _absolute_error() -> Loss:
     """|d|, whose mean has a bend of 2 f, twice the density of the values at their median.
 
     A kernel estimate gives f, with Silverman's bandwidth (1986, eq. 3.31). Where several examples
@@ -170,21 +170,21 @@ def absolute_error() -> Loss:
         tied = (np.abs(difference) < 1e-9).mean(0) > max(TIED, 1.5 / len(x))
         return np.where(tied, np.inf, 2 * density)
 
-    return of_difference(np.sign, bend)
+    return _of_difference(np.sign, bend)
 
 
 LOSSES: dict[str, tuple[Callable[..., Loss], str, float | None]] = {
     # maker, words, and the parameter of the maker where it has one
-    "mse": (squared_error, "squared error", None),
-    "mse-half": (half_squared_error, "half the squared error", None),
-    "bce": (bernoulli, "binary cross-entropy", None),
-    "poisson": (poisson, "Poisson negative log-likelihood", None),
-    "nb": (negative_binomial, "negative binomial negative log-likelihood, theta", 10.0),
-    "ce": (poisson, "cross-entropy of tokens", None),
-    "l1": (absolute_error, "absolute error", None),
-    "huber": (huber, "Huber loss, delta", 1.0),
-    "student": (student_t, "Student's t negative log-likelihood, nu", 4.0),
-    "log-cosh": (log_cosh, "log cosh of the error", None),
+    "mse": (_squared_error, "squared error", None),
+    "mse-half": (_half_squared_error, "half the squared error", None),
+    "bce": (_bernoulli, "binary cross-entropy", None),
+    "poisson": (_poisson, "Poisson negative log-likelihood", None),
+    "nb": (_negative_binomial, "negative binomial negative log-likelihood, theta", 10.0),
+    "ce": (_poisson, "cross-entropy of tokens", None),
+    "l1": (_absolute_error, "absolute error", None),
+    "huber": (_huber, "Huber loss, delta", 1.0),
+    "student": (_student_t, "Student's t negative log-likelihood, nu", 4.0),
+    "log-cosh": (_log_cosh, "log cosh of the error", None),
 }
 NAMES = tuple(f"{name}-{how}" for name in LOSSES for how in ("mean", "sum"))
 
@@ -224,16 +224,7 @@ def edge(
     output = _best_output(made, x, condition)
     slope, bend = _derivatives(made, x, output)
     whitened = pca(slope / np.sqrt(bend), count)
-    low = []
-    for half in halves(len(x)):
-        given, judged = [output if output.ndim == 1 else output[part] for part in (half, ~half)]
-        slope_a, bend_a = _derivatives(made, x[half], given)
-        slope_b, bend_b = _derivatives(made, x[~half], judged)
-        root = np.sqrt(bend_a)
-        unit = pca(slope_a / root, 1).components[0] / root
-        counted = unit != 0  # where the loss has a kink, the bend is infinite
-        gain = np.square(slope_b[:, counted] @ unit[counted]).mean()
-        low.append(gain / (bend_b[counted] @ unit[counted] ** 2))
+    low = [_judged(made, x, output, half) for half in halves(len(x))]
     direction = np.zeros(len(varies))
     direction[varies] = whitened.components[0] / np.sqrt(bend)
     direction /= np.linalg.norm(direction)
@@ -243,6 +234,18 @@ def edge(
     output = filled.reshape(output.shape[:-1] + varies.shape)
     low = min(scale * float(np.mean(low)), float(edges[0]))
     return Edge(float(edges[0]), low, edges, output, direction, int(varies.sum()))
+
+
+def _judged(loss: Loss, x: Array, output: Array, half: Array) -> float:
+    """The direction that one half of the examples gives, judged by the other."""
+    given, judged = [output if output.ndim == 1 else output[part] for part in (half, ~half)]
+    slope_a, bend_a = _derivatives(loss, x[half], given)
+    slope_b, bend_b = _derivatives(loss, x[~half], judged)
+    root = np.sqrt(bend_a)
+    unit = pca(slope_a / root, 1).components[0] / root
+    counted = unit != 0  # where the loss has a kink, the bend is infinite
+    gain = np.square(slope_b[:, counted] @ unit[counted]).mean()
+    return gain / (bend_b[counted] @ unit[counted] ** 2)
 
 
 def halves(n: int) -> tuple[Array, Array]:
