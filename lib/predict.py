@@ -94,32 +94,26 @@ def predict_loss(
     loss: str,
     given: str | None = None,
     coded: dict | None = None,
-    clips: int = 1000,
-    clip_s: float = 2.03,
-    scale: float | None = None,
+    **read: float,
 ) -> dict:
     """The edge of another loss on a data set, as JSON-able values.
 
     loss: one of `stability.NAMES`, or FILE.py:FUNCTION of a torch function (x_hat, x) -> (batch,);
     given: a file of what a conditional decoder sees (example, value); coded: how the KL is coded,
-    arguments of `theory.weight_as_coded`. Keys of the result: about, examples, n_values, edge (the
-    weight as coded from which on no unit pays), edge_low (without its upward bias), edge_use (up to
-    which a unit holds 0.05 nats, for absolute error; else None), edges (of each unit), active (how
-    many of them exceed the weight), collapse, verdict, first_direction (in the shape of an
-    example), and the arguments. BadInput as above.
+    arguments of `theory.weight_as_coded`; read: clips, clip_s and scale as above. Keys of the
+    result: about, examples, n_values, edge (the weight as coded from which on no unit pays),
+    edge_low (without its upward bias), edge_use (up to which a unit holds 0.05 nats, for absolute
+    error; else None), edges (of each unit), active (how many of them exceed the weight), collapse,
+    verdict, first_direction (in the shape of an example), and the arguments. BadInput as above.
     """
     from lib import theory
 
     if not 0 < weight < math.inf:
         raise BadInput(f"weight (beta) = {weight}: must be above 0 and finite")
     per_unit = theory.weight_as_coded(1.0, latents, **(coded or {}))
-    x, prepare, about = _read(str(data), latents, clips, clip_s, scale)
+    x, prepare, about = _read(str(data), latents, **read)
     condition = None if given is None else _flat(read_array(given))
-    most = max(4, MOST_VALUES // math.prod(x.shape[1:]))
-    if len(x) > most:
-        chosen = np.linspace(0, len(x) - 1, most).astype(int)
-        condition = condition[chosen] if condition is not None else None
-        x, about = x[chosen], f"{about}; {most} examples of them, evenly spaced"
+    x, condition, about = _fewer(x, condition, about)
     x = np.array(x if prepare is None else prepare(x), np.float64)
     try:
         edge, use = _edges_of(loss, x, condition, max(latents, LEADING))
@@ -137,13 +131,28 @@ def predict_loss(
         "edge_low": edge.beta_low * per_unit,
         "edge_use": None if use is None else use * per_unit,
         "edges": (edge.edges * per_unit).tolist(),
+        "first_direction": _shaped(edge.direction, x),
     }
-    same = edge.direction.size == x[0].size  # tokens have one value per class
-    result["first_direction"] = edge.direction.reshape(x.shape[1:] if same else -1).tolist()
     result["active"] = min(latents, sum(one > weight for one in result["edges"]))
     result["collapse"] = result["active"] == 0
     result["verdict"] = _verdict_of_loss(result)
     return result
+
+
+def _fewer(x, condition, about):
+    """As many examples as fit into memory, evenly spaced."""
+    most = max(4, MOST_VALUES // math.prod(x.shape[1:]))
+    if len(x) <= most:
+        return x, condition, about
+    chosen = np.linspace(0, len(x) - 1, most).astype(int)
+    condition = None if condition is None else condition[chosen]
+    return x[chosen], condition, f"{about}; {most} examples of them, evenly spaced"
+
+
+def _shaped(direction, x):
+    """A direction in the shape of an example; tokens have one value per class."""
+    shape = x.shape[1:] if direction.size == x[0].size else -1
+    return direction.reshape(shape).tolist()
 
 
 def _flat(condition: np.ndarray) -> np.ndarray:
@@ -250,7 +259,7 @@ def _healthy(result):
     return f"The first unit should show a posterior variance near {variance:.2g}."
 
 
-def _read(data, latents, clips, clip_s, scale):
+def _read(data, latents, clips=1000, clip_s=2.03, scale=None):
     """The examples (n, ...), what is done to each chunk of them, and both in words."""
     path = Path(os.path.expanduser(data))
     if data and path.is_dir():

@@ -286,6 +286,8 @@ page.table(
 # %%
 digits = load_examples("digits", parameters.train_images, 0)
 pca = theory.pca(digits.train.array, parameters.latent, digits.train.prepare)
+
+# %%
 public = pd.read_csv(ROOT / "data" / "losses.csv")
 public["weight"] *= public["kl_factor"]  # some write the KL without its 1/2
 public["KL measured"] = np.nan  # filled in below

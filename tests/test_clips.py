@@ -43,6 +43,26 @@ def config(**fields) -> ClipConfig:
     return ClipConfig(**{"corpus": "made", "split": "all", "clip_s": 1.0} | fields)
 
 
+@pytest.mark.parametrize("gain_db", [-40, -20, 10])
+def test_the_gain_of_a_recording_does_not_matter(tmp_path, gain_db):
+    """Of a swell, a near silence of -35 dB and digital silence; other clips are cut nowhere."""
+    audio = np.concatenate([noise(4), noise(3) / 56, np.zeros(RATE_HZ)])
+    louder = write(tmp_path, "a", "x", audio * 10 ** (gain_db / 20))
+    own = Clips(config(), [write(tmp_path, "b", "x", audio)])
+    for index in range(30):
+        clip, info = Clips(config(), [louder])[index]
+        expected, told = own[index]
+        assert info["start_s"] == told["start_s"]
+        np.testing.assert_allclose(clip, expected, atol=1e-6)
+
+
+def test_channels_that_cancel_are_no_silence(tmp_path):
+    audio = noise(2)
+    recording = write(tmp_path, "a", "x", np.stack([audio, -audio], axis=1))
+    with pytest.raises(BadInput, match="its channels cancel each other"):
+        Clips(config(), [recording])[0]
+
+
 def test_a_clip_has_its_length_level_fades_and_place(recordings):
     clips = Clips(config(loudness_lufs=-30), recordings)
     by_name = {recording.name: recording for recording in recordings}

@@ -62,6 +62,21 @@ def test_make_book_builds_the_whole_book_without_a_network_and_changes_no_tracke
     assert run(state).stdout == before
 
 
+def test_another_folder_or_package_lib_does_not_win_in_silence(tmp_path) -> None:
+    (tmp_path / "empty/lib").mkdir(parents=True)
+    (tmp_path / "other/lib").mkdir(parents=True)
+    (tmp_path / "other/lib/__init__.py").touch()
+    for command in (
+        "average-spectrogram predict digits --latents 2",
+        "python -c 'import lib.theory'",
+    ):
+        done = run(command, tmp_path / "empty", PYTHONPATH="")
+        assert done.returncode == 0, done.stdout
+    done = run("average-spectrogram predict digits", ROOT, PYTHONPATH=str(tmp_path / "other"))
+    assert done.returncode == 2 and f"{tmp_path}/other/lib hides {ROOT}/lib: rename" in done.stdout
+    assert run("average-spectrogram", tmp_path).returncode == 2
+
+
 def test_make_book_again_does_nothing() -> None:
     pages = list((stages.root() / "quick" / "pages").glob("*.ipynb"))
     before = [page.stat().st_mtime_ns for page in pages]
