@@ -32,7 +32,7 @@ from lib.theory import collapse
 from lib.theory.components import pca
 
 LEADING = 8  # eigenvalues that are shown
-MOST_VALUES = 2**26  # of examples, which another loss than squared error needs in memory
+MOST_VALUES = 2**26  # another loss than squared error holds its examples in memory
 SOUND = ("speech", "music", "folder", "vctk", "musdb18")
 WANTED = f"{FILES}, a folder of sound, digits, speech, music, vctk:PATH or musdb18:PATH"
 

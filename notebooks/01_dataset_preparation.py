@@ -25,8 +25,8 @@
 # %% tags=["parameters"]
 corpora: list = ["speech", "music"]  # speech, music, folder:<path>
 clip_s: float = 2.03  # length of a clip, seconds
-seed: int = 0  # of the clips
-split_seed: int = 0  # of the splits
+seed: int = 0  # seed of the clips
+split_seed: int = 0  # seed of the splits
 
 # %%
 import re
@@ -357,7 +357,7 @@ if "speech" in parameters.corpora:
         same_rate = at_16_khz if rate == 16000 else others
         same_rate.append(band_hz["speech", group])
     limited = max(at_16_khz) <= 8000 < max(others)
-    page.finding("16 kHz end at 8 kHz, others above", limited, max(others))
+    page.finding("voices at 16 kHz end at 8 kHz", limited, max(others))
 
 # %% [markdown]
 # ````{admonition} Exercise

@@ -25,7 +25,7 @@
 corpus: str = "speech"  # speech, music, folder:<path>, vctk:<path>
 clip_s: float = 2.03  # length of a clip, seconds
 settings: str = "fixed"  # fixed: every control at 0.5; random: uniform
-seed: int = 0  # of the clips and of random settings
+seed: int = 0  # seed of the clips and of random settings
 
 # %%
 import matplotlib.pyplot as plt

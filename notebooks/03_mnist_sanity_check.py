@@ -30,7 +30,7 @@ learning_rate: float = 1.0e-2  # peak step size of Adam
 batch_size: int = 128  # images a step
 train_images: int = 30000  # training images
 logger: str = "csv"  # csv, tensorboard, wandb, wandb_offline
-seed: int = 1234  # of the weights, the order of images, the latent noise
+seed: int = 1234  # seed of the weights, the order of images, the latent noise
 
 # %%
 import matplotlib.pyplot as plt

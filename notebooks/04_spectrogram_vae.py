@@ -30,7 +30,7 @@ epochs: int = 14  # passes over the training clips
 learning_rate: float = 3.0e-3  # peak step size of Adam
 batch_size: int = 16  # clips per step
 train_clips: int = 1000  # clips drawn from the training voices
-test_clips: int = 300  # of test voices; as many of validation voices
+test_clips: int = 300  # clips of test voices; as many of validation voices
 clip_s: float = 2.03  # length of a clip, seconds
 spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (2,049)
 normalise: str = "constants"  # statistics: constants or per_clip
@@ -38,7 +38,9 @@ augment: bool = False  # pitch and tempo changes, in training only
 logger: str = "csv"  # csv, tensorboard, wandb, wandb_offline
 accelerator: str = "auto"  # auto (a GPU if there is one), cpu, cuda, mps
 devices: int = 1  # devices of this machine; they share every batch
-seed: int = 1234  # of the clips, the weights, the order and the latent noise
+seed: int = (
+    1234  # seed of the clips, the weights, the order and the latent noise
+)
 
 # %%
 import matplotlib.pyplot as plt

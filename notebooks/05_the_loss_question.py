@@ -30,7 +30,7 @@ train_images: int = 10000  # digits
 train_clips: int = 200  # clips of sound
 checked: int = 3  # how many of the public losses are tried in training
 epochs: int = 12  # passes over the digits in each of these trainings
-seed: int = 0  # of the optimisations and trainings
+seed: int = 0  # seed of the optimisations and trainings
 
 # %%
 from dataclasses import replace

@@ -270,14 +270,18 @@ wrong = counts["missed"] + counts["false"]
 page.finding("no alarm is missed, none is false", wrong == 0, wrong)
 beyond = points[points["edges"] > 1.5]
 dead = (beyond["kl"] < EMPTY_NATS).all()
-page.finding("beyond 1.5 edges all are dead", dead, len(beyond))
+page.finding("beyond 1.5 edges: all are dead", dead, len(beyond))
 error = (beyond["relative_mse"] - 1).abs()
-page.finding("and give the mean", (error < 0.02).all(), error.max())
+page.finding(
+    "beyond 1.5 edges: the mean example", (error < 0.02).all(), error.max()
+)
 below = points[points["edges"] < 0.2]
 alive = (below["kl"] > EMPTY_NATS).all()
-page.finding("below 0.2 edges all are alive", alive, len(below))
+page.finding("below 0.2 edges: all are alive", alive, len(below))
 error = below["relative_mse"]
-page.finding("and beat the mean", (error < 1).all(), error.max())
+page.finding(
+    "below 0.2 edges: better than the mean", (error < 1).all(), error.max()
+)
 
 # %% [markdown]
 # ```{admonition} Exercise

@@ -22,11 +22,11 @@
 
 # %% tags=["parameters"]
 corpora: list = ["speech", "music"]  # corpora of sound
-seeds: list = [1]  # of the final trainings
+seeds: list = [1]  # seeds of the final trainings
 remedy_images: int = 4000  # digits on which the remedies are compared
 epochs: int = 1  # passes over 58,000 digits of the repaired net
 train_clips: int = 400  # clips in the training set
-test_clips: int = 100  # of test voices or songs; as many for validation
+test_clips: int = 100  # clips of test voices or songs; as many for validation
 sound_epochs: int = 3  # passes over the training clips of the refined net
 small_epochs: int = 0  # passes of the plain net beside it, 0: none
 binarised_epochs: int = 0  # passes over binarised digits (full run: 300)
@@ -404,8 +404,8 @@ most_mse, most_elbo = 0.0125, -560
 if parameters.epochs >= 3:
     most_mse, most_elbo = 0.0095, -650
 error, elbo = scores["mse_sampled"].max(), scores["neg_elbo"].max()
-page.finding("digits: small error", error < most_mse, error)
-page.finding("digits: low -ELBO", elbo < most_elbo, elbo)
+page.finding("digits: the error is below its bound", error < most_mse, error)
+page.finding("digits: -ELBO is below its bound", elbo < most_elbo, elbo)
 page.finding("digits: 100,000 parameters or less", size <= 100_000, size)
 
 # %%

@@ -29,13 +29,13 @@ clips_per_effect: list = [200, 200, 150, 100]  # one per column
 clip_s: float = 2.03  # length of a clip, seconds
 spectrogram: str = "log_mel"  # log_mel (96 bands, dB) or stft (2,049)
 settings: str = "random"  # random: uniform; fixed: controls at 0.5
-n_neighbors: int = 15  # of UMAP: small sees local, large sees global structure
-min_dist: float = 0.1  # of UMAP: how tightly points may lie
-grid_clips: list = [25, 50, 100]  # of the experiment, per effect
-sweep_clips: int = 50  # of the sweep over UMAP's settings, per effect
+n_neighbors: int = 15  # UMAP's: small sees local, large sees global structure
+min_dist: float = 0.1  # UMAP's: how tightly points may lie
+grid_clips: list = [25, 50, 100]  # clips in the experiment, per effect
+sweep_clips: int = 50  # clips in the sweep over UMAP's settings, per effect
 sweep_neighbors: list = [5, 15, 50]  # n_neighbors of the sweep
 sweep_min_dists: list = [0.0, 0.5]  # min_dist of the sweep
-seed: int = 42  # of the clips, the settings, PCA and UMAP
+seed: int = 42  # seed of the clips, the settings, PCA and UMAP
 
 # %%
 from itertools import product
@@ -160,7 +160,7 @@ def components(
 # there is no map yet for these clips (`key`), seed and settings of UMAP. (`progress`, below, shows how many maps are done.)
 
 # %%
-SETTINGS = (parameters.n_neighbors, parameters.min_dist)  # of UMAP
+SETTINGS = (parameters.n_neighbors, parameters.min_dist)
 
 
 def umap_of(
@@ -553,9 +553,10 @@ page.finding("the maps keep the neighbours", least > 0.8, least)
 
 # %%
 if {2, 5} <= set(parameters.effects) and judge_samples:
-    page.finding("five are harder", (loss < -0.1).all(), loss.max())
+    harder = (loss < -0.1).all()
+    page.finding("five effects are harder than two", harder, loss.max())
     most = max(part)
-    page.finding("samples gain less than effects cost", most < 1, most)
+    page.finding("larger samples gain less than that", most < 1, most)
 if {"speech", "music"} <= set(names.values()):
     least = lead[list(titles)].mean().min()
     page.finding("speech leads in mean 5-NN", least > 0, least)

@@ -22,12 +22,14 @@
 
 # %% tags=["parameters"]
 corpora: list = ["speech", "music"]  # speech, music, folder:<path>
-clips_per_effect: int = 80  # of each corpus and setting
-folds: int = 2  # of persons or songs: each is held out once
-seeds: list = [1]  # of folds, nets and probes; the first for all methods
-epochs: int = 16  # of the feature VAEs; others get about the same CPU time
-cnn_epochs: int = 6  # of the supervised net
-seed: int = 42  # of the clips and their settings
+clips_per_effect: int = 80  # clips of each effect in each corpus and setting
+folds: int = 2  # parts of persons or songs: each is held out once
+seeds: list = [1]  # seeds of folds, nets and probes; the first for all methods
+epochs: int = (
+    16  # passes of the feature VAEs; others get about the same CPU time
+)
+cnn_epochs: int = 6  # passes of the supervised net
+seed: int = 42  # seed of the clips and their settings
 
 # %%
 from itertools import product
@@ -478,15 +480,15 @@ for corpus in names.values():
     words = f"{corpus}: the conditional VAE beats all log-mel embeddings"
     page.finding(words, lead > 0.05, lead)
     lead = logistic["told_paired"] - logistic["told"]
-    page.finding(f"{corpus}: the dry clip helps", lead > 0, lead)
+    page.finding(f"{corpus}: the paired one is better", lead > 0, lead)
     knn5 = means.loc[corpus]["knn5", "mean"]
     lead = knn5["told"] - knn5["print"]
-    page.finding(f"{corpus}: it beats cepstral 5-NN", lead > 0, lead)
+    page.finding(f"{corpus}: by 5-NN it beats cepstra", lead > 0, lead)
 
 # %%
 for corpus in names.values():
     collapsed = means.loc[corpus, "collapsed"]
-    if collapsed["kl", "mean"] < 0.05:  # else a code is left
+    if collapsed["kl", "mean"] < 0.05:  # above, a code is left
         beyond = collapsed["sampled", "mean"] - chance
         words = f"{corpus}: an empty code names no effect"
         page.finding(words, beyond < 0.05, beyond)

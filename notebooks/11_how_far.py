@@ -26,11 +26,11 @@ corpora: list = ["speech", "music"]  # speech, music, folder:<path>
 sets: list = ["fixed"]  # fixed (settings at 0.5), clean, twelve
 left_out: list = ["flanger"]  # effects unknown to the encoder
 joint: bool = False  # also train on speech and music together
-clips_per_effect: int = 80  # of each corpus and setting
-folds: int = 2  # of persons or songs: each is held out once
+clips_per_effect: int = 80  # clips of each effect in each corpus and setting
+folds: int = 2  # parts of persons or songs: each is held out once
 epochs: int = 16  # passes over the training clips
-net_seed: int = 1  # of folds, nets, probes; as in the page before
-seed: int = 42  # of the clips and their settings
+net_seed: int = 1  # seed of folds, nets, probes; as on the page before
+seed: int = 42  # seed of the clips and their settings
 
 # %%
 import matplotlib.pyplot as plt

@@ -29,7 +29,7 @@ epochs: int = 12  # passes over the training clips
 train_clips: int = 60  # clips of each effect and corpus in the training set
 test_clips: int = 30  # per effect and corpus; a third validates
 floor_db: float = -60.0  # lower values of a spectrogram are set to it, dB
-seed: int = 1  # of clips, settings, weights, order, latent noise, map
+seed: int = 1  # seed of clips, settings, weights, order, latent noise, map
 unseen: list = [
     "compressor",
     "chorus",
@@ -504,10 +504,10 @@ plt.show()
 # %%
 dry_itself, with_gain, ours = errors.to_numpy().T  # five effects, then mean
 of_dry, of_gain = ours[-1] / dry_itself[-1], ours[-1] / with_gain[-1]
-page.finding("z beats the dry clip", of_dry < 0.6, of_dry)
-page.finding("z beats the mean gain", of_gain < 0.7, of_gain)
+page.finding("with z it is closer than the dry clip", of_dry < 0.6, of_dry)
+page.finding("and closer than with the mean gain", of_gain < 0.7, of_gain)
 most = (ours[:4] / dry_itself[:4]).max()
-page.finding("under each effect but the flanger", most < 0.8, most)
+page.finding("closer, too, under all but flanger", most < 0.8, most)
 if parameters.paired:
     lead = knn5_grouped - raw_grouped
     page.finding("neighbours share an effect", lead > 0.15, lead)

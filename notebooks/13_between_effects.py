@@ -30,7 +30,7 @@ epochs: int = 12  # passes over the training clips
 train_clips: int = 60  # clips of each effect and corpus in the training set
 test_clips: int = 30  # per effect and corpus; a third validates
 floor_db: float = -60.0  # lower values of a spectrogram are set to it, dB
-seed: int = 1  # of clips, settings, weights, order, latent noise
+seed: int = 1  # seed of clips, settings, weights, order, latent noise
 
 # %%
 import matplotlib.pyplot as plt
@@ -384,7 +384,7 @@ players.players(panel)
 
 # %%
 gradual = (np.diff(to_delay) > 0).all() and (np.diff(to_drive) < 0).all()
-page.finding("from delay to overdrive it is gradual", gradual)
+page.finding("the way to overdrive is gradual", gradual)
 for effect in ("delay", "overdrive", "multiband", "ambience", "mean"):
     before, after = carried.loc[effect]
     share = after / before

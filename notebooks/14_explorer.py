@@ -27,7 +27,7 @@ epochs: int = 12  # passes over the training clips
 train_clips: int = 60  # clips of each effect and corpus in the training set
 test_clips: int = 30  # per effect and corpus; a third validates
 floor_db: float = -60.0  # lower values of a spectrogram are set to it, dB
-seed: int = 1  # of clips, settings, weights, order, latent noise, map
+seed: int = 1  # seed of clips, settings, weights, order, latent noise, map
 shown: int = 5  # dry clips per corpus and split, under every effect
 
 # %%

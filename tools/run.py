@@ -30,7 +30,7 @@ INPUTS = (  # files that the graph reads, below the checkout
     *("*.txt", "*.yml", "book/*", "book/_*/*", "data/*.csv"),
     *("lib/*.py", "lib/*/*.py", "notebooks/*", "tools/*.py"),
 )
-RESULTS = ("*.json", "*.done", "pages/*", "scatter/*/*")  # what it writes, below a run's folder
+RESULTS = ("*.json", "*.done", "pages/*", "scatter/*/*")  # it writes these below a run's folder
 
 
 def reset_future_times(out: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from lib import ROOT
 
 VCTK_HOURS, HOURS, EPOCHS, CLUSTER = 44, 100_000, 20, 1000
-LONG_S = 131_072 / 24_000  # of a clip of the report
-SOUND_BYTES = 48_000 * 2 * 3600  # of an audio-hour, 16 bit
+LONG_S = 131_072 / 24_000  # the report's clips last so long
+SOUND_BYTES = 48_000 * 2 * 3600  # an hour of sound, 16 bit
 
 
 def number(value: float) -> str:

@@ -21,9 +21,11 @@ from lib.audio.spectrograms import FLOOR_POWER, SpectrogramConfig, log_mel, powe
 
 ANALYSIS = SpectrogramConfig()  # 96 mel bands
 BANDS = 24  # each sums up four mel bands
-LAGS = 320  # of a short-time cepstrum: 13 ms at 24 kHz, the reach of a flanger
+LAGS = 320  # a short-time cepstrum has so many: 13 ms at 24 kHz, the reach of a flanger
 RANGES_S = np.geomspace(1e-3, 0.7, 60)  # edges of the ranges of quefrency in the whole cepstrum
-QUANTILES = np.array([0.02, 0.1, 0.25, 0.75, 0.9, 0.98])  # of steps in time: attacks and decays
+QUANTILES = np.array(
+    [0.02, 0.1, 0.25, 0.75, 0.9, 0.98]
+)  # steps in time have these: attacks and decays
 MODULATIONS = 32  # bins of the modulation spectrum, averaged two by two
 REPEATS = 40  # lags of the autocorrelation of a band's level, frames
 WET, DRY, PAIR = range(3)  # rows of the features
@@ -36,7 +38,7 @@ class Fields:
     log_mel: np.ndarray  # (band, frame) dB
     short: np.ndarray  # short-time cepstra (frame, lag)
     whole: np.ndarray  # cepstrum of the whole clip (quefrency,)
-    sounding: np.ndarray  # which frames are not silent (frame,)
+    sounding: np.ndarray  # True where a frame is not silent (frame,)
 
     def __sub__(self, dry: "Fields") -> "Fields":
         return Fields(

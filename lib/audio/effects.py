@@ -51,7 +51,7 @@ def delay(
 
 DELAY = (
     Parameter("delay_ms", 60, 600, "ms", LOG),  # from one echo to the next
-    Parameter("feedback", 0, 0.8),  # of an echo into the next one
+    Parameter("feedback", 0, 0.8),  # the share of an echo that enters the next one
     MIX,
 )
 

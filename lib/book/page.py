@@ -118,7 +118,7 @@ def record(name: str, value: float) -> None:
         raise BadInput(
             f"record name {name!r}: use letters, digits and _ between dots, as in mnist.beta1.mse"
         )
-    number = value.item() if hasattr(value, "item") else value  # of numpy and torch
+    number = value.item() if hasattr(value, "item") else value  # numpy and torch have it
     if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
         raise BadInput(f"record {name!r} = {value!r}: only a number can be recorded")
     glue(name, number, display=False)

@@ -353,7 +353,7 @@ def read_run(path: Path) -> dict[str, Any]:
             resolve(story, values)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
-    except Exception as error:  # of yaml, or of values that are no run
+    except Exception as error:  # yaml raises much, and values may be no run
         raise BadInput(
             f"{path}: not a run file ({error}); see runs/quick.yml for what one looks like"
         ) from None

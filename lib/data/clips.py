@@ -21,7 +21,7 @@ from lib.data.recordings import Recording, listed, read_stretch, silence, warn_s
 from lib.data.splits import split_groups
 
 SILENT = 1e-5  # mean square of a half of a clip at -23 LUFS: the report's bound
-SILENT_LU = -30.0  # of a clip, against the loudness of its recording
+SILENT_LU = -30.0  # a clip is silent so far below its recording
 FLOOR_LUFS = -80.0  # a recording below it is silent, whatever its gain was
 LOUD_LUFS = 3.0  # no recording within full scale is louder
 DRAWS = 100  # positions that are tried before a clip is given up
@@ -176,7 +176,7 @@ class Clips:
         seconds = self.config.clip_s * tempo + SPARE_S * changed
         audio = read_stretch(recording, start_s, seconds, rate_hz)
         energies = block_energies(audio, rate_hz)
-        if not gated(energies) >= LOUD_LUFS + SILENT_LU:  # else it is loud enough in any recording
+        if not gated(energies) >= LOUD_LUFS + SILENT_LU:  # above, any recording's clip is loud
             own = self._loudness_of(recording)
             raised = energies * 10 ** ((-23.0 - own) / 10) if own >= FLOOR_LUFS else energies[:0]
             if not gated(raised) >= -23.0 + SILENT_LU:

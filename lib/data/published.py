@@ -18,7 +18,7 @@ PERSONS = {"VCTK 0.92": 110, "VCTK 0.80": 109}
 SOUNDS = {"VCTK 0.92": "wav48_silence_trimmed", "VCTK 0.80": "wav48"}
 SONGS = {"train": 100, "test": 50}
 STEMS = OPTIONS["musdb18"]["stem"]  # in the order of the streams of a .stem.mp4
-SIGNS = {  # of each version, with its kind: one of these stands below its folder
+SIGNS = {  # one of these stands below the folder of a version; its kind comes first
     "VCTK 0.92": ("vctk", ["wav48_silence_trimmed"]),
     "VCTK 0.80": ("vctk", ["wav48"]),
     "MUSDB18-HQ": ("musdb18", [f"{part}/*/{stem}.wav" for part in SONGS for stem in STEMS]),

@@ -38,7 +38,7 @@ NO_MEMORY = ("allocate memory", "out of memory", "excessive memory")  # by torch
 
 def key(config: dict, module: str) -> str:
     """The folder name of a stage: 16 hex digits over config, package versions and code."""
-    code = source_hash(f"import {module}")  # of the module and all below it
+    code = source_hash(f"import {module}")  # the module and all below it count
     return json_hash([config, code, versions()])[:16]
 
 
@@ -80,7 +80,7 @@ def _compute(
 ) -> None:
     """Run `build` beside the folder, write the card, and give the name once all is on the disk."""
     for rest in folder.parent.glob(f".{folder.name}.*"):
-        shutil.rmtree(rest)  # of a killed process: this one holds the lock
+        shutil.rmtree(rest)  # a killed process left it: this one holds the lock
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     beside.mkdir()
     start, cpu_start = time.perf_counter(), time.process_time()
@@ -113,7 +113,7 @@ def read_card(folder: Path) -> dict:
         card = json.loads(path.read_text(encoding="utf-8"))
         checksum = card.pop("sum", None)
         missing = card["files"].keys() - _names(folder)
-    except Exception as error:  # of the disk, of JSON, or of values that are no card
+    except Exception as error:  # the disk or JSON raises, or values are no card
         raise BadInput(f"{path}: missing or not readable ({error}); {AGAIN}") from None
     if checksum != json_hash(card):
         raise BadInput(f"{path}: damaged, its checksum is another; {AGAIN}")

@@ -26,10 +26,10 @@ DENSE = 128  # matrices of so many values are made and solved whole
 SPARE = 4  # LOBPCG carries so many more directions than asked for
 ITERATIONS = 100
 FLAT = 1e-8  # a curvature below this share of the mean one counts as none
-NODES = 7  # of the quadrature over the posterior of a unit
+NODES = 7  # the quadrature over a unit's posterior has so many
 USED_NATS = 0.05  # a unit that holds less is of no use: the bound of the collapse alarm
 MOST_EXAMPLES = 2000
-USED_VALUES = 2**22  # of examples, from which the edge of use is computed
+USED_VALUES = 2**22  # the edge of use is computed from so many values
 PRECISE = 1.02  # the edge of use is known within this ratio
 
 

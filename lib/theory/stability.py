@@ -23,7 +23,7 @@ from lib import BadInput
 from lib.theory.components import pca
 
 LEADING = 8  # edges that are returned: that of the first unit, of the second, ...
-STEPS = 100  # of the search for the best output, which stops when a step is tiny
+STEPS = 100  # the search for the best output stops earlier when a step is tiny
 TIED = 0.02  # more examples than this share with one value are no chance
 LONGEST = 1.0  # a longer step in the logarithm of a rate overshoots
 Array = np.ndarray

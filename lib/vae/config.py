@@ -20,12 +20,12 @@ class TrainingConfig(Config):
     samples: int = Field(1, ge=1, le=100)  # above 1, bernoulli trains the importance-weighted bound
     equalise: float = Field(0.0, ge=0, le=10)  # deviation of a random equaliser, in units of x
     start: str | None = Field(None, pattern="^[0-9a-f]{16}$")  # run (its folder) to start from
-    learning_rate: float = Field(2e-2, gt=0, allow_inf_nan=False)  # of Adam, the peak
+    learning_rate: float = Field(2e-2, gt=0, allow_inf_nan=False)  # Adam's peak
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    batch_size: int = Field(128, ge=1)  # of all devices together
+    batch_size: int = Field(128, ge=1)  # all devices share it
     epochs: int = Field(1, ge=1)
     seed: int = Field(1234, ge=0)
     validation_examples: int = Field(2048, ge=1)  # examples after each epoch, at most
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = Field(1, ge=1)  # of this machine; they share every batch
+    devices: int = Field(1, ge=1)  # those of one machine share every batch
     logger: Literal["csv", "tensorboard", "wandb", "wandb_offline"] = "csv"  # beside the CSV

@@ -22,7 +22,7 @@ from lib.vae.losses import log_var_cap
 from lib.vae.networks import VAE, Decoder, Encoder, Shape, halved, narrow
 from lib.vae.refined import RefinedVAE
 
-Layer = Callable[[int], nn.Module]  # what follows a convolution to so many channels
+Layer = Callable[[int], nn.Module]  # it follows a convolution to so many channels
 DIGIT = 1024  # values of an example; above, it is a spectrogram and `small` has one block more
 
 

@@ -190,7 +190,7 @@ def _lightning_explained() -> Iterator[None]:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise error.__context__ from None
             raise
-        except ProcessRaisedException as error:  # of one of several devices, as text
+        except ProcessRaisedException as error:  # one of several devices raised it, as text
             name, _, message = str(error).strip().splitlines()[-1].partition(": ")
             if name.endswith("BadInput"):
                 raise BadInput(message) from None
