@@ -50,7 +50,10 @@ BAD = {  # name: maker of the file, the message
     "text.flac": (lambda path: path.write_text("not sound"), "not decodable"),
     "one_sample.wav": (lambda path: written(path, TONE[:1]), "1 samples"),
     "no_channels.wav": (without_channels, "not decodable|0 channels"),
-    "nowhere.ogg": (lambda path: path.symlink_to("missing.ogg"), "not decodable: No such file"),
+    "nowhere.ogg": (
+        lambda path: path.symlink_to("missing.ogg"),
+        "a link to a file that is not there",
+    ),
     "pointer.wav": (
         lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
         "lfs pull",

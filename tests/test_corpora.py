@@ -189,6 +189,29 @@ def test_a_content_is_taken_once_however_it_is_reached(tmp_path) -> None:
     assert len({path.read_bytes() for r in recordings for path in r.paths}) == 3
 
 
+def test_a_file_that_is_not_taken_is_named_with_its_remedy(tmp_path) -> None:
+    sounds(tmp_path, "p1/a.wav")
+    (tmp_path / "p2").mkdir()
+    (tmp_path / "p2/gone.wav").symlink_to("../.git/annex/objects/gone.wav")
+    (tmp_path / "p2/unlocked.wav").write_text("/annex/objects/SHA256E-s9--0.wav\n")
+    (tmp_path / "p2/my talk.m4b").write_bytes(b"x" * 99)
+    with pytest.warns(UserWarning, match="skipped 3 of 4 files") as caught:
+        load_corpus(f"folder:{tmp_path}")
+    words = str(caught[0].message)
+    assert "gone.wav (a link to a file that is not there; in git-annex, `git annex get`" in words
+    assert "unlocked.wav (a pointer and no sound: run `git annex get`)" in words
+    assert "ffmpeg -i 'my talk.m4b' 'my talk.wav'" in words
+
+
+@pytest.mark.parametrize(
+    ("ending", "format"), [("aifc", "AIFF"), ("snd", "AU"), ("voc", "VOC"), ("wave", "WAV")]
+)
+def test_an_ending_of_what_libsndfile_reads_is_taken(tmp_path, ending, format) -> None:
+    written(tmp_path / f"p/a.{ending}", np.full(2400, 0.5), RATE, format=format, subtype="PCM_16")
+    (recording,) = load_corpus(f"folder:{tmp_path}")
+    assert read_stretch(recording, 0, 0.1, RATE) == pytest.approx(0.5, abs=1e-3)
+
+
 def test_one_name_in_two_spellings_is_one_person(tmp_path) -> None:
     sounds(tmp_path, "Zo\u00eb/a.wav", "Zoe\u0308/b.wav")
     assert {r.group for r in load_corpus(f"folder:{tmp_path}")} == {"Zo\u00eb"}

@@ -132,6 +132,15 @@ def test_folders_that_end_alike_have_names_of_their_own(monkeypatch) -> None:
     monkeypatch.setattr(page._page, "parameters", SimpleNamespace(corpora=corpora))
     names = [page.slug(corpus) for corpus in corpora]
     assert names == ["a_wav", "b_wav", "a_speech", "speech", "My_voices"]
+    for alike in (
+        ("folder:/a_wav", "folder:/a/wav", "folder:/b/wav"),
+        ("folder:/x/a b", "folder:/x/a_b", "folder:/x/a-b"),
+        ("folder:/x/v", "vctk:/x/v"),
+        ("folder:/speech", "speech"),
+    ):
+        monkeypatch.setattr(page._page, "parameters", SimpleNamespace(corpora=alike))
+        assert len({page.slug(corpus) for corpus in alike}) == len(alike)
+    assert page.slug("speech") == "speech"
 
 
 @pytest.mark.parametrize("holds", [True, False])

@@ -3,6 +3,7 @@
 import shutil
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -243,6 +244,17 @@ def archive(folder: Path) -> Path:
     return folder
 
 
+def copied(*names: str) -> Callable[[Path], Path]:
+    """A maker of a folder that holds these sounds."""
+
+    def make(folder: Path) -> Path:
+        for name in names:
+            speak(folder / name)
+        return folder
+
+    return make
+
+
 FAULTS = {  # what is there: its maker, the corpus with its path as TOP, the message
     "nothing": (
         lambda f: f,
@@ -255,6 +267,15 @@ FAULTS = {  # what is there: its maker, the corpus with its path as TOP, the mes
     "below": (lambda f: vctk_080(f) / "wav48", "vctk:TOP", "VCTK 0.80 is in .*; write vctk:"),
     "half": (half, "vctk:TOP", "holds speaker-info.txt, and lacks"),
     "texts only": (texts, "vctk:TOP", "has usable sound: p9 .no sound"),
+    "flat": (copied("p9/a.wav"), "vctk:TOP", "moved, read it as folder:TOP$"),
+    "another rate": (copied("wav16/p9/a.wav"), "vctk:TOP", "moved, read it as folder:TOP/wav16$"),
+    "0.80 as flac": (copied("wav48/p9/a.flac"), "vctk:TOP", "no a.wav.*as folder:TOP/wav48$"),
+    "0.92 as wav": (
+        copied("wav48_silence_trimmed/p9/a_mic1.wav"),
+        "vctk:TOP",
+        "no a_mic1.flac.*read it as folder:TOP/wav48_silence_trimmed$",
+    ),
+    "songs as flac": (copied("train/x/a.flac"), "musdb18:TOP", "as folder:TOP/train$"),
     "no test": (no_test, "musdb18:TOP", "of test no song can be used: it has none; unpack it ag"),
     "microphone 3": (vctk_092, "vctk:TOP?mic=3", r"mic=3.*is not known; write \?mic="),
     "one microphone": (vctk_080, "vctk:TOP?mic=1", "0.80 has one microphone; write vctk:TOP$"),

@@ -278,11 +278,15 @@ def test_progress_passes_items_on_and_writes_to_the_terminal(capfd, monkeypatch)
 
 def test_a_corpus_is_parsed(tmp_path):
     assert parse_corpus("speech") == ("speech", None, {})
-    assert parse_corpus(f"folder:{tmp_path}?mic=1").path.name == f"{tmp_path.name}?mic=1"
+    assert parse_corpus(f"folder:{tmp_path}?links=follow") == (
+        "folder",
+        tmp_path,
+        {"links": "follow"},
+    )
     text = f"vctk:{tmp_path}/VCTK?mic=2"
     assert parse_corpus(text) == ("vctk", tmp_path / "VCTK", {"mic": "2"})
     (tmp_path / "VCTK?mic=2").mkdir()
     assert parse_corpus(text) == ("vctk", tmp_path / "VCTK?mic=2", {})
-    for wrong in ("speech:x", "vctk:/x?stem=vocals"):
+    for wrong in ("speech:x", "vctk:/x?stem=vocals", "folder:/x?mic=1"):
         with pytest.raises(BadInput, match="did you mean|not known"):
             parse_corpus(wrong)

@@ -11,7 +11,7 @@ import json
 import re
 import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,8 +139,22 @@ def slug(corpus: str) -> str:
     """A corpus as a part of recorded names: "speech"; "folder:/sounds/My voices" is "My_voices".
 
     Where two corpora of the page end alike, a folder bears the name of the one above it as well.
+    Names that are still alike ("a b", "a_b") are numbered. An embedded corpus keeps its name.
     """
-    corpora = getattr(_page.parameters, "corpora", ())
+    corpora = sorted({*getattr(_page.parameters, "corpora", ()), corpus})
+    names: dict[str, str] = {}
+    for each in sorted(corpora, key=lambda other: ":" in other):
+        name = short = _short_name(each, corpora)
+        number = 1
+        while name in names.values():
+            number += 1
+            name = f"{short}_{number}"
+        names[each] = name
+    return names[corpus]
+
+
+def _short_name(corpus: str, corpora: Sequence[str]) -> str:
+    """As many of the last folders of a path as tell it from the other corpora."""
     own = _parts(corpus)
     others = [_parts(other) for other in corpora if other != corpus]
     for count in range(1, len(own)):

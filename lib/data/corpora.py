@@ -7,6 +7,7 @@ import csv
 import filecmp
 import hashlib
 import os
+import shlex
 import unicodedata
 import warnings
 from collections import defaultdict
@@ -21,7 +22,9 @@ from lib.data.recordings import Recording, listed, read_header, shortfall, warn_
 DATA = ROOT / "data"
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus", ".aiff", ".aif")
 EXTENSIONS += (".oga", ".au", ".caf", ".w64", ".rf64")  # libsndfile reads these too
+EXTENSIONS += (".aifc", ".snd", ".voc", ".wave", ".mp2", ".mpga", ".mp4")
 UNREAD = (".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mka", ".webm", ".dts", ".spx")
+UNREAD += (".m4b", ".3gp", ".mkv", ".mov", ".ra", ".dsf", ".dff", ".tta", ".mpc", ".tak")
 PROBE = 2**10  # bytes in the middle that tell most files of one size apart
 
 
@@ -199,10 +202,14 @@ def _audio_files(top: Path, follow: bool) -> tuple[list[tuple[Path, str]], list[
 def _problem(path: Path, top: Path, follow: bool) -> str:
     """What can be said against a file before it is opened."""
     if path.suffix.lower() in UNREAD:
-        return f"is not read here; convert it: ffmpeg -i {path.name} {path.stem}.wav"
+        names = shlex.join([path.name, f"{path.stem}.wav"])
+        return f"is not read here; convert it: ffmpeg -i {names}"
     outside = not Path(os.path.realpath(path)).is_relative_to(top.resolve())
     if outside and path.is_symlink():
-        return "a link that leaves the folder" if not follow else ""
+        if not follow:
+            return "a link that leaves the folder"
+    if path.is_symlink() and not path.exists():
+        return "a link to a file that is not there; in git-annex, `git annex get` fetches it"
     return ""
 
 

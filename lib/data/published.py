@@ -24,6 +24,7 @@ SIGNS = {  # one of these stands below the folder of a version; its kind comes f
     "MUSDB18-HQ": ("musdb18", [f"{part}/*/{stem}.wav" for part in SONGS for stem in STEMS]),
     "MUSDB18": ("musdb18", [f"{part}/*.stem.mp4" for part in SONGS]),
 }
+CONVERTED = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")  # people write copies in these
 WANTED = {
     "vctk": "VCTK, a folder wav48_silence_trimmed (version 0.92) or wav48 (0.80) with a folder "
     "for each person",
@@ -69,7 +70,8 @@ def load_vctk(corpus: str, name: CorpusName) -> list[Recording]:
     where = f"vctk {top}: {version}"
     if not recordings:
         named = listed(no_sound) or "no persons"
-        raise BadInput(f"{where}, but nobody has usable sound: {named}; unpack it again")
+        what = f"nobody has usable sound: {named}; unpack it again"
+        raise BadInput(f"{where}, but {what}{_copy(top / SOUNDS[version], ', or ')}")
     unnamed = max(0, PERSONS[version] - len(persons))
     warn_skipped(where, "persons", no_sound, len(persons) + unnamed, unnamed)
     warn_skipped(where, "utterances", problems, len(recordings) + len(problems))
@@ -175,9 +177,19 @@ def _remedy(top: Path, kind: str) -> str:
     if (top.parent / f".{top.name}.download").is_dir():
         command = f"`average-spectrogram download {download} --to {top.parent}`"
         return f"its download was not finished: run {command} again"
-    if top.is_dir() and any(top.glob("*/*.[wfWF][aAlL]*")):
-        return f"if it was converted or moved, read it as folder:{top}"
+    if _copy(top):
+        return _copy(top)
     archives = [top] if top.is_file() else sorted(top.glob("*.zip")) + sorted(top.glob("*.tar*"))
     if archives:
         return f"unpack {archives[0]} and give the folder that comes of it"
     return f"give the path of {WANTED[kind]}; `average-spectrogram download {download}` fetches it"
+
+
+def _copy(top: Path, before: str = "") -> str:
+    """How a converted or moved copy is read, or "": its folders of persons or songs hold sound."""
+    for pattern in ("[!.]*/[!.]*", "[!.]*/[!.]*/[!.]*"):
+        for path in top.glob(pattern):
+            if path.suffix.lower() in CONVERTED:
+                where = path.parent.parent
+                return f"{before}if it was converted or moved, read it as folder:{where}"
+    return ""

@@ -29,7 +29,7 @@ UNSAID_S = 0.1  # less than this missing is not worth a word
 PIPE = 0x7FFF0000  # a pipe, which knows no size, writes this or more
 EXPANSION = 8192  # samples per byte: no frame of FLAC, Vorbis, Opus, MP3 or AAC holds so many
 VALUES_HZ = 2**23  # channels times rate: more would take gigabytes per half minute
-POINTER = b"version https://git-lfs"
+POINTERS = {b"version https://git-lfs": "git lfs pull", b"/annex/objects/": "git annex get"}
 SHOWN = 5  # files or persons that a message names
 
 
@@ -151,8 +151,9 @@ def _decode(function: Callable, path: Path, stream: int, *arguments: int) -> Any
     except (BadInput, MemoryError):
         raise
     except Exception as error:  # a hostile file makes a decoder raise anything
-        if path.is_file() and _starts_with(path, POINTER):
-            raise BadInput("a pointer of Git LFS and no sound: run `git lfs pull`") from None
+        for head, command in POINTERS.items():
+            if path.is_file() and _starts_with(path, head):
+                raise BadInput(f"a pointer and no sound: run `{command}`") from None
         raise BadInput(f"not decodable: {_reason(error)}") from None
 
 
