@@ -16,6 +16,7 @@ from pathlib import Path
 
 import jupytext
 import licences
+import publish
 import pytest
 import yaml
 
@@ -227,10 +228,15 @@ def test_prose_that_quotes_a_page_is_built_again_with_new_numbers() -> None:
     assert quoting and all("{download}`results.json`" in text for text in quoting)
 
 
+def chapters() -> list[Path]:
+    """Scripts of the book's chapters; any other notebook is a reader's own copy."""
+    return [ROOT / f"notebooks/{name}.py" for name in publish.chapters()]
+
+
 def prose() -> dict[str, str]:
     """Markdown of the stories and of the book's other pages."""
     texts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")}
-    for path in (ROOT / "notebooks").glob("*.py"):
+    for path in chapters():
         cells = jupytext.read(path, fmt="py:percent").cells
         texts[path.stem] = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
     return texts
@@ -260,7 +266,7 @@ def test_cells_of_notebooks_import_lib_only_and_fit_the_page() -> None:
         MOST["columns of a notebook's code"],
     )
     foreign = re.compile(r"^\s*(from|import) (notebooks|tools|tests)\b", re.M)
-    for path in sorted(Path(ROOT, "notebooks").glob("*.py")):
+    for path in chapters():
         for cell in jupytext.read(path, fmt="py:percent").cells:
             if cell.cell_type != "code":
                 continue
