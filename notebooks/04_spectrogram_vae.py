@@ -38,9 +38,7 @@ augment: bool = False  # pitch and tempo changes, in training only
 logger: str = "csv"  # csv, tensorboard, wandb, wandb_offline
 accelerator: str = "auto"  # auto (a GPU if there is one), cpu, cuda, mps
 devices: int = 1  # devices of this machine; they share every batch
-seed: int = (
-    1234  # seed of the clips, the weights, the order and the latent noise
-)
+seed: int = 1234  # seed of clips, weights, order and latent noise
 
 # %%
 import matplotlib.pyplot as plt

@@ -275,6 +275,8 @@ error = (beyond["relative_mse"] - 1).abs()
 page.finding(
     "beyond 1.5 edges: the mean example", (error < 0.02).all(), error.max()
 )
+
+# %%
 below = points[points["edges"] < 0.2]
 alive = (below["kl"] > EMPTY_NATS).all()
 page.finding("below 0.2 edges: all are alive", alive, len(below))

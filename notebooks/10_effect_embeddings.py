@@ -25,9 +25,7 @@ corpora: list = ["speech", "music"]  # speech, music, folder:<path>
 clips_per_effect: int = 80  # clips of each effect in each corpus and setting
 folds: int = 2  # parts of persons or songs: each is held out once
 seeds: list = [1]  # seeds of folds, nets and probes; the first for all methods
-epochs: int = (
-    16  # passes of the feature VAEs; others get about the same CPU time
-)
+epochs: int = 16  # passes of feature VAEs; others get about the same time
 cnn_epochs: int = 6  # passes of the supervised net
 seed: int = 42  # seed of the clips and their settings
 

@@ -14,11 +14,11 @@ from lib.vae.networks import VAE, Shape, narrow
 
 
 class ConditionalVAE(VAE):
-    """A conditional VAE of cepstral features (batch, 1, row, value): rows wet, dry and pair.
+    """A conditional VAE of cepstral features (batch, 1, row, value): rows wet, dry, difference.
 
-    The encoder sees the wet row, or with `paired` the pair row too: a linear map plus a net. The
-    decoder sees z and the dry row, and draws the pair row. No posterior is wider than the prior,
-    since no optimum has a variance above 1. See `lib.audio.cepstra`.
+    The encoder sees the wet row, or with `paired` the difference too: a linear map plus a net. The
+    decoder sees z and the dry row, and draws the difference. No posterior is wider than the prior,
+    since no optimum has a variance above 1. `lib.audio.cepstra` calls the difference row PAIR.
     """
 
     def __init__(self, shape: Shape, latent: int = 64, paired: bool = False) -> None:
@@ -46,7 +46,7 @@ class ConditionalVAE(VAE):
         )
 
     def target(self, x: Tensor) -> Tensor:
-        """The features of the pair, (batch, 1, 1, value)."""
+        """The difference features, (batch, 1, 1, value)."""
         return x[:, :, 2:]
 
     def condition(self, x: Tensor) -> tuple[Tensor]:
@@ -62,7 +62,7 @@ class ConditionalVAE(VAE):
         return mu, at_most_zero(self.log_var(h))
 
     def decode(self, z: Tensor, dry: Tensor) -> Tensor:
-        """z (batch, latent), dry features (batch, value) -> pair features (batch, 1, 1, value)."""
+        """z (batch, latent), dry features (batch, value) -> difference (batch, 1, 1, value)."""
         h = torch.cat([z, self.embed_dry(dry)], dim=1)
         return self.decoder(h)[:, None, None]
 
