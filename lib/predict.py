@@ -262,9 +262,13 @@ def _healthy(result):
 def _read(data, latents, clips=1000, clip_s=2.03, scale=None):
     """The examples (n, ...), what is done to each chunk of them, and both in words."""
     path = Path(os.path.expanduser(data))
+    if scale is not None and not 0 < scale < math.inf:
+        raise BadInput(f"--scale {scale}: must be above 0 and finite, for example 1/255")
     if data and path.is_dir():
-        return _sound(f"folder:{path}", latents, clips, clip_s)
+        data = f"folder:{path}"
     if data.partition(":")[0] in SOUND:
+        if scale is not None:
+            raise BadInput(f"--scale {scale:.4g}: is for numbers; sound is standardised")
         return _sound(data, latents, clips, clip_s)
     x = load_digits("train")[0] if data == "digits" else read_array(data)
     factor, about = scale_of(x)
@@ -316,12 +320,11 @@ def main(arguments: list[str] | None = None) -> None:
     option("--kl-factor", type=float, default=1.0, metavar="F", help="2 if the KL lacks its 1/2")
     option("--clips", type=int, default=1000, metavar="C", help="cut from sound (default 1000)")
     option("--clip-s", type=float, default=2.03, metavar="S", help="their length (default 2.03)")
-    option("--scale", type=Fraction, metavar="F", help="factor for numbers, for example 1/255")
+    option("--scale", type=_factor, metavar="F", help="factor for numbers, for example 1/255")
     option("--json", action="store_true", help="the same numbers as one JSON object")
     args = parser.parse_args(arguments)
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
-    scale = None if args.scale is None else float(args.scale)
-    read = {"clips": args.clips, "clip_s": args.clip_s, "scale": scale}
+    read = {"clips": args.clips, "clip_s": args.clip_s, "scale": args.scale}
     try:
         if args.loss is None:
             result = predict_data(args.data, args.latents, args.beta, args.reduction, **read)
@@ -337,6 +340,14 @@ def main(arguments: list[str] | None = None) -> None:
     for name, value in result.items():
         if name != "first_direction":
             print(f"{name:<12} {_shown(value)}")
+
+
+def _factor(text):
+    """A number, also as a fraction; argparse names what is neither."""
+    try:
+        return float(Fraction(text))
+    except ArithmeticError as error:  # 1/0, 1e400
+        raise argparse.ArgumentTypeError(f"{text}: {error}; write for example 1/255") from None
 
 
 def _shown(value):

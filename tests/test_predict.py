@@ -111,19 +111,38 @@ def test_what_the_data_hold_decides_their_scale(tmp_path, case) -> None:
 
 
 def test_the_same_numbers_from_every_kind_of_file(tmp_path) -> None:
+    import pandas as pd
     import torch
 
     x = examples(30, 5)
     np.savez(tmp_path / "one.npz", x=x)
     np.savez(tmp_path / "two.npz", x=x, y=x[:, :2])
     np.savetxt(tmp_path / "x.csv", x, delimiter=",")
+    np.savetxt(tmp_path / "x.tsv", x, delimiter="\t")
     np.savetxt(tmp_path / "named.csv", x, delimiter=";", header="a;b;c;d;e", comments="")
     torch.save(torch.as_tensor(x), tmp_path / "x.pt")
     torch.save({"train": torch.as_tensor(x), "n": torch.ones(3, 3)}, tmp_path / "d.pt")
     torch.save(torch.nn.Linear(2, 2), tmp_path / "net.pt")
     (tmp_path / "words.csv").write_text("a,b\n1,x\n2,y\n")
+    table = pd.DataFrame(x)
+    table.to_csv(tmp_path / "counted.csv", index=False)  # the names are 0 to 4
+    table.to_csv(tmp_path / "index.csv")
+    table.rename(columns="x{}".format).to_csv(tmp_path / "named_index.csv")
+    torch.save(torch.nn.Parameter(torch.as_tensor(x)), tmp_path / "grad.pt")
+    torch.save({"epoch": 3, "x": torch.as_tensor(x)}, tmp_path / "state.pt")
+    torch.save([torch.as_tensor(x)], tmp_path / "list.pt")
     total = x.var(0).sum()
-    for name in ("one.npz", "two.npz?x", "x.csv", "named.csv", "x.pt", "d.pt?train"):
+    same = (
+        "one.npz",
+        "two.npz?x",
+        "x.csv",
+        "x.tsv",
+        "named.csv",
+        "counted.csv",
+        "x.pt",
+        "d.pt?train",
+    )
+    for name in (*same, "grad.pt", "state.pt"):
         found = predict_data(str(tmp_path / name), 2)["total"]
         assert found == pytest.approx(total, rel=1e-6), name
     for name, words in {
@@ -131,7 +150,10 @@ def test_the_same_numbers_from_every_kind_of_file(tmp_path) -> None:
         "two.npz?z": r"it holds x, y: write",
         "d.pt": r"write d.pt\?train",
         "net.pt": "more than tensors: write x with np.save",
+        "list.pt": "holds a list and no tensor",
         "words.csv": "column 'b' is not of numbers",
+        "index.csv": "write with index=False",
+        "named_index.csv": "write with index=False",
     }.items():
         with pytest.raises(BadInput, match=words):
             predict_data(str(tmp_path / name), 2)
@@ -261,6 +283,10 @@ def test_bad_data_are_named(tmp_path, fault) -> None:
     [
         ("--latents 21", "--latents 21: 20 examples of 30 values .* allow 1 to 19"),
         ("--latents x", "--latents: invalid int value: 'x'"),
+        ("--latents 2 --scale 0", "--scale 0.0: must be above 0 and finite"),
+        ("--latents 2 --scale -1", "--scale -1.0: must be above 0 and finite"),
+        ("--latents 2 --scale 1/0", "--scale: 1/0: .*write for example 1/255"),
+        ("--latents 2 --scale nan", "--scale: invalid .* 'nan'"),
         ("--latents 2 --beta 0", "beta.* = 0.0: must be above 0"),
         ("--latents 2 --reduction mean-sun", "'mean-sun' is not known; did you mean \"mean-sum\""),
     ],
@@ -287,3 +313,5 @@ def test_a_folder_of_sound_is_what_chapter_04_trains_on(tmp_path, monkeypatch) -
     assert "of 0.6 s" in predict_data(data, 4, clips=12, clip_s=0.6)["about"]
     with pytest.raises(BadInput, match="--clips 4: must be above --latents 4"):
         predict_data(data, 4, clips=4)
+    with pytest.raises(BadInput, match="--scale 2: is for numbers"):
+        predict_data(data, 4, clips=12, scale=2.0)

@@ -61,7 +61,7 @@ def of_kl(nats: float) -> torch.Tensor:
 
 def alarms_of(
     mu: Callable[[int], torch.Tensor],
-    steps: int,
+    steps: int | torch.utils.data.DataLoader,
     alarm: CollapseAlarm | None = None,
     stop: int = -1,
     **settings: int,
@@ -84,8 +84,10 @@ def alarms_of(
         plugins=LightningEnvironment(),  # no word of srun
         **({"max_epochs": 1} | settings),
     )
-    ones = ArrayDataset(np.ones((4 * steps, 1, 1)))
-    trainer.fit(Scripted(mu), Batches(ones, np.arange(len(ones)), 4))
+    if isinstance(steps, int):
+        ones = ArrayDataset(np.ones((4 * steps, 1, 1)))
+        steps = Batches(ones, np.arange(len(ones)), 4)
+    trainer.fit(Scripted(mu), steps)
     return alarm.alarms
 
 
@@ -153,6 +155,10 @@ def test_an_empty_code_is_told_once_and_a_full_one_is_left_alone(what: str) -> N
     assert all(words in message for _, message in alarms)
 
 
+def lengths(step: int) -> torch.Tensor:
+    return torch.zeros(4, 2, 3 + step % 5)
+
+
 ANSWERS = {  # of a training_step: whether the alarm then hears of the empty code, and warns once
     "nothing now and then": (
         lambda mu, step: None if step % 3 else {"mu": mu, "log_var": 0 * mu},
@@ -165,6 +171,7 @@ ANSWERS = {  # of a training_step: whether the alarm then hears of the empty cod
         1,
         0,
     ),
+    "other lengths": (lambda mu, step: {"mu": lengths(step), "log_var": lengths(step)}, 0, 1),
     "one code without a batch": (lambda mu, step: {"mu": mu[0, 0], "log_var": mu[0, 0]}, 0, 1),
     "not finite": (lambda mu, step: {"mu": mu * torch.nan, "log_var": 0 * mu}, 0, 0),
 }
@@ -187,6 +194,25 @@ def test_no_answer_of_a_training_step_ends_a_training(what: str, monkeypatch) ->
         alarms = alarms_of(lambda step: of_kl(0.01), 60, CollapseAlarm(None, 1.0))
     assert len(alarms) == heard
     assert sum("sees no code" in str(each.message) for each in told) == warned
+
+
+class Endless(torch.utils.data.IterableDataset):
+    """A stream, of which only `max_steps` knows the end."""
+
+    def __iter__(self):
+        while True:
+            yield torch.ones(4, 1, 1, 1)
+
+
+@lightning
+def test_a_stream_has_an_end_and_an_older_checkpoint_is_read() -> None:
+    alarm = CollapseAlarm(None, 1.0, warn=False)
+    older = alarm.state_dict()
+    del older["batch"]
+    alarm.load_state_dict(older)
+    stream = torch.utils.data.DataLoader(Endless(), batch_size=None)
+    alarms = alarms_of(lambda step: of_kl(0.01), stream, alarm, max_steps=60, max_epochs=-1)
+    assert [step for step, _ in alarms] == [PATIENCE * (60 // WINDOWS)]
 
 
 @lightning

@@ -93,11 +93,14 @@ def _table(path: Path) -> np.ndarray:
     """The numbers of a .csv file (row, column), with a line of names or without."""
     import pandas as pd
 
-    separator = "\t" if path.suffix.lower() == ".tsv" else None
-    read = {"sep": separator, "engine": "python" if separator is None else "c"}
+    read = {"sep": "\t" if path.suffix.lower() == ".tsv" else None, "engine": "python"}
     table = pd.read_csv(path, header=None, **read)
-    if table.select_dtypes("number").shape != table.shape:  # the first line holds names
+    first = table.iloc[0].dropna().tolist()
+    counts = len(first) > 2 and first == list(range(len(first)))  # names that pandas gives
+    if counts or table.select_dtypes("number").shape != table.shape:  # the first line holds names
         table = pd.read_csv(path, **read)
+        if str(table.columns[0]).startswith("Unnamed: "):
+            raise ValueError("its first column has no name, as an index: write with index=False")
     words = table.columns.difference(table.select_dtypes("number").columns, sort=False)
     if len(words):
         raise ValueError(f"column {words[0]!r} is not of numbers: remove it")
@@ -115,6 +118,10 @@ def _tensor(path: Path, key: str) -> np.ndarray:
     except pickle.UnpicklingError:
         line = "np.save('x.npy', x.numpy())"
         raise ValueError(f"it holds more than tensors: write x with {line}") from None
-    if isinstance(tensors, Mapping):
+    if isinstance(tensors, Mapping):  # a checkpoint holds numbers of epochs and steps too
+        tensors = {name: x for name, x in tensors.items() if isinstance(x, torch.Tensor)}
         tensors = tensors[_chosen(path, tensors, key)]
-    return tensors.float().numpy() if tensors.is_floating_point() else tensors.numpy()
+    if not isinstance(tensors, torch.Tensor):
+        raise ValueError(f"it holds a {type(tensors).__name__} and no tensor: torch.save one")
+    x = tensors.detach().to_dense()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()  # numpy has no bfloat16

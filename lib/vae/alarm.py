@@ -104,12 +104,11 @@ class CollapseAlarm(pl.Callback):
         self.step = trainer.global_step
         if self.watching and outputs:  # Lightning gives {} for a step that returned None
             self._add(trainer, outputs)
-        batches = trainer.num_training_batches * max(trainer.max_epochs or 0, 0)
+        epochs = trainer.max_epochs or 0  # -1: no end is known; a stream has inf batches
+        batches = trainer.num_training_batches * epochs if epochs > 0 else math.inf
         if 0 < trainer.max_steps:
-            batches = min(batches or math.inf, trainer.max_steps * trainer.accumulate_grad_batches)
-        window = ENDLESS
-        if 0 < batches < math.inf:
-            window = max(1, batches // WINDOWS)
+            batches = min(batches, trainer.max_steps * trainer.accumulate_grad_batches)
+        window = ENDLESS if batches == math.inf else max(1, batches // WINDOWS)
         last = self.batch == batches
         if self.sums and (last or self.batch % window == 0):
             self._look(trainer, last)
@@ -117,20 +116,17 @@ class CollapseAlarm(pl.Callback):
     def _add(self, trainer, outputs):
         """Add the code of one batch to the sums of this window."""
         try:
-            mu, log_var = outputs["mu"], outputs["log_var"]
-            mu = mu.detach().cpu().double().flatten(1)  # MPS has no float64
-            log_var = log_var.detach().cpu().double().flatten(1)
+            code = (outputs[name].detach().cpu() for name in ("mu", "log_var"))
+            mu, log_var = (x.double().flatten(1) for x in code)  # MPS has no float64
             kl = kl_sum_latent(mu, log_var).sum()
+            sums = {"count": len(mu), "kl": kl, "mu": mu.sum(0), "square": mu.square().sum(0)}
+            self.sums = {name: self.sums.get(name, 0) + value for name, value in sums.items()}
         except (KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
             self.watching = False
             if self.warn and trainer.is_global_zero:
-                wanted = "a dict with mu and log_var, (batch, latent) each, beside the loss"
+                wanted = "a dict with mu and log_var, (batch, latent) in each step, beside the loss"
                 message = f"the collapse alarm sees no code: training_step has to return {wanted}"
                 warnings.warn(f"{message} ({error!r})", CollapseWarning, stacklevel=2)
-            return
-        sums = {"count": len(mu), "kl": kl, "mu": mu.sum(0), "square": mu.square().sum(0)}
-        for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, 0) + value
 
     def _look(self, trainer, last):
         """Judge the window that ends here, and open the next."""
@@ -157,11 +153,10 @@ class CollapseAlarm(pl.Callback):
             warnings.warn(message, CollapseWarning, stacklevel=2)
 
     def state_dict(self) -> dict[str, Any]:
-        kept = {"alarms": self.alarms, "empty_kls": self.empty_kls}
-        return kept | {"sums": self.sums, "batch": self.batch}
+        return {name: getattr(self, name) for name in ("alarms", "empty_kls", "sums", "batch")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.alarms = [tuple(alarm) for alarm in state["alarms"]]
         self.empty_kls = list(state["empty_kls"])
         self.sums = dict(state["sums"])
-        self.batch = state["batch"]
+        self.batch = state.get("batch", 0)  # older checkpoints do not have it
