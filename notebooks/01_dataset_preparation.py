@@ -48,12 +48,12 @@ parameters = page.begin("01_dataset_preparation", globals())
 # %% [markdown]
 # ## The recordings
 #
-# (The cell above checks the parameters of the page with `page.begin`; from here on they are `parameters.corpora` and so on. Below, `page.source` shows the code of a function, and `# fmt: skip` is for the code formatter.)
+# `page.begin` checks the parameters; the page then uses them as `parameters.corpora` and so on. `page.source` prints the code of a function. `# fmt: skip` can be ignored.
 #
 # The report added speech to music "to help with debugging". Its data sets are large, and MUSDB18 may not be passed on. So this book comes with smaller sets of the same two kinds, under licences that
 # let everybody copy them.
 #
-# A *recording* is one file, or several that sound together, such as a guitar and the band behind it. A {term}`group` is one person or one song. Allison Smith reads English and
+# A *recording* is one file. It can also be several files that are played at the same time, such as a guitar track and its band. A {term}`group` is one person or one song. Allison Smith reads English and
 # Spanish: two languages, but one person and so one group. `load_corpus` lists the recordings of a corpus, each with its group, length and sampling rate.
 
 # %%
@@ -99,10 +99,9 @@ page.table(summary, "corpora", caption, 1)
 #
 # We divide groups, not clips, into three *splits*: training, validation (to choose the best epoch) and test. `split_groups` does so in four steps:
 #
-# 1. It notes which split the corpus itself gives to each group (as MUSDB18 does), if any. A group in two splits is an error (`BadInput`).
+# 1. Some corpora, such as MUSDB18, already give each group a split. `split_groups` notes it. A group in two splits is an error (`BadInput`).
 # 2. It shuffles the groups by a seed.
-# 3. The first 20 % become the test set and the next 12 % the validation set, at least one group each. (`SHARES` holds the two shares.) A split that the corpus defines stays as it is. If
-#    every group has a split already and one split is missing, such as validation, it takes groups from training.
+# 3. The first 20 % become the test set and the next 12 % the validation set, at least one group each. (`SHARES` holds the two shares.) A split that the corpus defines stays as it is. Sometimes every group has a split already but one split, such as validation, is missing. Then the missing split is filled with groups from training.
 # 4. Training gets the rest. A split without any group is an error: the corpus has too few.
 
 # %%
@@ -151,13 +150,12 @@ plt.show()
 #
 # ## Clips
 #
-# A *clip* is a short piece of a recording, here about two seconds. Clip number $i$ depends only on the recordings, on the settings in `ClipConfig` (such as the split, the length and
-# the seeds) and on $i$. So it is the same in whatever order we ask for clips. It is drawn in four steps:
+# A *clip* is a short piece of a recording, here about two seconds. Clip number $i$ is fixed by the recordings, the settings in `ClipConfig` and $i$. So we get the same clip in whatever order we ask. It is drawn in four steps:
 #
 # 1. Draw a group. Each has the same chance, however much was recorded of it.
 # 2. Draw one of its recordings, long ones more often, and a position in it. If the first or second half of the clip is silent there, go back to step 1.
 # 3. Fade the clip in and out over 20 ms, so that the cuts do not click.
-# 4. Scale it to a {term}`loudness` of -23 LUFS. LUFS is a level in dB that weights frequencies roughly as the ear does and leaves pauses out (ITU-R BS.1770-4).
+# 4. Scale it to a {term}`loudness` of -23 LUFS. LUFS is a level in dB. It weights frequencies roughly as the ear does. Pauses do not count (ITU-R BS.1770-4).
 #
 # We take clip number 0 of each corpus and split. `Clips(...)[0]` returns its samples and a note of where they come from.
 
@@ -230,8 +228,7 @@ plt.show()
 # is left is mostly the voice, and how it was recorded (microphone, room, codec). We expect the voices to differ, and the ways of recording even more: the telephone voices were coded at a sampling rate of
 # 16 kHz (codec G.722), so they have nothing above 8 kHz.
 #
-# With `kind="stft"` and `power=2.0` a spectrogram holds the power at each frequency, without mel bands and without dB. The clips come from the recordings of one group only (`own`), whichever split
-# it is in (`split="all"`).
+# With `kind="stft"` and `power=2.0` a spectrogram holds the power at each frequency, without mel bands and without dB. `own` holds the recordings of one group. `split="all"` ignores the splits.
 
 # %%
 power = SpectrogramConfig(kind="stft", power=2.0)  # no bands, no dB
@@ -290,12 +287,12 @@ for (corpus, group), limit in band_hz.items():
 # %% [markdown]
 # **What we see.** The recordings of Allison Smith, one of the telephone voices, end at {glue:text}`corpora.speech.allison_smith.band_hz:.0f` Hz. Those of the two Czech actors,
 # `fillets-cs-m` and `fillets-cs-v`, end at {glue:text}`corpora.speech.fillets_cs_m.band_hz:.0f` and {glue:text}`corpora.speech.fillets_cs_v.band_hz:.0f` Hz. The two Dutch voices, `fillets-nl-m` and
-# `fillets-nl-v`, lose power gradually instead. (These limits come from twelve clips, those of the [data card](../data_card) from whole files.)
+# `fillets-nl-v`, lose power gradually instead. These limits come from twelve clips. The [data card](../data_card) uses whole files, so its limits can differ.
 #
 # ## Does one clip give its voice away?
 #
 # We let a classifier answer. Each clip is one point, its average spectrum in dB. (Adding 1e-10 keeps the logarithm finite.) The five nearest *other* clips, by Euclidean distance, vote for the
-# person or song. `knn_accuracy` returns the share of clips for which the vote is right. Groups have equally many clips, so chance is one over the number of groups.
+# person or song. `knn_accuracy` returns the share of clips for which the vote is right. Groups have equally many clips, so chance is one over the number of groups. Clips of one recording may overlap in time, which makes the vote easier.
 
 # %%
 accuracy, chance = {}, {}
@@ -317,14 +314,14 @@ for corpus in parameters.corpora:
 # %% [markdown]
 # **What we see.** The vote names the right person with an accuracy of {glue:text}`corpora.speech.voice_knn5:.2f`, where chance is
 # {glue:text}`corpora.speech.voice_chance:.3f`. It names the right song with {glue:text}`corpora.music.voice_knn5:.2f`, where chance
-# is {glue:text}`corpora.music.voice_chance:.3f`. The vote does not show whether the voice gave a clip away or its microphone, room and codec. For the splits it makes no difference.
+# is {glue:text}`corpora.music.voice_chance:.3f`. Either the voice or the way of recording gave the clip away; the vote cannot say which. In both cases the splits must keep persons apart.
 #
 # So with clips of one person in training and in test, a classifier could learn "this voice with this effect" and be praised for it. No number and no picture of the report is about speakers or songs outside its training set.
 # In this book errors and accuracies on sound are measured on voices and songs outside the training set, unless the page says otherwise.
 #
 # ## The finding, asserted
 #
-# First the splits: none is empty, no group is in two of them, and no recording is lost. We also hash the bytes of every file: no sound stands twice, under whatever name. Each of our examples comes from a group of its split, and its loudness is -23 LUFS within 0.1 dB.
+# First the splits: none is empty, no group is in two of them, and no recording is lost. We also hash the bytes of every file, so that no sound is in the corpus twice under two names. Each of our examples comes from a group of its split, and its loudness is -23 LUFS within 0.1 dB.
 
 # %%
 for corpus, parts in splits.items():
@@ -343,7 +340,7 @@ for corpus, parts in splits.items():
     assert len(set(contents)) == total, f"{corpus}: one sound stands twice"
 
 # %% [markdown]
-# Then the voices. `page.finding` asserts a finding when a page runs with the parameters of this book's own runs. With any others it prints whether the finding holds, and its number. On each corpus the accuracy of the vote exceeds chance by more than 0.2. Speech at 16 kHz ends at 8 kHz or below, and the widest of the other speech ends above.
+# Then the voices. `page.finding` asserts a finding when a page runs with the parameters of this book's own runs. With other parameters it only prints whether the finding holds, and the measured number. On each corpus the accuracy of the vote exceeds chance by more than 0.2. Voices recorded at 16 kHz have a band limit of 8 kHz or below. At least one other voice has a higher one.
 
 # %%
 for corpus in parameters.corpora:

@@ -3,8 +3,7 @@
 #
 # The [report](../intro) that this book examines asks for "sensible embeddings of audio which reflect the difference in effects" (an embedding is a short list of numbers for a clip). What is this difference, once all clips are equally loud?
 #
-# Of the report's five effects, overdrive and multiband act most like a fixed filter, an equaliser whose settings never change. The changes that delay, ambience and flanger make move
-# more with time, and the flanger's are the smallest.
+# Of the report's five effects, overdrive and multiband act most like a fixed filter, an equaliser whose settings never change. Delay, ambience and flanger change the sound in a way that moves with time. The flanger changes it least.
 #
 # ```{glue:figure} key-02
 # :name: fig-key-02
@@ -17,8 +16,7 @@
 # :class: tip
 # **In**: clips of speech or music, two seconds each. **Out**: one clip under all effects, to see and to hear, and for
 # every effect the size of its {term}`trace` (the change of the spectrogram in dB) and the share of the trace that does not move.
-# **Time**: about half a minute on one CPU core; a GPU is not used. **Number to expect**: a fixed filter explains about 60 % of the
-# mean square of overdrive's trace, and about 20 % of that of delay's.
+# **Time**: about half a minute on one CPU core; a GPU is not used. **Number to expect**: a fixed filter explains about 60 % of overdrive's trace and about 20 % of delay's (as shares of the mean square).
 # ```
 
 # %% tags=["parameters"]
@@ -52,7 +50,7 @@ parameters = page.begin("02_audio_effects", globals())
 # | overdrive | amplifies until the wave is clipped, then cuts the treble |
 # | multiband | compresses bass, middle and treble separately |
 # | ambience | adds the reverberation of a room |
-# | flanger | adds a copy delayed by a few milliseconds, whose delay sweeps; the spectrum gets notches that move |
+# | flanger | adds a slightly late copy; the lateness changes slowly. This cuts narrow gaps (notches) into the spectrum, and they move |
 # | compressor | turns loud passages down |
 # | ring modulator | multiplies by a sine wave, which shifts every frequency up and down |
 # | chorus | like a flanger, with a longer delay and little feedback |
@@ -67,7 +65,7 @@ parameters = page.begin("02_audio_effects", globals())
 page.source(effects.overdrive)
 
 # %% [markdown]
-# Every control, such as `drive_db`, has a range that is mapped to 0 to 1, as in the report. `fixed` settings put all controls at 0.5, and `random` ones draw each control uniformly from 0 to 1.
+# Every control, such as `drive_db`, is scaled so that its range becomes 0 to 1, as in the report. `fixed` settings put all controls at 0.5, and `random` ones draw each control uniformly from 0 to 1.
 # A folded table has all ranges.
 
 # %% tags=["hide-cell"]
@@ -87,7 +85,7 @@ page.table(controls, "effects", caption, 2)
 # 1. It returns the dry clip if the effect is clean, which has no controls.
 # 2. It chooses the settings, which `denormalise` translates from 0 to 1 into dB, ms or Hz, and applies the effect.
 # 3. It sets the loudness. `level` refuses audio that is silent or not finite with `BadInput`.
-# 4. It refuses a result that hardly differs from the dry clip: the root mean square (RMS) of the difference must be at least `EQUAL` times the dry clip's RMS, and `EQUAL` is 0.001.
+# 4. It refuses a result that hardly differs from the dry clip. The RMS (root mean square) of the difference must be at least 0.001 of the dry clip's RMS. This limit is called `EQUAL`.
 #
 # After a refusal random settings are drawn again, up to `DRAWS` times; fixed settings have one attempt. If none succeeds, the error says why. So dry audio never gets the label of an effect.
 
@@ -95,8 +93,7 @@ page.table(controls, "effects", caption, 2)
 page.source(draw_wet)
 
 # %% [markdown]
-# We apply all effects to one clip. Random settings depend only on the seed, the number of the clip and the place of the effect in the table, so the order in which we apply
-# them does not matter.
+# We apply all effects to one clip. Random settings depend only on the seed, the clip's number and the effect's place in the table. So the effects can be applied in any order.
 
 # %%
 config = ClipConfig(
@@ -137,7 +134,7 @@ page.table(levels, "levels", caption, 1)
 
 # %% [markdown]
 # **What we see.** The loudness before and after differs by at most {glue:text}`effects.level_error_lu:.0e` LU (1 LU is 1 dB), while the peaks differ by many decibels.
-# `draw_wet` sets the loudness of every wet clip, so what tells the effects apart from here on is not loudness.
+# `draw_wet` makes all wet clips equally loud. So loudness cannot tell the effects apart.
 #
 # ## Listen
 #
@@ -196,8 +193,7 @@ figures.colour_bar(figure, image, axes, "power / dB")
 plt.show()
 
 # %% [markdown]
-# The **trace** of an effect is the wet spectrogram minus the dry one, in dB. What lies more than 60 dB below the dry clip's peak is hardly audible beside it, so we first raise all values below this
-# floor to it. {numref}`fig-effects-difference` shows the traces.
+# The **trace** of an effect is the wet spectrogram minus the dry one, in dB. We cannot hear what lies 60 dB below the dry clip's peak. We call that level the floor. All values below the floor are first raised to it. {numref}`fig-effects-difference` shows the traces.
 
 
 # %%
@@ -236,7 +232,7 @@ plt.show()
 # ## How large is the trace, and does it stand still?
 #
 # Write $d_{bt}$ for the trace in band $b$ and frame $t$, and $\bar d_b$ for its average over time. A fixed filter adds the same number of decibels to a band in every frame, so it can explain $\bar d_b$
-# and nothing else. (Below the floor a filter leaves little trace, so on a clip with pauses even a fixed filter's trace is not quite fixed.) The mean square of the trace splits into this fixed part and a moving one,
+# and nothing else. In pauses both clips lie at the floor and the trace is zero there. So even a fixed filter has a trace that changes a little with time. The mean square of the trace splits into this fixed part and a moving one,
 #
 # ```{math}
 # :label: trace-split
@@ -256,7 +252,7 @@ def size_and_share(change: np.ndarray) -> tuple[float, float]:
 
 
 # %% [markdown]
-# We measure both on 24 clips, for every effect but clean (`names`). The fixed share matters on later pages: an embedding that averages a spectrogram (in dB) over time keeps only the fixed part.
+# We measure both on 24 clips, for every effect but clean (`names`). The fixed share matters on later pages: an embedding that averages the spectrogram over time keeps only the fixed part of the trace.
 
 # %%
 rows = []
@@ -306,11 +302,9 @@ for name in names:
 # {glue:text}`effects.delay.fixed_share:.2f` for delay and {glue:text}`effects.flanger.fixed_share:.2f` for flanger.
 #
 # The flanger is also the faintest of the report's five: the size of its trace is {glue:text}`effects.flanger.size_db:.1f` dB, that of overdrive's
-# {glue:text}`effects.overdrive.size_db:.1f` dB. If two clips differ in voice and words by far more (which we do not measure here), a distance
-# between raw spectrograms hardly notices the flanger.
+# {glue:text}`effects.overdrive.size_db:.1f` dB. Two clips of different voices probably differ by much more than 1.5 dB. We do not measure this here. If so, a distance between raw spectrograms hardly notices the flanger.
 #
-# Both findings come back on [maps of raw spectrograms](09_umap_analysis), on which similar clips lie close together. The report drew such maps. The smallest
-# compares overdrive, much of whose trace stands still, with delay, whose trace mostly moves. The largest adds the faint flanger as its fifth effect.
+# Both findings come back on [maps of raw spectrograms](09_umap_analysis), on which similar clips lie close together. The report drew such maps. The report's smallest map shows two effects: overdrive, which mostly stands still, and delay, which mostly moves. Its largest map has five effects; the fifth is the faint flanger.
 #
 # ## The finding, asserted
 #
@@ -328,7 +322,7 @@ assert np.array_equal(wet["clean"], dry)
 
 # %% [markdown]
 # Then the traces of the report's five effects. The fixed shares of overdrive and multiband exceed those of the other three by more than 0.1, and the trace of the flanger is the smallest.
-# With other corpora or settings it may come out otherwise; the page then says whether it holds.
+# With other corpora or settings the result may differ. The page then prints whether the finding holds.
 
 # %%
 share, size = means["fixed_share"], means["size_db"]

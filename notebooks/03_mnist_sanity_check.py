@@ -4,8 +4,7 @@
 # The [report](../intro) trained a variational autoencoder (VAE) on spectrograms and got one average picture back, whatever went in. On MNIST the same
 # happened at `beta = 1` and not at `beta = 0`; {term}`beta` is the weight of the KL divergence in the loss. Is the VAE broken, or its loss?
 #
-# The VAE is sound, and so is each of the two terms of its loss. But the squared error is an average over 784 pixels, and the KL is a sum. At `beta = 1`
-# the two are so far apart that describing the input costs more than it saves, and the network learns to ignore it.
+# The VAE is sound, and so is each of the two terms of its loss. But the squared error is an average over 784 pixels, and the KL is a sum. At `beta = 1` a nat of KL weighs far more than the error that it removes. So the network learns to ignore the input.
 #
 # ```{glue:figure} key-03
 # :name: fig-key-03
@@ -131,7 +130,7 @@ optimiser.step()
 # -\mathrm{ELBO} = \frac{\mathbb E_q\lVert x - \hat x\rVert^2}{2\sigma^2} + \mathrm{KL} + \frac N2 \ln(2\pi\sigma^2).
 # ```
 #
-# Here $\mathbb E_q$ is the mean over codes $z$ drawn from the encoder's answer. The last term of {eq}`gaussian-elbo` does not depend on the network. Multiply the others by $2\sigma^2/N$, and they become
+# Here $\mathbb E_q$ is the mean over codes $z$ drawn from the encoder's answer. The last term of {eq}`gaussian-elbo` does not depend on the network. Multiply the first two terms by $2\sigma^2/N$. They become
 # $\mathrm{MSE} + (2\sigma^2/N)\,\mathrm{KL}$. This is the report's loss, with
 #
 # ```{math}
@@ -185,7 +184,7 @@ page.record("mnist.beta1.edges_out", parameters.beta / edge)
 # *complete {term}`collapse`* at this weight (no information in the code, one picture for every input) and none at `beta = 0`.
 #
 # Another loss needs no weight. It *calibrates* $\sigma^2$: it is the report's loss with $\beta = 2\sigma^2/N$, where $\sigma^2$ is the mean squared error of the batch
-# itself {cite:p}`rybkin2021simple`. `detach` makes the weight a constant; otherwise a smaller error would be rewarded twice, by its own term and by a lower weight. (`beta` is not used; all losses take
+# itself {cite:p}`rybkin2021simple`. `detach` makes the weight a constant. Without it a smaller error would pay twice: once by itself, once by lowering the weight. (`beta` is not used; all losses take
 # the same arguments.)
 
 # %%
@@ -279,8 +278,7 @@ plt.show()
 # %% [markdown]
 # ## Is it really one picture?
 #
-# We average over the pixels each pixel's standard deviation over all 10,000 reconstructions, and compare it with
-# the same number for the test images. (`labels` holds the names of the table's rows.)
+# For each pixel we take the standard deviation over all 10,000 reconstructions. We average these over the pixels. We do the same for the test images. (`labels` holds the names of the table's rows.)
 
 # %%
 x = data.test[:]

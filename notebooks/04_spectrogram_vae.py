@@ -68,8 +68,7 @@ parameters = page.begin("04_spectrogram_vae", globals())
 page.source(spectrograms.stft)
 
 # %% [markdown]
-# `log_mel` sums the power, which is $|x|^2$ (`power_of`), in 96 bands, wider at high frequencies. `mel_bands` is a matrix (band, frequency), so all sums are one product. For it the frequency axis comes first and the others are
-# flattened; then the shape is restored. The result is in dB, and `FLOOR_POWER` ($10^{-10}$) keeps the logarithm of silence at -100 dB.
+# `log_mel` sums the power, which is $|x|^2$ (`power_of`), in 96 bands, wider at high frequencies. `mel_bands` is a matrix (band, frequency), so all sums are one product. The product needs the frequency axis first and all others flattened. Afterwards the shape is restored. The result is in dB, and `FLOOR_POWER` ($10^{-10}$) keeps the logarithm of silence at -100 dB.
 
 # %%
 page.source(spectrograms.log_mel)
@@ -127,7 +126,7 @@ for split, rendering in renderings.items():
 page.source(presets.conv_encoder)
 
 # %% [markdown]
-# The decoder is the mirror image. A linear layer turns the code into 64 x 6 x 6 values, and the loop goes back through the sizes. Each `conv_to` is a transposed convolution that doubles the picture. It is given the size to reach, because halving rounds odd sizes.
+# The decoder is the mirror image. A linear layer turns the code into 64 x 6 x 6 values, and the loop goes back through the sizes. Each `conv_to` is a transposed convolution that doubles the picture. It needs the size to reach: odd sizes are rounded when they are halved, so doubling alone does not restore them.
 # `start` is an activation before the first of these; `small`, below, has none (`nn.Identity`).
 
 # %%
@@ -231,8 +230,7 @@ page.table(
 #
 # ```{warning}
 # No net was trained on the test voices, but we have looked at them more than once. We chose the step size, the batch size, the learned average and the rule for the
-# best epoch while looking at the test errors of both losses. And there is one seed. So the distance to PCA is only a
-# first sign. That the collapsed net comes within one percent of the average, as asserted below, is shown for this net only.
+# best epoch while looking at the test errors of both losses. And there is one seed. So do not trust the distance to PCA yet. That the collapsed net comes within one percent of the average, as asserted below, is shown for this net only.
 # ```
 #
 # ## The counterpart of Figure 1

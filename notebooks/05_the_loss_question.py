@@ -111,7 +111,7 @@ print("the loss is the negative ELBO at sigma2 = beta N / 2:", same_elbo)
 # principal components, and the best $\sigma^2$ is the mean of the eigenvalues that are left out. So we need the eigenvalues of each data set. Sound is taken as
 # {term}`log-mel spectrograms <Log-mel spectrogram>` of 48 bands and 48 frames.
 #
-# `load_examples` takes the number of training examples and, for sound, of clips held out (0 here). `most` is the largest number of eigenvalues that can differ from zero: $n$ examples about their mean span at most $n - 1$ directions, and $N$ values at most $N$. `train.prepare` scales or standardises the stored values.
+# `load_examples` takes the number of training examples and, for sound, of clips held out (0 here). At most `most` eigenvalues are not zero: $n$ examples minus their mean span at most $n - 1$ directions, and an example has only $N$ values. `train.prepare` scales or standardises the stored values.
 
 # %%
 examples, pcas = {}, {}
@@ -125,7 +125,7 @@ for corpus in parameters.corpora:
     pcas[corpus] = theory.pca(train.array, most, train.prepare)
 
 # %% [markdown]
-# Is `theory.calibrated_sigma2`, our mean of the eigenvalues left out, the noise variance of probabilistic PCA? We compare it with scikit-learn's PCA on up to 3,000 examples. (`train[...]` gives them already prepared.) Two conventions differ, and `theirs` is corrected for both. scikit-learn divides the
+# `theory.calibrated_sigma2` returns the mean of the eigenvalues left out. Is this the noise variance of probabilistic PCA? We compare it with scikit-learn's PCA on up to 3,000 examples. (`train[...]` gives them already prepared.) Two conventions differ, and `theirs` is corrected for both. scikit-learn divides the
 # covariance by $n - 1$ where we divide by $n$. And it averages over $\min(n, N) - K$ eigenvalues where we average over $N - K$, zeros included.
 
 # %%
@@ -148,7 +148,7 @@ print("the calibrated sigma2 is pPCA's noise variance:", same_noise)
 # %% [markdown]
 # ## Step 4: reverse water-filling
 #
-# The principal components are uncorrelated, and the expected loss of a linear VAE depends on the covariance alone. So each component can be looked at by itself. Suppose that the code describes a component of variance $\lambda$ so well that a squared error $D\le\lambda$ is left. As on [the page on digits](03_mnist_sanity_check), this costs
+# The principal components are uncorrelated, and the expected loss of a linear VAE depends on the covariance alone. So each component can be looked at by itself. Suppose that the code leaves a squared error $D \le \lambda$ in a component of variance $\lambda$. As on [the page on digits](03_mnist_sanity_check), this costs
 # $\frac12\ln(\lambda/D)$ nats {cite:p}`cover2006elements`, so the component adds $D/N + \frac\beta2\ln(\lambda/D)$ to the loss.
 #
 # Which $D$ is best? We try 200,000 values for a noise variance $\sigma^2$ below $\lambda$ and for one above it. The cell multiplies the loss by $N/(2\sigma^2)$, which does not move its minimum.
@@ -164,7 +164,7 @@ for sigma2 in (1.2, 4.0):
 
 # %% [markdown]
 # So the best error is $D = \min(\lambda, \sigma^2)$: the derivative is zero at $D = \sigma^2$, but $D$ cannot exceed $\lambda$. Think of the eigenvalues as columns in a basin that is filled with water up to the level $s = \sigma^2 = \beta N/2$, the
-# {term}`water level` {cite:p}`cover2006elements`. A component above the level is described until the error $s$ is left. One below it is given up, and its whole variance is left. We add this up over the components, of which $K$ latent units can describe only $K$:
+# {term}`water level` {cite:p}`cover2006elements`. A component above the level is described until the error $s$ is left. One below it is given up, and its whole variance is left. We add this up over the components. Of these $K$ latent units can describe only $K$:
 #
 # ```{math}
 # :label: water
@@ -312,8 +312,7 @@ page.record("loss.digits.worth_nats", worth)
 
 # %% [markdown]
 # **In nats.** At the report's `beta = 1` digits get $\sigma^2 = 392$. The whole squared error of the average digit, summed over its pixels, is
-# {glue:text}`loss.digits.total:.1f`; divided by $2\sigma^2$ it is worth {glue:text}`loss.digits.worth_nats:.3f` nats. A perfect code could earn no more than that, but just to tell two equally frequent kinds of digits apart
-# costs $\ln 2 = 0.69$ nats. A code that says less costs less but also earns less. For a linear VAE {eq}`water` says that no code pays: the empty code is the optimum of this loss.
+# {glue:text}`loss.digits.total:.1f`; divided by $2\sigma^2$ it is worth {glue:text}`loss.digits.worth_nats:.3f` nats. A perfect code could save no more than that. Telling two equally frequent kinds of digits apart already costs $\ln 2 = 0.69$ nats. A code that says less costs less, but it also saves less. For a linear VAE {eq}`water` says that no code pays: the empty code is the optimum of this loss.
 #
 # Does the prediction hold in ordinary training? We train *linear* VAEs on digits with these losses, by Adam and in batches. Losses that agree in reduction and weight are trained once (`distinct`), and of these we train only the first `checked`.
 #
@@ -361,7 +360,7 @@ page.table(
 #
 # ## The calculator
 #
-# Choose data, reduction, beta and latents. The calculator shows the eigenvalues and the water level, and what a linear VAE would make of the examples. `python -m lib.predict DATA` computes the same prediction for your own data.
+# Choose data, reduction, beta and latents. The calculator shows the eigenvalues and the water level, and what a linear VAE would make of the examples. `average-spectrogram predict DATA` computes the same prediction for your own data.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 choices = []

@@ -1,8 +1,7 @@
 # %% [markdown]
 # # Where exactly does a deep VAE collapse, and does it jump?
 #
-# [The page on the loss](05_the_loss_question) derives the weight beta at which a *linear* VAE loses its {term}`code`. Do nets with convolutions and nonlinearities lose theirs at the same weight, and does their
-# information fall to zero at once or gradually?
+# [The page on the loss](05_the_loss_question) derives the weight beta at which a *linear* VAE loses its {term}`code`. Do convolutional nets lose it at the same weight? And does it vanish at once or gradually?
 #
 # The small convolutional nets that we train lose theirs within 15 % of the weight that PCA predicts, on digits, speech and music (means over seeds). As beta rises towards this edge, their information falls gradually to almost nothing: we see a bend and no jump.
 #
@@ -50,11 +49,10 @@ parameters = page.begin("07_edge_of_collapse", globals())
 # %% [markdown]
 # ## What we expect
 #
-# Close to {term}`collapse` a decoder answers only weakly to the code, and a weak answer is almost linear. So a deep net should lose its code at the {term}`edge` of a linear one, $\beta_1$. It could keep a code beyond the edge only
-# if some strongly nonlinear code had a lower loss there than the empty one. The data are like those of [the page before](06_beta_ablation): digits, and log-mel spectrograms of dry sound.
+# Close to {term}`collapse` a decoder answers only weakly to the code, and a weak answer is almost linear. So a deep net should lose its code at the {term}`edge` of a linear one, $\beta_1$. Beyond the edge it could keep a code only if a strongly nonlinear code has a lower loss than the empty one. The data are like those of [the page before](06_beta_ablation): digits, and log-mel spectrograms of dry sound.
 #
-# We measure everything on the *training* set, because theory speaks of the loss that is minimised there. So the training examples take all three places of the `Splits` that `load_examples` returns: training, validation and test. The entry
-# `measured` in `key` keeps the stored runs apart from those with a real test set. `theory.pca` reads the stored array and applies `train.prepare`, the scaling that the net sees; the eigenvalue for `edge_beta` must be in the same units.
+# We measure everything on the *training* set, because theory speaks of the loss that is minimised there. So we use the training examples as training, validation and test set. The entry
+# `measured` in `key` keeps the stored runs apart from those with a real test set. `theory.pca` scales the stored array as the net sees it (`train.prepare`), because the eigenvalue has to be in the units of the loss.
 # The 0 in `load_examples` asks for no held-out clips.
 
 # %%
@@ -80,8 +78,7 @@ for corpus in parameters.corpora:
 # Close to the edge learning is slow. A unit grows or dies at a rate proportional to its distance from the edge (*critical slowing down*). If we trained new weights there, an empty code could simply mean
 # that we stopped too early. Every search therefore starts from a net that is alive, trained at a tenth of the predicted edge, and continues training it at other betas.
 #
-# `train` makes one training with the report's loss, of the preset `small` as on [the page before](06_beta_ablation). It begins with new weights, or with the weights of an earlier run. A continued training has a third
-# of the passes and of the step size. `start` in the configuration is the name of the folder in which the earlier run is stored.
+# `train` makes one training with the report's loss, of the preset `small` as on [the page before](06_beta_ablation). It begins with new weights, or with the weights of an earlier run. A continued training has a third as many passes and a third of the step size. `start` in the configuration is the name of the folder in which the earlier run is stored.
 
 
 # %%
@@ -103,7 +100,7 @@ def train(corpus: str, seed: int, beta: float, start: vae.Run | None = None):
 
 
 # %% [markdown]
-# `settle` repeats such short trainings until the code is empty or its KL changes by less than a tenth from one round to the next, for at most eight rounds. Each round gets a seed of its own, so that batches and noise are new.
+# `settle` repeats such trainings, at most eight times. It stops when the code is empty, or when the KL changes by less than a tenth. Each round gets a seed of its own, so that batches and noise are new.
 # The first round cannot count as steady, because `before` is infinite there.
 
 
@@ -279,10 +276,9 @@ if len(swept):
 # **What we see.** The KL falls along a rounded bend. Close to the edge, from 0.85 of it on, it falls from one beta to the next by at most {glue:text}`onset.digits.largest_step:.2f` nats on digits,
 # {glue:text}`onset.speech.largest_step:.2f` on speech and {glue:text}`onset.music.largest_step:.2f` on music. At the start of the walk the codes hold
 # {glue:text}`onset.digits.kl_first:.2f`, {glue:text}`onset.speech.kl_first:.2f` and {glue:text}`onset.music.kl_first:.2f` nats. A jump would be a fall from a large KL to none between two
-# neighbouring betas. These walks have none, but a jump smaller than the steps above would escape them. The published walk has five betas; the quick one has two, which only show how little is left to fall.
+# neighbouring betas. These walks have none, but a jump smaller than the steps above would escape them. The published walk has five betas. The quick one has two, close to the edge, so it shows only small falls.
 #
-# The ways up and down differ by at most {glue:text}`onset.digits.largest_gap:.2f`, {glue:text}`onset.speech.largest_gap:.2f` and {glue:text}`onset.music.largest_gap:.2f` nats. On the way down, units that grow slowly near the edge fill late,
-# which also sets the two ways apart. So where they differ well below the edge, as on digits in the published walk, we cannot tell slow growth from hysteresis. The walk has one seed, so its numbers come without a spread.
+# The ways up and down differ by at most {glue:text}`onset.digits.largest_gap:.2f`, {glue:text}`onset.speech.largest_gap:.2f` and {glue:text}`onset.music.largest_gap:.2f` nats. On the way down, units near the edge fill slowly. This alone makes the two ways differ. So where they differ well below the edge, as on digits in the published walk, we cannot tell slow growth from hysteresis. The walk has one seed, so its numbers come without a spread.
 #
 # ## The finding, asserted
 #

@@ -3,7 +3,7 @@
 #
 # The literature has many remedies for a VAE that ignores its code. Which help when the loss has the wrong scale, and what is left to gain once it is right?
 #
-# Far beyond the {term}`edge`, neither schedules for beta, nor good starting weights, nor a minimum for the {term}`KL` bring the information back: there, in a linear VAE, an empty code has the smallest loss. A loss
+# Far beyond the {term}`edge`, an empty code has the smallest loss of a linear VAE. Schedules for beta, a good start and a minimum for the {term}`KL` do not bring the information back. A loss
 # with the right scale does, on digits and on voices and songs that were not in training. On sound, most of the gain over PCA comes from a better linear code, little from the convolutions.
 #
 # ```{glue:figure} key-08
@@ -61,7 +61,7 @@ parameters = page.begin("08_the_repair", globals())
 # ## Wrong scale, or too little patience?
 #
 # A VAE can collapse for two reasons. Either its loss is smallest with an empty code (*wrong scale*). Or some code has a lower loss, and training does not find it in time (*too little patience*). We compare twelve short trainings of one small net. Eight are for the
-# first case: with `beta = 1`, 77 times the edge on digits, or with another scale. Four are for the second: at 0.4 of the edge a code has a lower loss than none, but its units grow slowly.
+# first case: with `beta = 1`, more than 70 times the edge on digits, or with another scale. Four are for the second: at 0.4 of the edge a code has a lower loss than none, but its units grow slowly.
 #
 # | remedy | what it does |
 # |---|---|
@@ -73,7 +73,7 @@ parameters = page.begin("08_the_repair", globals())
 # | summed | sums the squared error over the pixels, as the report's loss sums the KL over the units |
 # | calibrated | takes the weight from the batch's own error |
 #
-# Beyond the edge we expect every schedule to end in collapse, because only its last weight counts, and a good start to be forgotten. Below the edge both can help. Free bits and delta-VAE can keep a KL above zero that
+# Beyond the edge we expect every schedule to end in collapse: only its last weight counts. We expect a good start to be forgotten. Below the edge both can help. Free bits and delta-VAE can keep a KL above zero that
 # says nothing about the digit. The last two change the scale, so we expect a code.
 #
 # Below, `key` names the data in the store of finished runs, and `start` the folder of the run to start from; `floor` is the 0.5 nats of free bits and delta-VAE, at `beta = 1`. `pca.mse(x_test, k)`
@@ -236,8 +236,8 @@ plt.show()
 # Sound has another difficulty: there are few voices, so a net can fit the training voices better than PCA and still lose to PCA on new ones. Two things help.
 #
 # - A **random equaliser** in training adds a smooth random curve over the frequency bands to each clip, much as another microphone would. The curve's standard deviation is 0.2 of the data's.
-# - A **linear start**. In the `refined` net the encoder's mean is a linear map, and the decoder first draws a spectrogram by another. Both maps come from probabilistic PCA and stay fixed. The net learns only the variances of $q(z \mid x)$, the approximate {term}`posterior`, and convolutions that correct this spectrogram.
-#   Each component of this PCA is restricted to one spectrum times one course in time (*separable PCA*). Such components have fewer numbers to learn, so we expect them to fit new clips better.
+# - A **linear start**. In the `refined` net the encoder's mean is a linear map. The decoder starts with a second linear map, from the code to a spectrogram. Both maps come from probabilistic PCA and stay fixed. The net learns only the variances of $q(z \mid x)$, the approximate {term}`posterior`, and convolutions that correct this spectrogram.
+#   In this PCA (*separable PCA*) each component is one spectrum times one curve over time. Such components have fewer numbers to learn, so we expect them to fit new clips better.
 #
 # To see what each of the two brings, we first measure three linear codes of 64 components: PCA of the clips, PCA of equalised clips, and separable PCA of equalised clips, where the refined net starts. `[:, 0]` drops the channel axis.
 
@@ -352,7 +352,7 @@ plt.show()
 # On music the refined VAE has {glue:text}`repair.music.mse:.3f`, and PCA {glue:text}`repair.music.pca_mse:.3f`. The equaliser does little there
 # ({glue:text}`repair.music.pca_equalised_mse:.3f`), the linear start more ({glue:text}`repair.music.linear_start_mse:.3f`).
 #
-# So what carries over to new voices and songs is mostly a better linear basis. The convolutions change little on either corpus: the refined VAE ends close to its linear start, in the quick run not even below it.
+# On new voices and songs, most of the gain comes from a better linear basis. The convolutions change little on either corpus: the refined VAE ends close to its linear start, in the quick run not even below it.
 # (On music the mean spectrogram's error exceeds 1 because the test songs lie farther from the training mean than the training clips.)
 #
 # ```{warning}
@@ -362,7 +362,7 @@ plt.show()
 #
 # ## Binarised digits: in the full run only
 #
-# A common benchmark is a multilayer perceptron (784 pixels, 400 hidden and 20 latent units) on binarised digits: in every batch the loss `bernoulli` gets pixels drawn black or white, with the grey value as the probability. The decoder gives a probability for each pixel, so there is no $\sigma^2$ and no
+# A common benchmark is a multilayer perceptron with 784 pixels, 400 hidden and 20 latent units, on binarised digits. In every batch each pixel is drawn black or white; its grey value is the probability of white. The loss is `bernoulli`. The decoder gives a probability for each pixel, so there is no $\sigma^2$ and no
 # scale to get wrong. The net is trained on the importance-weighted bound, a tighter ELBO from five draws of $z$ per digit, and $-\ln p(x)$ is estimated with 200 draws
 # {cite:p}`burda2016importance`. The goal is 89.5 nats per digit or less. That takes 300 passes, which only `runs/full.yml` makes; in the other runs the cell below trains nothing.
 
@@ -385,8 +385,7 @@ if parameters.binarised_epochs:
 # ## The finding, asserted
 #
 # At `beta = 1` the plain loss, a good start, warm-up and cycles must end empty, near the mean image's error. The losses of another scale must keep a code and a lower error, and delta-VAE its nats. The bounds for digits are wider after one pass (the quick run) than after three and more.
-# On sound the refined VAE must beat PCA, and PCA the mean spectrogram. (`scores` and `means` are the tables of digits and of sound.) Not asserted, but read from the tables: free bits, active units, the trainings below
-# the edge, and that on sound the better linear code brings most of the gain.
+# On sound the refined VAE must beat PCA, and PCA the mean spectrogram. (`scores` and `means` are the tables of digits and of sound.) We do not assert what we read about free bits, active units and the trainings below the edge, nor that the linear code brings most of the gain on sound.
 
 # %%
 for name in ("none", "good_start", "warm_up", "cyclical"):

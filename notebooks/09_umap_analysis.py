@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Do raw spectrograms separate effects?
 #
-# The report drew spectrograms of processed clips as points on two-dimensional maps, and judged by eye how well the effects separate: better on speech than on music. The maps got messy with more than three effects, perhaps because
+# The report drew the spectrogram of each processed clip as a point on a map, and judged by eye how well effects separate. It found speech better than music. The maps got messy with more than three effects, perhaps because
 # there were fewer samples. Which of these three impressions hold when the maps are drawn again and measured?
 #
 # Effects separate much better than chance, but less well with more effects, and less well if neighbours of the same voice are ignored. Speech leads on average, but not in every comparison. Fewer clips blur a map too, but
@@ -156,8 +156,7 @@ def components(
 
 
 # %% [markdown]
-# The next function returns a map (columns x, y, label, group) and its four numbers. `maps.map_stage` keeps them on disk. It calls `load`, which takes no arguments, only if
-# there is no map yet for these clips (`key`), seed and settings of UMAP. (`progress`, below, shows how many maps are done.)
+# The next function returns a map (columns x, y, label, group) and its four numbers. `maps.map_stage` keeps them on disk. It calls `load` only if this map was not made before. (`progress`, below, shows how many maps are done.)
 
 # %%
 SETTINGS = (parameters.n_neighbors, parameters.min_dist)
@@ -307,8 +306,7 @@ plt.show()
 #
 # Chance differs between two effects and five, so we remove it from the accuracy $a$: the *skill* is $(a - 1/k) / (1 - 1/k)$, 0 for guessing and 1 for no mistake.
 #
-# If the number of samples is to blame, skill rises with the clips along each line of {numref}`fig-umap-experiments` (upper row). If the number of effects is to blame, the lines lie apart. The more clips of one recording there are, the more of them overlap, which raises 5-NN but not
-# "5-NN, other voices". We expect samples and effects to play a part, and UMAP's settings to change the numbers little.
+# If the number of samples is to blame, skill rises with the clips along each line of {numref}`fig-umap-experiments` (upper row). If the number of effects is to blame, the lines lie apart. More clips per recording overlap more. That raises 5-NN, but not "5-NN, other voices". We expect samples and effects to play a part, and UMAP's settings to change the numbers little.
 # (`titles` has the two 5-NN measures and their names.)
 
 
@@ -412,7 +410,7 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** UMAP's settings move 5-NN between {glue:text}`umap.speech.sweep.lowest_knn5:.3f` and {glue:text}`umap.speech.sweep.highest_knn5:.3f` on speech with five effects (chance 0.200). On music
-# they move it between {glue:text}`umap.music.sweep.lowest_knn5:.3f` and {glue:text}`umap.music.sweep.highest_knn5:.3f`. None of these settings brings five effects near the accuracy of two. The upper row is judged below.
+# they move it between {glue:text}`umap.music.sweep.lowest_knn5:.3f` and {glue:text}`umap.music.sweep.highest_knn5:.3f`. None of these settings brings five effects near the accuracy of two. We judge the upper row in the next section.
 #
 # ## The rules of the verdicts
 #
@@ -424,7 +422,7 @@ plt.show()
 # | messy with more than 3 | change of skill from two effects to three, three to four, four to five, on the first experiment's maps with the most clips; 2 measures, 2 corpora: 4 cases | the step to four effects costs most in all 4 | it costs most in none |
 # | fewer samples are to blame | *loss*: skill lost from two effects to five, on the same maps; *gain*: skill in Table 1 minus skill on the same maps, where Table 1 has more clips; 4 cases | the gain is at least as large as the loss in all 4 | it is less than half of the loss in all 4 |
 #
-# The third rule asks what samples larger than the experiment's gain, not what smaller ones cost.
+# The third rule asks how much skill the larger samples of Table 1 add. It does not ask how much smaller samples lose.
 #
 # For the first claim, `table` is the table of the maps above, and `lead` its rows of speech minus those of music.
 

@@ -51,7 +51,7 @@ parameters = page.begin("10_effect_embeddings", globals())
 #
 # A VAE of spectrograms spends its code on what varies most: voices, words, notes. So we look for an input that shows effects.
 #
-# An echo puts fine ripples into the spectrum, which a wide mel band averages away. The {term}`cepstrum`, the Fourier transform of the logarithm of the spectrum,
+# An echo puts fine ripples into the spectrum. A wide mel band averages them away. The {term}`cepstrum`, the Fourier transform of the logarithm of the spectrum,
 # turns ripples into peaks {cite:p}`bogert1963quefrency`. Its axis is a time, the {term}`quefrency`. An echo after half a second is a peak at 0.5 s.
 #
 # The cepstral features are about 1,400 numbers per clip that summarise three things over time:
@@ -75,7 +75,7 @@ for corpus in parameters.corpora:
 
 # %% [markdown]
 # The *wet* clip is the sound after the effect. `cepstra.fields` gives the three things of a sound, not yet summarised (`whole` is the third); minus subtracts each. `wet(0)` and `dry(0)` are the first clip, with and without the effect.
-# An effect that multiplies the spectrum adds to its logarithm, so we look at wet minus dry, from 1 ms to 0.7 s.
+# An effect that multiplies the spectrum adds to its logarithm. So we look at wet minus dry. We show quefrencies from 1 ms to 0.7 s.
 
 # %%
 rate_hz = cepstra.ANALYSIS.sample_rate_hz
@@ -99,8 +99,7 @@ plt.show()
 # %% [markdown]
 # ## A decoder that sees the dry clip
 #
-# Features alone do not keep the voice out of the code. But a code only has to say what the decoder does not know. In training we know the dry clip, so we show it to the decoder. Voice and words then need not go through the code,
-# where each {term}`nat` costs a nat of loss; only the effect must. Such a VAE is a **conditional VAE** {cite:p}`sohn2015learning`.
+# Features alone do not keep the voice out of the code. But a code only has to say what the decoder does not know. In training we know the dry clip, so we show it to the decoder. Then only the effect has to go through the code. Voice and words need not, and each {term}`nat` in the code costs a nat of loss. Such a VAE is a **conditional VAE** {cite:p}`sohn2015learning`.
 #
 # An example has three rows:
 #
@@ -139,7 +138,7 @@ page.source(ConditionalVAE)
 #
 # | part | what it does |
 # |---|---|
-# | `__init__` | `values` is $N$, the features in a row. `super()` gets the shape of what is drawn, one row. `Dropout` zeroes a random fifth of the net's inputs in training, against overfitting. |
+# | `__init__` | `values` is $N$, the features in a row. `super()` gets the shape of the output, one row. `Dropout` zeroes a random fifth of the net's inputs in training, against overfitting. |
 # | `target`, `condition` | The first takes out $y$, the second takes out $d$, which training hands to `decode` as `dry`. |
 # | `encode` | It takes $x$ or, if paired, $x$ and $y$ (rows `::2`) end to end. The mean is a linear map (`straight`) plus a small net (`encoder`, `mu`). |
 # | `narrow` | It starts the log-variances near -3: with little noise, the decoder can use the code at once. |
@@ -174,8 +173,7 @@ page.source(ConditionalVAE)
 #
 # ## The protocol
 #
-# Persons and songs are divided into folds. Each method is fitted on all folds but one. Then a {term}`probe`, a simple classifier, learns the effect names from the codes of the same clips, and we count how often it is
-# right on the fold left out, whose persons and songs neither method nor probe has met. The probes are logistic regression (linear), a random forest, linear discriminant analysis (LDA), and the vote of the five nearest
+# Persons and songs are divided into folds. Each method is fitted on all folds but one. Then a {term}`probe`, a simple classifier, learns the effect names from the codes of the same clips. We count how often it is right on the fold left out. Neither method nor probe has met the persons and songs of that fold. The probes are logistic regression (linear), a random forest, linear discriminant analysis (LDA), and the vote of the five nearest
 # training clips (5-NN).
 #
 # The methods in `EVERY_SEED` run with every seed, the others with the first only, and each fold has its own training seed. The ± is the standard deviation over folds and seeds.
@@ -382,7 +380,7 @@ for corpus in parameters.corpora:
 #
 # For the linear probe no net is needed: {glue:text}`embed.print_values:.0f` cepstral features are about level with the conditional VAE, and paired PCA with the paired one. With LDA, cepstral features are ahead.
 #
-# What training adds, without a label, is *order*: the five nearest neighbours are right more often on 64 numbers than on all features. The cepstral VAE, whose decoder does not see the dry clip, gains less.
+# Training adds *order*, without a label. Among the 64 numbers of the code the five nearest neighbours name the effect more often than among all features. The cepstral VAE, whose decoder does not see the dry clip, gains less.
 #
 # ```{warning}
 # Features, nets and the paired VAE's 128 units were chosen by accuracies on folds of these same persons and songs. Read the results as optimistic.

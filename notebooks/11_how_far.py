@@ -51,7 +51,7 @@ names = {corpus: page.slug(corpus) for corpus in parameters.corpora}
 # ## Three methods, one probe
 #
 # We compare three methods of {ref}`the page before <methods-10>`. *Log-mel moments*, the mean and deviation over time of each log-mel band, are the simplest baseline. The *conditional VAE* is the method under test, in its blind form: its encoder sees the {term}`wet <Dry>` clip alone.
-# *{term}`Cepstral features`*, the input of this VAE, join the two without any net when we change the corpus.
+# When we change the corpus, we add a third method without any net: *{term}`cepstral features`*, the input of this VAE.
 #
 # As before, a linear {term}`probe` (logistic regression) learns the effect names from the codes of the training clips, and its accuracy is measured on the clips of persons or songs that neither encoder nor probe has met. In `METHODS` the three have the older names
 # `moments`, `told` and `print`. `PROBE` lists the only probe that `embed` trains here.
@@ -191,8 +191,7 @@ plt.show()
 #
 # ## Speech to music and back
 #
-# Encoder and probe now learn from one corpus and are tested on the other. We expect a loss: on speech, for example, the encoder may learn to ignore how voices differ, and songs differ in other ways. Cepstral features have no encoder
-# to train: the comparison shows what the training of the VAE's encoder is worth here.
+# We expect a lower accuracy. On speech, for example, the encoder may learn to ignore how voices differ; songs differ in other ways. Cepstral features need no training. So comparing the two shows what training the encoder is worth here.
 
 # %%
 ways = []
@@ -237,8 +236,7 @@ else:
 #
 # ## An effect that the encoder never met
 #
-# Now one effect at a time is left out of the encoder's training. The probe still learns the name of this effect, from the codes of training clips. So we do not ask whether the encoder knows the effect. We ask whether its codes of this effect lie apart
-# from those of the others. We count the share of the effect's clips, of new persons and songs, that the probe names rightly (its recall).
+# Now one effect at a time is left out of the encoder's training. The probe still learns the name of this effect, from the codes of training clips. So we do not ask whether the encoder knows the effect. We ask whether the codes of this effect lie apart from the codes of the other effects. We count the share of the effect's clips, of new persons and songs, that the probe names rightly (its recall).
 
 
 # %%
@@ -288,7 +286,7 @@ page.table(pd.DataFrame(rows).T, "left", caption)
 #
 # ## The finding, asserted
 #
-# We assert that the VAE is ahead of the baseline on every set, that fixed settings are no harder than random ones (within 0.03), and, as a loose bound, that something carries over to the other corpus. Not asserted are the order of the other sets and, as they rest on single trainings, the comparison with cepstral features and the left-out effects.
+# We assert that the VAE is ahead of the baseline on every set, that fixed settings are no harder than random ones (within 0.03), and, as a loose bound, that something carries over to the other corpus. We do not assert the order of the other sets. Nor do we assert the results that rest on single trainings: the comparison with cepstral features, and the left-out effects.
 
 # %%
 for (name, kind), by_method in scores.items():

@@ -3,8 +3,7 @@
 #
 # A VAE of spectrograms spends its code on what varies most: voice, words, notes. Can its code describe the audio effect and its settings instead, without effect labels?
 #
-# Yes, for the most part, if the decoder sees the clip without its effect: then the code only has to say what the effect did. On persons and songs outside the training set, codes of one effect mostly
-# lie together, and a linear regression from the code orders clips roughly by four settings.
+# Mostly yes. The decoder must see the clip without its effect. Then the code only has to say what the effect did. For persons and songs outside training, codes of one effect mostly lie together. A linear regression from the code predicts the order of each of four settings, roughly.
 #
 # ```{glue:figure} key-12
 # :name: fig-key-12
@@ -18,7 +17,7 @@
 # :class: tip
 # **In**: speech and music under five effects, at random settings and equal {term}`loudness`. **Out**: a map coloured by settings, paths of a
 # setting through the latent space, and the place of six effects outside training. **Time**: a minute on one CPU core at the quick setting, three at the published one. **Number to
-# expect**: on test clips, the decoder's squared error to the wet spectrogram is about a third of the dry spectrogram's.
+# expect**: on test clips, the decoder's squared error to the wet spectrogram is about a quarter of the dry spectrogram's at the published setting, and a third at the quick one.
 # ```
 
 # %% tags=["parameters"]
@@ -63,8 +62,7 @@ parameters = page.begin("12_latent_space", globals())
 #
 # $$ z \sim \mathcal N(0, I), \qquad p(\text{wet} \mid z, \text{dry}) = \mathcal N\big(\text{dry} + f_\theta(\text{dry}, z),\ \sigma^2 I\big) $$ (eq-told-picture)
 #
-# The wet spectrogram is the dry one, plus a change that a net $f_\theta$ computes from it and the code $z$, plus noise. In the loss the dry clip is free, and every {term}`nat <Nat>` in $z$ costs.
-# So $z$ has no reason to hold a word.
+# The wet spectrogram is the dry one, plus a change that a net $f_\theta$ computes from it and the code $z$, plus noise. The dry clip costs nothing in the loss, and every {term}`nat <Nat>` in $z$ does. So nothing is gained by putting words into $z$.
 #
 # ## The data
 #
@@ -90,8 +88,7 @@ for split, clips in pairs.items():
 #
 # ## The model
 #
-# The **encoder** sees the wet half of an example (`target`) and, in a second channel, its difference from the dry half (`condition`, a tuple of one). If not `paired`, as in the exercise, it sees the wet half alone. Only the mean and deviation of the net's features over time are kept, so
-# the code can hardly say *when* something happens. (The 1e-6 keeps the root's gradient finite.) Linear layers give `mu` and `log_var`, as in [any VAE](03_mnist_sanity_check); `at_most_zero` keeps variances at 1 or below.
+# The **encoder** sees the wet half of an example (`target`) and, in a second channel, its difference from the dry half (`condition`, a tuple of one). If not `paired`, as in the exercise, it sees the wet half alone. We average the features over time and keep their mean and deviation. So the code can hardly say *when* something happens. (The 1e-6 keeps the root's gradient finite.) Linear layers give `mu` and `log_var`, as in [any VAE](03_mnist_sanity_check); `at_most_zero` keeps variances at 1 or below.
 
 # %%
 page.source(ConditionalSpectrogramVAE.encode)
@@ -104,7 +101,7 @@ page.source(ConditionalSpectrogramVAE.encode)
 page.source(Film)
 
 # %% [markdown]
-# In `decode`, the convolutions `down1` and `down2` halve the dry spectrogram twice. `across` sees seven coarse frames, half a second to either side, about the reach of an echo. Transposed convolutions (`up1`, `up2`) bring the size back;
+# In `decode`, the convolutions `down1` and `down2` halve the dry spectrogram twice. `across` sees seven coarse frames. That is about half a second to either side, as far as an echo reaches. Transposed convolutions (`up1`, `up2`) bring the size back;
 # `fine + up` adds what was there before the second halving, and slices cut off the surplus. The last line is {eq}`eq-told-picture`: $f_\theta$ is `self.up2(fine)`, whose weights start at zero, so an untrained net returns the dry clip.
 
 # %%
@@ -134,7 +131,7 @@ model = run.model()
 # %% [markdown]
 # ## Does the code describe the effect?
 #
-# If it does, the decoder must come closer to the wet spectrogram than the dry clip itself. It should also beat a baseline that knows the effect's name but no settings: the dry clip plus, in each band, its effect's mean gain over the training clips.
+# If it does, the decoder must come closer to the wet spectrogram than the dry clip itself. It should also beat a baseline that knows the effect's name but not its settings. This adds to the dry clip, in each band, the mean gain of that effect in training.
 #
 # `mu` is the code without noise; `reconstruct` draws the wet spectrogram from it and the dry one.
 
@@ -493,12 +490,12 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** Chorus and phaser have {glue:text}`latent.near.chorus.flanger:.2f` and {glue:text}`latent.near.phaser.flanger:.2f` of their neighbours under the flanger, where chance is 0.20. All
-# three move notches, but all three also leave only [a faint trace](02_audio_effects). We cannot say which of the two makes them neighbours. The combo, a guitar amplifier, has {glue:text}`latent.near.combo.overdrive:.2f` under overdrive, and bitcrush
+# three move notches, but all three also leave only [a faint trace](02_audio_effects). We cannot say whether the notches or the faint trace make them neighbours. The combo, a guitar amplifier, has {glue:text}`latent.near.combo.overdrive:.2f` under overdrive, and bitcrush
 # {glue:text}`latent.near.bitcrush.multiband:.2f` under multiband. The neighbours of ring modulator and compressor are scattered, although multiband compresses, too.
 #
 # ## The finding, asserted
 #
-# The model's mean error must be below 0.6 of the dry clip's and 0.7 of that with the mean gain. Under each effect but the flanger, the last in order, it must be below 0.8 of the dry clip's.
+# The model's mean error must be below 0.6 of the dry clip's and 0.7 of that with the mean gain. For each effect but the flanger, it must be below 0.8 times the error of the dry clip.
 # If `paired`, 5-NN must exceed that of wet spectrograms by 0.15, and each rank correlation must exceed 0.3. No person or song may be in both training and test. Paths and unseen effects are not asserted.
 
 # %%

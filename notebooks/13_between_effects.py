@@ -109,8 +109,7 @@ with torch.inference_mode():
     between = model.decode(z, x_clip.expand(5, -1, -1, -1))
 
 # %% [markdown]
-# We measure two distances at every step: to the decoder's spectrogram at the first step, and to that at the last. A distance here is a mean squared difference, in units of the training set's variance. As it is squared, a spectrogram exactly midway
-# between two others has, to each of them, a quarter of the distance between the two. (`between[[0]]` is the first step as a batch of one.)
+# At every step we measure the distance to the first drawn spectrogram and the distance to the last. A distance here is a mean squared difference, in units of the training set's variance. It is squared. So a spectrogram exactly midway between two others is a quarter of their distance from each. (`between[[0]]` is the first step as a batch of one.)
 
 
 # %%
@@ -174,8 +173,7 @@ def true_copy(part: Rendering, reference: int, target: int) -> np.ndarray:
 
 
 # %% [markdown]
-# The pairing: for each corpus and effect, the first third of the test clips are references. Each gets one target among the clips of the same corpus by other persons or songs. In the list of these clips, the target of row $r$ is number $7r$, modulo the
-# list's length; the factor 7 only spreads the targets.
+# The pairing: for each corpus and effect, the first third of the test clips are references. Each gets one target among the clips of the same corpus by other persons or songs. The target is clip number $7r$ of this list, counted round. The 7 only spreads the targets.
 #
 # Row numbers count within a corpus. `wet`, `dry` and `mu` hold the corpora one after the other, so there we add `start`, the number of rows in the corpora before.
 
@@ -259,8 +257,7 @@ plt.show()
 #
 # ## Between two clips
 #
-# Now the effect stays, one delay at one setting, and we walk from one clip to another. The decoder of {eq}`eq-told-picture` takes what is said from the dry spectrogram, not from $z$. So if we kept the first clip's dry
-# spectrogram, we should see that clip at every step. Both have to move: $z$ along the straight line between the codes of the two clips, and the dry spectrogram through a cross-fade of the two sounds.
+# Now the effect stays, one delay at one setting, and we walk from one clip to another. The decoder of {eq}`eq-told-picture` takes what is said from the dry spectrogram, not from $z$. If we kept the first clip's dry spectrogram, we would see that clip at every step. Both have to move: $z$ along the straight line between the codes of the two clips, and the dry spectrogram through a cross-fade of the two sounds.
 #
 # The cross-fade is ours and not the model's. We mix the two sounds and set each mix to a {term}`loudness` of -23 LUFS (`level`). So every step has a truth: the delay itself on the cross-fade. We expect the decoder to draw the delay at
 # every step. In the cell, `x_mixes` holds the dry spectrograms of the five mixes, and `x_itself` the truths.
@@ -316,7 +313,7 @@ page.table(pd.DataFrame(rows).T, "across", caption)
 
 # %% [markdown]
 # **What we see.** If $z$ held nothing of its clip, the two codes would coincide, since the delay is the same. They do not quite: their distance is {glue:text}`between.clips.codes:.2f` of the distance between delay and overdrive on one clip.
-# With the first clip's dry spectrogram kept, exchanging the code changes what the decoder draws by {glue:text}`between.clips.kept:.3f`; between delay and overdrive it was {glue:text}`between.ends:.3f`.
+# With the first clip's dry spectrogram, the other code changes the drawing by {glue:text}`between.clips.kept:.3f`; between delay and overdrive it was {glue:text}`between.ends:.3f`.
 #
 # Midway the decoder has an error of {glue:text}`between.clips.midway.drawn:.3f`, and the dry cross-fade {glue:text}`between.clips.midway.dry:.3f`. The table shows both ends as well. At every step the decoder is closer to the delay than the dry cross-fade is, as asserted below.
 
@@ -405,8 +402,7 @@ for audio in [*way, *sounds]:
 #
 # ```{admonition} A solution
 # :class: dropdown
-# Beyond the overdrive the high bands go on rising, beyond the delay they go on falling. The line has a direction, and the decoder follows it outside, to spectrograms that belong to no
-# setting. $z = 0$ is the middle of the prior. Every training clip was under an effect, and yet the decoder draws nearly the dry spectrogram, a little brighter. If the encoder gets the dry clip as the wet one, too, the decoder with that code comes closer still.
+# Beyond the overdrive the high bands go on rising, beyond the delay they go on falling. The decoder goes on in the same direction, to spectrograms that no setting gives. $z = 0$ is the middle of the prior. Every training clip was under an effect, and yet the decoder draws nearly the dry spectrogram, a little brighter. If the encoder gets the dry clip as the wet one, too, the decoder with that code comes closer still.
 # ```
 #
 # ## Provenance

@@ -78,7 +78,7 @@ run = vae.train(config, splits)
 # ## The map
 #
 # We expect islands of effects, not of voices. So that you can compare effects by ear, every dry clip stands on the map under each of the report's five effects: delay, overdrive, multiband, ambience and flanger. The five points of a clip differ only in the
-# effect and in its settings, which are random. The clips are new: `seed + 1` draws other random places in the recordings than the training saw. Half of the clips are by persons and songs of the training set, half by others.
+# effect and in its settings, which are random. The clips are new: `seed + 1` cuts them at other places of the recordings than in training. Half of the clips are by persons and songs of the training set, half by others.
 #
 # `explore` puts the clips through the effects, encodes each one, places the means `mu` in the plane by {term}`UMAP`, stores the sounds, and returns the folder of all this. `shown` is the number of dry clips per corpus and split. Spectrograms are prepared as in `pairs["test"]`, with the mean and deviation of the training set. `show` puts the map on the page.
 #
@@ -149,7 +149,7 @@ plt.show()
 
 # %% [markdown]
 # **What we see.** The map has {glue:text}`explorer.points:.0f` points. The vote of *other* clips is right for {glue:text}`explorer.training.knn5:.2f` of the points of training persons and songs, and for {glue:text}`explorer.never_heard.knn5:.2f` of
-# the points of others. Chance is 0.20. These are few clips and one seed, and UMAP keeps neighbours only in part, so the plane says less than the codes. [The page on embeddings](10_effect_embeddings)
+# the points of others. Chance is 0.20. There are few clips and one seed. Also, UMAP keeps neighbours only in part, so the map shows less than the codes do. [The page on embeddings](10_effect_embeddings)
 # has accuracies with repeated splits and baselines.
 #
 # ## The finding, asserted
@@ -177,7 +177,7 @@ for split, accuracy in votes.items():
 #
 # ```{admonition} A solution
 # :class: dropdown
-# The map orders them by `mix`, the share of the echoes, because louder echoes fill the pauses of a spectrogram. In two seconds few echoes return, so the feedback, the share of an echo that goes into the next one, changes less. Of the two delays farthest apart in our run, one lies among other delays and ambience; the
+# The map orders them by `mix`, the share of the echoes, because louder echoes fill the pauses of a spectrogram. The feedback is the share of an echo that goes into the next one. In two seconds few echoes return, so it changes little. Of the two delays farthest apart in our run, one lies among other delays and ambience; the
 # other, with a smaller mix and little feedback, lies among the flangers: it adds hardly more than one late and quiet copy.
 # ```
 #
