@@ -102,6 +102,6 @@ def _located(path: Path) -> Path:
     the checkout. Papermill starts a chapter in notebooks/, and its user is elsewhere."""
     places = [Path.cwd(), Path(os.environ.get("PWD", ".")), ROOT]
     for place in places:
-        if path.is_absolute() or (place / path).exists():
+        if path.is_absolute() or os.path.exists(place / path):
             return place / path
     return places[0] / path
