@@ -132,6 +132,17 @@ def joined(path: Path) -> None:
     path.write_bytes(2 * written(path, NOISE).read_bytes())
 
 
+def half(path: Path, **options) -> None:
+    content = written(path, **options).read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def joined_kinds(path: Path) -> None:
+    """An MP3 of one channel, one of two at another rate."""
+    content = written(path, NOISE).read_bytes()
+    path.write_bytes(content + written(path, np.stack([NOISE, NOISE], 1), 48000).read_bytes())
+
+
 READ = {  # maker of a file; seconds that are read, and what is said about the rest
     "header_44.wav": (resized(44), 2, ""),
     "header_16.wav": (resized(16), 2, ""),
@@ -144,10 +155,17 @@ READ = {  # maker of a file; seconds that are read, and what is said about the r
     "gsm.wav": (lambda path: written(path, subtype="GSM610"), 2, ""),
     "g721.wav": (lambda path: written(path, subtype="G721_32"), 2, ""),
     "half.flac": (lambda path: cut(path, 0.5), 1, "promises 2.00 s"),
+    "half_gsm.wav": (lambda path: half(path, subtype="GSM610"), 1, "promises 2.0"),
+    "half_g721.wav": (lambda path: half(path, subtype="G721_32"), 1, "promises 2.0"),
+    "half.aiff": (half, 1, "promises 2.0"),
+    "half.au": (half, 1, "promises 2.0"),
+    "half.w64": (half, 1, "promises 2.0"),
+    "half.rf64": (half, 1, "promises 2.0"),
     "unknown.flac": (unknown_flac, 2, ""),
     "half.mp3": (lambda path: cut(path, 0.5), 1, "promises 2.00 s"),
     "varying.mp3": (without_table, 9, ""),
     "joined.mp3": (joined, 6, ""),
+    "kinds.mp3": (joined_kinds, 4.5, ""),
     "unmarked.ogg": (unmarked, 3, "no end mark"),
     "sound.m4a": (lambda path: path.write_bytes(mp4()), 1, ""),
     "sound.aiff": (written, 2, ""),

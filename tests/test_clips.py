@@ -10,7 +10,7 @@ import soundfile
 from lib import BadInput
 from lib.audio.levels import loudness
 from lib.data.clips import ClipConfig, Clips
-from lib.data.recordings import Recording, read_stretch
+from lib.data.recordings import Recording, read_stretch, silence
 
 RATE_HZ = 24000
 
@@ -56,11 +56,18 @@ def test_the_gain_of_a_recording_does_not_matter(tmp_path, gain_db):
         np.testing.assert_allclose(clip, expected, atol=1e-6)
 
 
-def test_channels_that_cancel_are_no_silence(tmp_path):
-    audio = noise(2)
+@pytest.mark.parametrize("gain_db", [-40, 0])
+@pytest.mark.parametrize("pause_s", [0, 40])
+def test_channels_that_cancel_are_no_silence(tmp_path, gain_db, pause_s):
+    audio = np.pad(noise(2), (pause_s * RATE_HZ, 0)) * 10 ** (gain_db / 20)
     recording = write(tmp_path, "a", "x", np.stack([audio, -audio], axis=1))
     with pytest.raises(BadInput, match="its channels cancel each other"):
         Clips(config(), [recording])[0]
+
+
+def test_an_offset_is_silence_and_cancels_nothing(tmp_path):
+    recording = write(tmp_path, "a", "x", np.full(2 * RATE_HZ, 0.1))
+    assert silence(recording) == "silent"
 
 
 def test_a_clip_has_its_length_level_fades_and_place(recordings):

@@ -17,7 +17,7 @@ from lib import BadInput
 from lib.audio.levels import BLOCK_S, block_energies, gated, level, own_loudness
 from lib.config import Config
 from lib.data.corpora import load_corpus
-from lib.data.recordings import Recording, listed, read_stretch, silence, warn_skipped
+from lib.data.recordings import Recording, listed, pieces, read_stretch, silence, warn_skipped
 from lib.data.splits import split_groups
 
 SILENT = 1e-5  # mean square of a half of a clip at -23 LUFS: the report's bound
@@ -26,7 +26,6 @@ FLOOR_LUFS = -80.0  # a recording below it is silent, whatever its gain was
 LOUD_LUFS = 3.0  # no recording within full scale is louder
 DRAWS = 100  # positions that are tried before a clip is given up
 SPARE_S = 0.02  # read beyond a stretched clip, so that its end is filled
-PIECE_S = 30.0  # read at a time when a whole recording is searched for sound
 
 
 class ClipConfig(Config):
@@ -216,13 +215,10 @@ class Clips:
 
 
 def _energies(recording: Recording, rate_hz: int) -> np.ndarray:
-    """The block energies of a recording (block,), in pieces of 30 s.
-
-    At most 120 pieces are read: an hour or more has gaps.
-    """
+    """The block energies of a recording (block,), in pieces."""
     energies = [np.zeros(0)]
-    for start_s in np.arange(0, recording.seconds, max(PIECE_S, recording.seconds / 120)):
-        piece = read_stretch(recording, start_s, min(PIECE_S, recording.seconds - start_s), rate_hz)
+    for start_s, seconds in pieces(recording):
+        piece = read_stretch(recording, start_s, seconds, rate_hz)
         if piece.size >= BLOCK_S * rate_hz + 1:
             energies.append(block_energies(piece, rate_hz))
     return np.concatenate(energies)

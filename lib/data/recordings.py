@@ -25,8 +25,11 @@ from lib.data.sequential import UNKNOWN, Sequential, needs_start
 MARGIN_S = 0.05  # keeps the resampler's edge effects outside of the stretch
 MP3_MARGIN_S = 1.0  # an MP3 decoder is wrong for up to 0.3 s after a seek
 MP3_SLACK_S = 0.1  # the header of an MP3 estimates the length, and may promise this much too much
+PIECE_S = 30.0  # read at a time when a whole recording is looked at
 UNSAID_S = 0.1  # less than this missing is not worth a word
+AUDIBLE = 1e-8  # mean square of the quietest sound that counts as one: -80 dB
 PIPE = 0x7FFF0000  # a pipe, which knows no size, writes this or more
+SIZES = r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)"  # libsndfile says
 EXPANSION = 8192  # samples per byte: no frame of FLAC, Vorbis, Opus, MP3 or AAC holds so many
 VALUES_HZ = 2**23  # channels times rate: more would take gigabytes per half minute
 POINTERS = {b"version https://git-lfs": "git lfs pull", b"/annex/objects/": "git annex get"}
@@ -88,11 +91,18 @@ def read_stretch(recording: Recording, start_s: float, seconds: float, rate_hz: 
 
 def silence(recording: Recording) -> str:
     """Why a recording without a sound has none."""
-    stretch = 0, round(min(recording.seconds, 10) * recording.rate_hz), recording.rate_hz
-    for path in recording.paths:
-        if _sandboxed(_loudest_channel, path, recording.stream, *stretch) > 1e-4:
-            return "its channels cancel each other: keep one of them, or invert one"
+    for start_s, seconds in pieces(recording):
+        start, count = round(start_s * recording.rate_hz), round(seconds * recording.rate_hz)
+        for path in recording.paths:
+            if _sandboxed(_cancels, path, recording.stream, start, count):
+                return "its channels cancel each other: keep one of them, or invert one"
     return "silent"
+
+
+def pieces(recording: Recording) -> list[tuple[float, float]]:
+    """Start and length in s of pieces of a recording: at most 120, so an hour or more has gaps."""
+    starts = np.arange(0, recording.seconds, max(PIECE_S, recording.seconds / 120))
+    return [(start_s, min(PIECE_S, recording.seconds - start_s)) for start_s in starts]
 
 
 def read_header(path: Path, stream: int = 0) -> tuple[int, float]:
@@ -197,7 +207,7 @@ def _header(file: Any, size: int) -> tuple[int, float, float | None]:
         return rate_hz, frames / rate_hz, None
     if isinstance(file, Sequential):
         promised = file.promised if file.promised < UNKNOWN else frames
-    sizes = re.search(r"data : (\d+) \(should be (\d+)\)", file.extra_info)
+    sizes = re.search(SIZES, file.extra_info)
     if sizes and int(sizes[1]) < PIPE:
         promised = round(frames * int(sizes[1]) / max(1, int(sizes[2])))
     return rate_hz, frames / rate_hz, promised / rate_hz
@@ -239,11 +249,11 @@ def _stretch(file: Any, start: int, count: int, rate_hz: int) -> np.ndarray:
     return audio[offset : offset + count]
 
 
-def _loudest_channel(file: Any, start: int, count: int, _: int) -> float:
-    """The mean square of the loudest channel of a stretch."""
+def _cancels(file: Any, start: int, count: int) -> bool:
+    """Whether a channel of a stretch is 20 dB louder than the mean of all, offsets aside."""
     file.seek(start)
     audio = file.read(count, dtype="float32", always_2d=True)
-    return float(np.square(audio).mean(0).max()) if len(audio) else 0.0
+    return len(audio) > 0 and audio.var(0).max() > max(100 * audio.mean(1).var(), AUDIBLE)
 
 
 def warn_skipped(

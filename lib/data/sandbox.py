@@ -8,6 +8,7 @@ processor time and time.
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -78,6 +79,7 @@ def _serve(connection: Connection, caller: int) -> None:
     """Answer requests until the caller is gone."""
     threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
+    sys.stderr = os.fdopen(os.dup(2), "w")  # a fault of our own is still shown
     nowhere = os.open(os.devnull, os.O_WRONLY)  # decoders print, and nobody can use their lines
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)

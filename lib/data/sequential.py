@@ -20,12 +20,13 @@ SHIFTS = (21, 14, 7, 0)
 class Sequential:
     """Blocks of samples (sample, channel) as a file, for use in `with`."""
 
-    format, extra_info = "SEQUENTIAL", ""
+    format = "SEQUENTIAL"
     frames = UNKNOWN
 
     def __init__(self, file: soundfile.SoundFile, path: Path) -> None:
         self.name = path
         self.samplerate, self.channels = file.samplerate, file.channels
+        self.extra_info = file.extra_info
         self.promised = file.frames if file.seekable() and file.frames else UNKNOWN
         self._file = file
         self._first = 0
@@ -64,10 +65,12 @@ class Sequential:
         import av  # this loads the libraries of FFmpeg
 
         kind = {"MPEG": "mp3", "WAVEX": "wav"}.get(self._file.format, self._file.format.lower())
-        resampler = av.AudioResampler(format="flt", rate=self.samplerate)
         with av.open(f"file:{self.name}", format=kind, metadata_errors="replace") as container:
+            layout, kind = container.streams.audio[0].layout.name, None
             try:
                 for frame in container.decode(audio=0):
+                    if kind != (kind := (frame.sample_rate, frame.layout.name)):  # joined files
+                        resampler = av.AudioResampler("flt", layout, self.samplerate)
                     for same in resampler.resample(frame):
                         yield same.to_ndarray().reshape(-1, self.channels)
             except av.FFmpegError:  # the end of what can be decoded
@@ -82,9 +85,7 @@ def needs_start(file: soundfile.SoundFile, path: Path, size: int) -> bool:
         return size > 1000
     if file.format in ("MP3", "MPEG"):
         return _tells_no_length(path, size)
-    if file.format == "FLAC":
-        return _breaks_off(file)
-    return False
+    return file.format == "FLAC" and _breaks_off(file)
 
 
 def _breaks_off(file: soundfile.SoundFile) -> bool:
