@@ -1,6 +1,4 @@
-"""The graph: a report run with nothing to be done and with one parameter changed, and what
-scheduling costs.
-"""
+"""The graph: a report run with nothing to be done or one parameter changed; cost of scheduling."""
 
 import os
 import re
