@@ -1,5 +1,4 @@
-"""What a training step takes on a GPU: `python benchmarks/gpu.py book/gpu.json`, on a machine that
-has one.
+"""What a training step takes on a GPU: `python benchmarks/gpu.py book/gpu.json`, where one is.
 
 The page on cost multiplies it. `lib.vae.train` as the stories call it, in bf16 mixed precision,
 on noise. Steps count from WARM on, within one epoch: start, validation and checkpoints are left

@@ -1,6 +1,4 @@
-"""The graph: a report run with nothing to be done and with one parameter changed, and what
-scheduling costs.
-"""
+"""The graph: a report run with nothing to be done or one parameter changed; cost of scheduling."""
 
 import os
 import re
@@ -35,12 +33,13 @@ def _plan(run: str, path: Path, artifacts: str) -> int:
     return max(map(int, counts), default=0) if "Nothing to be done" not in text else 0
 
 
-def report(run: str, story: str, parameter: str, value: object):
-    """The checkout's run, where it is complete: seconds with nothing to be done, jobs after one
-    change.
+def report(run: str, story: str, parameter: str, value: object, artifacts: str):
+    """A run that is complete: seconds with nothing to be done, jobs after one change.
+
+    Snakemake records parameters by the name of a page's file. Where a link leads to the folder,
+    the run may have used either name; a change that no job follows means that neither has records.
     """
     parameters = yaml.safe_load((ROOT / f"runs/{run}.yml").read_text(encoding="utf-8"))
-    artifacts = str(ROOT / "artifacts")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{run}.yml")
         path.write_text(yaml.safe_dump(parameters), encoding="utf-8")
@@ -53,7 +52,7 @@ def report(run: str, story: str, parameter: str, value: object):
         warm_s = time.perf_counter() - start
         parameters["stories"][story][parameter] = value
         path.write_text(yaml.safe_dump(parameters), encoding="utf-8")
-        jobs = _plan(run, path, artifacts)
+        jobs = _plan(run, path, artifacts) or _plan(run, path, os.path.realpath(artifacts))
         yield len(parameters["stories"]), {"warm_s": warm_s, "jobs_after_change": jobs}
 
 

@@ -1,5 +1,4 @@
-"""Eight UMAP panels, speech and music under two to five effects: the book's way against UMAP as it
-comes.
+"""Eight UMAP panels, speech and music under two to five effects: our way and UMAP as it comes.
 
 The book takes each corpus as a job of its own, reduces spectrograms to 50 components, finds
 neighbours exactly and seeds everything. `defaults` is `umap.UMAP().fit` on flattened

@@ -111,9 +111,7 @@ def librosa(names: list[str], clips: int):
 
 
 def stfts(kind: str, clips: int):
-    """STFT 4096/2048 of clips of 5.46 s, one at a time. Facts: the error as a share of the
-    maximum.
-    """
+    """STFT 4096/2048 of clips of 5.46 s, one at a time. Facts: error, a share of the maximum."""
     n_fft, hop = REPORT_STFT.n_fft, REPORT_STFT.hop_length
     audio = np.random.default_rng(0).standard_normal((clips, 64 * hop)).astype(np.float32)
     if kind == "librosa":

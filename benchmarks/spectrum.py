@@ -1,6 +1,4 @@
-"""`lib.predict` against numpy's full singular value decomposition of the digits; and on large
-spectrograms.
-"""
+"""`lib.predict` against numpy's full SVD of the digits, and on large spectrograms."""
 
 from pathlib import Path
 

@@ -72,9 +72,7 @@ def bare(preset: str, images: int):
 
 
 def spectrograms(clips: int):
-    """Log-mel spectrograms of 96 x 96. Facts: seconds of a clip, FLOP of a pass forward and
-    backward.
-    """
+    """Log-mel spectrograms, 96 x 96. Facts: seconds of a clip, FLOP of a pass and its gradient."""
     chosen = ClipConfig(split="all", seed=0)
     x = np.asarray(render(RenderConfig(clips=chosen, clips_per_effect=clips)).spectrograms)
     standardiser = Standardiser().fit(x)

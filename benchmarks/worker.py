@@ -1,5 +1,4 @@
-"""One contender of a benchmark in a process of its own, so that its threads, seconds and memory are
-its own.
+"""One contender of a benchmark in a process of its own: so are its threads, seconds and memory.
 
 `python benchmarks/worker.py trainings.ours '{"images": 2560}' ['{"images": 40000}']`, started by
 tools/bench.py. A contender is a generator: it prepares, yields once, works, and yields how much

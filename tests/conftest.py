@@ -28,9 +28,7 @@ THEME_COMPLAINS = (
 
 @pytest.fixture
 def offline(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Environment of commands without a network: a process that tries is refused, and fails the
-    test.
-    """
+    """Environment of commands without a network: who tries is refused, and fails the test."""
     log = tmp_path / "asked.log"
     log.touch()
     paths = [str(ROOT / "tests/offline"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -45,6 +45,14 @@ def test_a_ratio_is_that_of_a_turn_and_what_misses_its_goal_is_printed_as_such()
     assert "**not reached**" in speed.row(bench.ratio(turns, "work", "theirs", 3.0))
 
 
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_a_run_whose_records_are_elsewhere_gives_no_row_on_its_jobs(jobs: int, capsys) -> None:
+    facts = {"warm_s": 1.0, "jobs_after_change": jobs}
+    rows = bench.rows("report", {"ours": [{"done": 14, "facts": facts}]})
+    assert [row["value"] for row in rows if "jobs" in row["what"]] == [jobs] * jobs
+    assert ("in another checkout" in capsys.readouterr().err) == (not jobs)
+
+
 def test_the_pages_are_those_of_the_numbers() -> None:
     result = json.loads((ROOT / "book/speed.json").read_text(encoding="utf-8"))
     gpu = json.loads((ROOT / "book/gpu.json").read_text(encoding="utf-8"))

@@ -1,5 +1,4 @@
-"""Measure the book against what one would use instead: `make bench` writes book/speed.json and both
-pages.
+"""The book against what one would use instead: `make bench` writes book/speed.json and two pages.
 
 Every contender runs in a process of its own (benchmarks/worker.py), with one thread unless its
 row is about cores. The contenders of a part take turns, A B A B, because other work on the
@@ -23,6 +22,7 @@ import psutil
 import speed
 
 from lib import ROOT
+from lib.runtime import stages
 from lib.runtime.files import write_json
 from lib.runtime.provenance import commit, versions
 
@@ -32,77 +32,64 @@ BOTH = ["speech", "music"]
 
 @dataclass(frozen=True)
 class Part:
-    """Contenders by name: the function, and its own sizes, full and small."""
+    """Contenders by name: a function of benchmarks/, and its sizes."""
 
-    contenders: dict[str, tuple[str, dict, dict]]
-    full: dict
-    small: dict
+    contenders: dict[str, tuple[str, dict]]
     turns: int = 3
     threads: bool = False  # all of them, for contenders other than ours
-    warm: bool = True  # does the small size first
+    warm: bool = True  # does a small size first
 
 
-def sizes(function: str, name: str, counts: tuple[int, ...], least: int) -> dict:
+def same(functions: dict[str, str], **sizes: object) -> dict:
+    return {name: (function, sizes) for name, function in functions.items()}
+
+
+def growing(function: str, name: str, *counts: int) -> dict:
     """Contenders that differ in size only."""
-    return {f"{n}": (function, {name: n}, {name: max(2, n // least)}) for n in counts}
+    return {f"{count}": (function, {name: count}) for count in counts}
 
 
-def same(**functions: str) -> dict:
-    return {name.replace("_", " "): (function, {}, {}) for name, function in functions.items()}
+def small(size: object) -> object:
+    """A sixteenth of what is counted, but 40 of it where there are as many."""
+    if isinstance(size, dict):
+        return {name: small(each) for name, each in size.items()}
+    if isinstance(size, list):
+        return [small(each) for each in size]
+    return min(size, max(40, size // 16)) if isinstance(size, int) else size
 
 
-LOOPS = same(ours="trainings.ours", a_bare_loop="trainings.bare")
-CLIPS = same(ours="sound.ours", the_bare_calls="sound.bare", librosa="sound.librosa")
+LOOPS = {"ours": "trainings.ours", "a bare loop": "trainings.bare"}
+CLIPS = {"ours": "sound.ours", "the bare calls": "sound.bare", "librosa": "sound.librosa"}
+PANELS = {"ours": "panels.ours", "umap.UMAP().fit": "panels.defaults"}
+PREDICT = {"ours": "spectrum.ours", "numpy SVD": "spectrum.numpy_svd"}
 KINDS = ("ours", "librosa", "torchaudio")
-STFTS = {kind: ("sound.stfts", {"kind": kind}, {"kind": kind}) for kind in KINDS}
-CHANGE = {"run": "report", "story": "02_audio_effects", "parameter": "seed", "value": 1}
-ONE = {"corpora": ["speech"], "clips": [40]}
+LARGE = {"examples": 2000, "bins": 2049, "frames": 65}
+CHANGE = {"story": "02_audio_effects", "parameter": "seed", "value": 1}
+REPORT = {"run": "report", "artifacts": str(stages.root()), **CHANGE}
 PARTS = {
-    "mlp": Part(LOOPS, {"preset": "mlp", "images": 40_000}, {"preset": "mlp", "images": 2560}),
-    "conv": Part(LOOPS, {"preset": "small", "images": 12_800}, {"preset": "small", "images": 640}),
-    "stft": Part(STFTS, {"clips": 200}, {"clips": 4}, turns=5),
-    "clips": Part(CLIPS, {"names": BOTH, "clips": 12}, {"names": ["speech"], "clips": 1}),
+    "mlp": Part(same(LOOPS, preset="mlp", images=40_000)),
+    "conv": Part(same(LOOPS, preset="small", images=12_800)),
+    "stft": Part({k: ("sound.stfts", {"kind": k, "clips": 200}) for k in KINDS}, turns=5),
+    "clips": Part(same(CLIPS, names=BOTH, clips=12)),
     "panels": Part(
-        {"ours": ("panels.ours", {}, {}), "umap.UMAP().fit": ("panels.defaults", {}, {})},
-        {"corpora": BOTH, "clips": [400, 400, 300, 200]},
-        ONE,
-        turns=1,
-        threads=True,
-        warm=False,
+        same(PANELS, corpora=BOTH, clips=[400, 400, 300, 200]), turns=1, threads=True, warm=False
     ),
-    "predict": Part(
-        same(ours="spectrum.ours", numpy_SVD="spectrum.numpy_svd"),
-        {"images": 60_000},
-        {"images": 1000},
-    ),
-    "large": Part(
-        same(ours="spectrum.large"),
-        {"examples": 2000, "bins": 2049, "frames": 65},
-        {"examples": 40, "bins": 65, "frames": 65},
-        turns=1,
-        warm=False,
-    ),
-    "report": Part(same(ours="graph.report"), CHANGE, CHANGE, turns=1, warm=False),
-    "growth": Part(
-        sizes("sound.growth", "clips", (1000, 4000, 16_000), 100),
-        {},
-        {},
-        turns=1,
-        warm=False,
-    ),
-    "vae": Part(sizes("trainings.spectrograms", "clips", (512, 2048), 8), {}, {}, turns=2),
-    "planned": Part(sizes("graph.planned", "jobs", (300, 1000, 3000), 100), {}, {}, 1, warm=False),
-    "started": Part(sizes("graph.started", "jobs", (100,), 20), {}, {}, 1, warm=False),
+    "predict": Part(same(PREDICT, images=60_000)),
+    "large": Part({"ours": ("spectrum.large", LARGE)}, turns=1, warm=False),
+    "report": Part({"ours": ("graph.report", REPORT)}, turns=1, warm=False),
+    "growth": Part(growing("sound.growth", "clips", 1000, 4000, 16_000), turns=1, warm=False),
+    "vae": Part(growing("trainings.spectrograms", "clips", 512, 2048), turns=2),
+    "planned": Part(growing("graph.planned", "jobs", 300, 1000, 3000), turns=1, warm=False),
+    "started": Part(growing("graph.started", "jobs", 100), turns=1, warm=False),
 }
 
 
-def turn(part: Part, name: str, small: bool, scratch: str) -> dict:
+def turn(part: Part, name: str, tiny: bool, scratch: str) -> dict:
     """One turn of a contender, in its own process."""
-    function, full, tiny = part.contenders[name]
-    full, tiny = part.full | full, part.small | tiny
-    chosen = [tiny] if small else [full]
-    if part.warm and not small:
-        chosen.insert(0, tiny)
+    function, size = part.contenders[name]
+    chosen = [small(size)] if part.warm or tiny else []
+    if not tiny:
+        chosen.append(size)
     own = {"PYTHONPATH": str(ROOT), "ARTIFACTS_DIR": scratch}
     if name == "ours" or not part.threads:
         own |= dict.fromkeys(THREADS, "1")
@@ -114,9 +101,7 @@ def turn(part: Part, name: str, small: bool, scratch: str) -> dict:
 
 
 def line(what: str, against: str, values: list[float], goal: tuple = (), unit: str = "") -> dict:
-    """A row of the table: median and spread of the values; goal: ("at least" or "at most", a
-    number).
-    """
+    """A row of the table: median and spread of values; goal: "at least" or "at most", a number."""
     value = statistics.median(values)
     row = {"what": what, "against": against, "value": value, "unit": unit, "goal": list(goal)}
     row |= {"low": min(values), "high": max(values), "turns": len(values), "reached": None}
@@ -163,12 +148,12 @@ def rows(name: str, turns: dict) -> list[dict]:
     if name == "report" and last["ours"]["done"]:
         facts, cold = last["ours"]["facts"], cold_minutes("report")
         whole = [line("report run, cold", "", [cold], ("at most", 45), "min")] if cold else []
+        warm = line("report run, nothing to be done", "", [facts["warm_s"]], ("at most", 30), "s")
         jobs, what = facts["jobs_after_change"], "report run, jobs after one parameter changed"
-        return [
-            *whole,
-            line("report run, nothing to be done", "", [facts["warm_s"]], ("at most", 30), "s"),
-            line(what, "", [jobs], ("at most", 1)),
-        ]
+        if not jobs:
+            print(f"no row on {what}: the run's records are in another checkout", file=sys.stderr)
+            return [*whole, warm]
+        return [*whole, warm, line(what, "", [jobs], ("at most", 1))]
     if name == "growth":
         sizes_ = list(last.values())
         costs = [(b["cpu_s"] - a["cpu_s"]) / (b["done"] - a["done"]) for a, b in pairwise(sizes_)]
@@ -183,7 +168,7 @@ def rows(name: str, turns: dict) -> list[dict]:
 
 def cold_minutes(run: str) -> float | None:
     """Minutes of this checkout's last run from nothing, if tools/run.py noted one."""
-    path = ROOT / "artifacts" / run / "took.jsonl"
+    path = stages.root() / run / "took.jsonl"
     noted = [json.loads(row) for row in path.read_text().splitlines()] if path.exists() else []
     whole = [row["seconds"] / 60 for row in noted if row["fresh"] and row["made"] == row["pages"]]
     return whole[-1] if whole else None
@@ -215,8 +200,8 @@ def main(arguments: list[str] | None = None) -> None:
     if given.to == ROOT / "book" and (given.small or given.only != list(PARTS)):
         parser.error("the book shows every part at full size: give --to FOLDER with these words")
     result = {"machine": machine(), "small": given.small, "lines": [], "parts": {}}
-    (ROOT / "artifacts").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "artifacts") as scratch:
+    stages.root().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=stages.root()) as scratch:
         for name in given.only:
             part, turns = PARTS[name], {contender: [] for contender in PARTS[name].contenders}
             for _ in range(1 if given.small else part.turns):

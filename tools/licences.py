@@ -1,5 +1,4 @@
-"""Write the tables of book/licences.md: each package of the lock, its version and its licence, by
-pip-licenses.
+"""Write the tables of book/licences.md: packages of the lock, versions, licences (pip-licenses).
 
 A licence that nobody has accepted stops the tool: a person reads it and adds it to ACCEPTED or
 BY_HAND. Copyleft that reaches our own code is accepted of pedalboard alone. Run it in the

@@ -99,9 +99,7 @@ def records(notebook: nbformat.NotebookNode) -> dict[str, float]:
 
 
 def mark(notebook: nbformat.NotebookNode) -> dict[str, str]:
-    """Story and hash left by lib.book.page.provenance; empty when the page did not run to its
-    end.
-    """
+    """Story and hash left by lib.book.page.provenance; empty when the page did not end."""
     marks = [output.get("metadata", {}).get("average_spectrogram") for output in outputs(notebook)]
     return next((each for each in reversed(marks) if each), {})
 
@@ -249,9 +247,7 @@ def small(name: str) -> tuple[nbformat.NotebookNode, bool]:
 
 
 def confirmed(name: str) -> bool:
-    """Whether a story's quick run, with the checkout's code, gives the numbers of the
-    publication.
-    """
+    """Whether a story's quick run by this code gives the numbers that it gave at publication."""
     tracked, current = small(name)
     before = json.loads(SMALL.read_text(encoding="utf-8")).get(name) if SMALL.exists() else None
     now = records(tracked)
@@ -262,9 +258,7 @@ def confirmed(name: str) -> bool:
 
 
 def state(name: str, notebook: nbformat.NotebookNode) -> str:
-    """fresh, confirmed or stale: whether the checkout would compute the numbers of this page
-    again.
-    """
+    """fresh, confirmed or stale: whether the checkout would compute this page's numbers again."""
     try:
         now = page_hash(name, resolve(name, parameters(notebook)))
     except BadInput:  # a parameter has gone, or its values are others
@@ -335,9 +329,7 @@ def is_computed(place: Path) -> bool:
 
 
 def stage(run: Path) -> None:
-    """Prose, settings and the run's pages with their files, side by side in RUN/book, and nothing
-    else.
-    """
+    """Prose, settings and the run's pages with their files in RUN/book, and nothing else."""
     files: dict[Path, bytes | Path] = {}
     for path in (ROOT / "book").rglob("*"):
         name = path.relative_to(ROOT / "book")

@@ -1,7 +1,6 @@
-"""The pages book/speed.md and book/cost.md, from book/speed.json (tools/bench.py) and book/gpu.json
-(benchmarks/gpu.py).
+"""`python tools/speed.py` writes book/speed.md and book/cost.md from speed.json and gpu.json.
 
-`python tools/speed.py` writes them again; their words are benchmarks/speed.md and cost.md.
+Their words are benchmarks/speed.md and cost.md; tools/bench.py and benchmarks/gpu.py measure.
 """
 
 import json
@@ -60,9 +59,8 @@ def speed_page(result: dict) -> str:
 def costs(parts: dict) -> dict[str, float]:
     """Of an audio-hour: CPU-seconds, MB, TFLOP; and the jobs that Snakemake starts per second."""
     ours, large = parts["clips"]["ours"], parts["large"]["ours"]
-    few, many = sorted(
-        parts["vae"].values(), key=lambda each: each["done"]
-    )  # their difference leaves out what a training does once
+    # their difference leaves out what a training does once
+    few, many = sorted(parts["vae"].values(), key=lambda each: each["done"])
     step = (many["cpu_s"] - few["cpu_s"]) / (many["done"] - few["done"])
     clips = 3600 / many["facts"]["clip_s"]
     (started,) = parts["started"].values()
