@@ -296,7 +296,7 @@ for name, model in models.items():
 # ## The finding, asserted
 #
 # Collapse is asserted where `beta` exceeds 1.5 edges: the error is within 1 % of the mean image's, the KL below 0.01 nats, no unit active, the spread below a
-# hundredth of that of the digits. At `beta = 0` the error must be below that of PCA. With the calibrated loss the error with $z$ sampled must be below PCA's too, and most units must be active.
+# hundredth of that of the digits. The reconstructions of the other two nets must vary more than that. At `beta = 0` the error must be below that of PCA. With the calibrated loss the error with $z$ sampled must be below PCA's too, and most units must be active.
 
 # %%
 if parameters.beta > 1.5 * edge:  # beyond the edge nothing may be left

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hostile
+import numpy as np
+import test_ranges
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -177,6 +179,10 @@ def main() -> int:
             for name in PROPERTIES:
                 check(name, 100)
             damaged_sound(folder, seed, 200)
+            draws = np.random.default_rng(seed)
+            story = str(draws.choice(list(STORIES)))
+            problem = test_ranges.run(story, test_ranges.drawn(story, draws), folder)
+            assert problem == "", f"{story}: {problem}"
             seed += 1
     except Exception as error:
         print(f"found: {error!r}", *getattr(error, "__notes__", []), sep="\n")

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import version
-from pathlib import Path
 
 import jupytext
 import licences
@@ -20,6 +19,7 @@ import pytest
 import yaml
 
 from lib import ROOT, BadInput
+from lib.book.parameters import STORIES
 
 MOST = {  # these numbers only fall
     "code lines of lib": 6141,
@@ -31,6 +31,7 @@ MOST = {  # these numbers only fall
     "lines of a cell that is not folded": 15,
     "columns of a notebook's code": 79,
 }
+SCRIPTS = [ROOT / "notebooks" / f"{name}.py" for name in STORIES]  # a reader may add copies
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WORDS = " ".join(README.split())
 NUMBERS = json.loads((ROOT / "book/results.json").read_text(encoding="utf-8"))
@@ -230,7 +231,7 @@ def test_prose_that_quotes_a_page_is_built_again_with_new_numbers() -> None:
 def prose() -> dict[str, str]:
     """Markdown of the stories and of the book's other pages."""
     texts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")}
-    for path in (ROOT / "notebooks").glob("*.py"):
+    for path in SCRIPTS:
         cells = jupytext.read(path, fmt="py:percent").cells
         texts[path.stem] = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
     return texts
@@ -260,7 +261,7 @@ def test_cells_of_notebooks_import_lib_only_and_fit_the_page() -> None:
         MOST["columns of a notebook's code"],
     )
     foreign = re.compile(r"^\s*(from|import) (notebooks|tools|tests)\b", re.M)
-    for path in sorted(Path(ROOT, "notebooks").glob("*.py")):
+    for path in SCRIPTS:
         for cell in jupytext.read(path, fmt="py:percent").cells:
             if cell.cell_type != "code":
                 continue

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lib import ROOT, BadInput
 from lib.book.parameters import STORIES, read_run, resolve
+from lib.config import parse_corpus
 
 QUICK = yaml.safe_load((ROOT / "runs/quick.yml").read_text(encoding="utf-8"))["stories"]
 MNIST = "03_mnist_sanity_check"
@@ -58,6 +59,16 @@ def test_corpus_and_corpora_are_one_name():
     assert resolve("04_spectrogram_vae", sound | {"corpora": ["music"]}).corpus == "music"
     with pytest.raises(BadInput, match="corpus = "):
         resolve("04_spectrogram_vae", sound | {"corpora": ["music", "speech"]})
+
+
+def test_a_relative_folder_is_looked_up_where_the_command_was_typed(tmp_path, monkeypatch):
+    (tmp_path / "typed/sounds").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")  # papermill goes there
+    monkeypatch.setenv("PWD", str(tmp_path / "typed"))
+    assert parse_corpus("folder:sounds").path == tmp_path / "typed/sounds"
+    assert parse_corpus("folder:lib").path == ROOT / "lib"
+    assert parse_corpus("folder:nowhere").path == tmp_path / "notebooks/nowhere"
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 
 from lib import ROOT, theory
 from lib.data.digits import load_digits
-from lib.theory import components
+from lib.theory import collapse, components
 
 SPECTRUM = np.array([5.0, 3.0, 1.5, 0.8, 0.2, 0.05])
 DIGITS = [5.1168, 3.7413, 3.2527, 2.8416, 2.5671, 2.2736, 1.7251, 1.5205,
@@ -26,7 +26,7 @@ def examples(n: int, n_values: int, seed: int = 0) -> np.ndarray:
     return x @ rotation + rng.normal(size=n_values)
 
 
-def predict(sigma2: float, latents: int = 4) -> theory.Prediction:
+def predict(sigma2: float, latents: int = 4) -> collapse.Prediction:
     return theory.predict(SPECTRUM, SPECTRUM.sum(), 6, latents, sigma2)
 
 

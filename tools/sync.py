@@ -16,6 +16,7 @@ from jupytext.cli import jupytext as jupytext_command
 from publish import own_cells, read, sources, write
 
 from lib import ROOT, BadInput
+from lib.book.parameters import STORIES
 from lib.runtime import stages
 
 FILTERS = {"cell_metadata_filter": "tags,mystnb,-all", "notebook_metadata_filter": "-all"}
@@ -108,10 +109,10 @@ def take(page: Path, story: Path) -> None:
     same_time(story.with_suffix(".py"))
 
 
-def main(side: str = "", number: str = "[0-9][0-9]") -> None:
+def main(side: str = "", number: str = "") -> None:
     if side not in ("", "show", "py", "ipynb"):
         raise BadInput(f"{side}: give show, py or ipynb, and the number of a chapter")
-    names = sorted({path.stem for path in (ROOT / "notebooks").glob(f"{number}_*.*")})
+    names = [name for name in STORIES if number in ("", name[:2], name)]
     if not names:
         raise BadInput(f"notebooks/{number}_*: no such story; give a chapter's number, as in 03")
     for name in names:

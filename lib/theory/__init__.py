@@ -8,8 +8,6 @@ __getattr__, __dir__, __all__ = attach(
         "components": ["Pca", "pca", "separable_pca"],
         "collapse": [
             "REDUCTIONS",
-            "Prediction",
-            "Reduction",
             "calibrated_sigma2",
             "edge_beta",
             "predict",
