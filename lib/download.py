@@ -21,8 +21,8 @@ from tqdm import tqdm
 from lib import BadInput
 from lib.data.published import SIGNS, recognise
 
-TIMEOUT_S = (15, 60)  # to connect, and without a byte
-WAITS_S = (0, 1, 2, 4, 8, 16, 32, *[60] * 30)  # before each request of a call
+TIMEOUT_S = (15, 60)  # a connection and a pause between bytes may last so long
+WAITS_S = (0, 1, 2, 4, 8, 16, 32, *[60] * 30)  # the waits before the requests of a call
 BLOCK = 2**16  # bytes read at once, of which a cut loses those of the last block
 AGAIN = "run again, it goes on from there"
 
@@ -34,7 +34,7 @@ class Corpus(NamedTuple):
     title: str
     licence: str
     url: str
-    sha256: str  # as torchaudio states it
+    sha256: str  # torchaudio states the same
     size: int
     unpacked: int
     folder: str

@@ -15,7 +15,6 @@ from lib.audio.spectrograms import (
     frequencies_hz,
     mel_bands,
     spectrogram,
-    spectrogram_shape,
     stft,
     times_s,
 )
@@ -115,7 +114,8 @@ def test_a_batch_has_the_known_shape_and_the_values_of_its_clips(kind, n_fft, ho
     config = SpectrogramConfig(kind=kind, n_fft=n_fft, hop_length=hop_length, n_mels=8)
     audio = np.random.default_rng(samples).normal(size=(2, 3, samples)).astype(np.float32)
     batch = spectrogram(audio, config)
-    assert batch.shape == (2, 3, *spectrogram_shape(config, samples)) and batch.dtype == np.float32
+    bins = 8 if kind == "log_mel" else 1 + n_fft // 2
+    assert batch.shape == (2, 3, bins, 1 + samples // hop_length) and batch.dtype == np.float32
     np.testing.assert_allclose(batch[1, 2], spectrogram(audio[1, 2], config), rtol=0, atol=1e-5)
     bins, frames = batch.shape[-2:]
     assert len(frequencies_hz(config)) == bins and len(times_s(config, frames)) == frames

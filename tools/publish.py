@@ -39,7 +39,7 @@ SMALL = ROOT / "book" / "small_run.json"  # numbers of the quick run at publicat
 SAME = 1e-6  # relative: two numbers closer than this differ by rounding in float32
 SOUND = re.compile(r'(?:data-file="(\w+)" )?src="data:audio/mpeg;base64,([A-Za-z0-9+/=]+)"')
 NO_BREAK = "\u00a0"  # a space at which no line breaks
-BEFORE = "before.json"  # in the folder of moved files: names of everything that has to move
+BEFORE = "before.json"  # a file in the folder of moved files: it names everything that has to move
 
 
 # Pages
@@ -456,7 +456,7 @@ def replace(pages: list[Path], book: Path) -> None:
         except BaseException:
             restore(old, book)
             raise
-        (old / BEFORE).unlink()  # from here on the new book stands
+        (old / BEFORE).unlink()  # the new book stands from here on
         shutil.rmtree(old)
     finally:
         shutil.rmtree(new, ignore_errors=True)

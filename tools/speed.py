@@ -31,7 +31,7 @@ def row(line: dict) -> str:
     if line["turns"] > 1:
         measured += f" ({number(line['low'])} to {number(line['high'])})"
     goal = f"{line['goal'][0]} {number(line['goal'][1])}" if line["goal"] else ""
-    goal = goal.replace(" ", "\u00a0")  # in a narrow column it would be a word a line
+    goal = goal.replace(" ", "\u00a0")  # a narrow column would hold a word per line
     verdict = {True: "reached", False: "**not reached**", None: ""}[line["reached"]]
     unit = f" {line['unit']}" if line["unit"] else ""
     return f"| {line['what']} | {line['against']} | {measured}{unit} | {goal} | {verdict} |"

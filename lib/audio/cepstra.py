@@ -23,9 +23,8 @@ ANALYSIS = SpectrogramConfig()  # 96 mel bands
 BANDS = 24  # each sums up four mel bands
 LAGS = 320  # a short-time cepstrum has so many: 13 ms at 24 kHz, the reach of a flanger
 RANGES_S = np.geomspace(1e-3, 0.7, 60)  # edges of the ranges of quefrency in the whole cepstrum
-QUANTILES = np.array(
-    [0.02, 0.1, 0.25, 0.75, 0.9, 0.98]
-)  # steps in time have these: attacks and decays
+# Quantiles of the steps in time describe attacks and decays.
+QUANTILES = np.array([0.02, 0.1, 0.25, 0.75, 0.9, 0.98])
 MODULATIONS = 32  # bins of the modulation spectrum, averaged two by two
 REPEATS = 40  # lags of the autocorrelation of a band's level, frames
 WET, DRY, PAIR = range(3)  # rows of the features
@@ -117,13 +116,6 @@ def cepstral_features(wet: Fields, dry: Fields) -> np.ndarray:
     Row WET describes the wet clip alone, DRY the dry clip alone, PAIR the difference of both.
     """
     return np.stack([_summary(wet), _summary(dry), _summary(wet - dry)])
-
-
-@lru_cache(maxsize=8)
-def feature_shape(samples: int) -> tuple[int, int]:
-    """(row, value) of the cepstral features of a clip of this many samples."""
-    noise = fields(np.random.default_rng(0).standard_normal(samples).astype(np.float32))
-    return cepstral_features(noise, noise).shape
 
 
 class FeatureStandardiser:

@@ -7,6 +7,7 @@ of about -23 LUFS.
 """
 
 from dataclasses import asdict
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -32,6 +33,18 @@ def _process(audio: np.ndarray, rate_hz: int, *processors: pb.Plugin) -> np.ndar
     return pb.Pedalboard(processors)(audio, rate_hz, reset=True)
 
 
+def _through(
+    processor: type[pb.Plugin],
+    parameters: tuple[Parameter, ...],
+    audio: np.ndarray,
+    rate_hz: int,
+    **values: float,
+) -> np.ndarray:
+    """Audio (sample,) through one processor, whose arguments are the parameters in their order."""
+    arguments = [values[parameter.name] for parameter in parameters]
+    return _process(audio, rate_hz, processor(*arguments))
+
+
 def _below_half(frequency_hz: float, rate_hz: int) -> float:
     """A cut-off frequency that a filter at this sample rate can have."""
     return min(frequency_hz, 0.45 * rate_hz)
@@ -50,7 +63,7 @@ def delay(
 
 
 DELAY = (
-    Parameter("delay_ms", 60, 600, "ms", LOG),  # from one echo to the next
+    Parameter("delay_ms", 60, 600, "ms", LOG),  # the time between two echoes
     Parameter("feedback", 0, 0.8),  # the share of an echo that enters the next one
     MIX,
 )
@@ -82,8 +95,8 @@ def compressor(
 
 DYNAMICS = (
     Parameter("ratio", 4, 20, ":1", LOG),
-    Parameter("attack_ms", 0.5, 20, "ms", LOG),  # to turn down
-    Parameter("release_ms", 30, 300, "ms", LOG),  # to turn up again
+    Parameter("attack_ms", 0.5, 20, "ms", LOG),  # the time to turn down
+    Parameter("release_ms", 30, 300, "ms", LOG),  # the time to turn up again
 )
 COMPRESSOR = (Parameter("threshold_db", -55, -35, "dB"), *DYNAMICS)
 
@@ -151,25 +164,13 @@ def ambience(
 
 
 AMBIENCE = (
-    Parameter("room_size", 0.2, 0.95),  # how slowly the reverberation decays
-    Parameter("damping", 0, 0.9),  # how much faster high frequencies do
+    Parameter("room_size", 0.2, 0.95),  # a larger room decays more slowly
+    Parameter("damping", 0, 0.9),  # high frequencies decay faster by this
     MIX,
 )
 
 
-def chorus(
-    audio: np.ndarray,
-    rate_hz: int,
-    sweep_hz: float,
-    depth: float,
-    centre_delay_ms: float,
-    feedback: float,
-    mix: float,
-) -> np.ndarray:
-    """Add a copy with a swept delay. With a few ms of delay and with feedback it is a flanger."""
-    return _process(audio, rate_hz, pb.Chorus(sweep_hz, depth, centre_delay_ms, feedback, mix))
-
-
+# A chorus adds a copy with a swept delay. With a few ms of delay and with feedback it is a flanger.
 FLANGER = (
     Parameter("sweep_hz", 0.1, 2, "Hz", LOG),  # rate of the sweep
     Parameter("depth", 0.05, 0.3),  # width of the sweep
@@ -198,23 +199,11 @@ RING_MODULATOR = (
 )
 
 
-def phaser(
-    audio: np.ndarray,
-    rate_hz: int,
-    sweep_hz: float,
-    depth: float,
-    centre_hz: float,
-    feedback: float,
-    mix: float,
-) -> np.ndarray:
-    """Add a copy that went through swept all-passes, so that notches move across the spectrum."""
-    return _process(audio, rate_hz, pb.Phaser(sweep_hz, depth, centre_hz, feedback, mix))
-
-
+# A phaser adds a copy that went through swept all-passes: notches move across the spectrum.
 PHASER = (
     Parameter("sweep_hz", 0.2, 4, "Hz", LOG),
     Parameter("depth", 0.3, 1),
-    Parameter("centre_hz", 400, 3000, "Hz", LOG),  # about which the notches move
+    Parameter("centre_hz", 400, 3000, "Hz", LOG),  # the notches move about it
     Parameter("feedback", 0, 0.7),
     Parameter("mix", 0.3, 0.7),
 )
@@ -255,7 +244,7 @@ COMBO = (
     Parameter("drive_db", 12, 40, "dB"),  # gain before the tanh
     Parameter("bias", 0.1, 0.6),  # makes the tanh lopsided
     Parameter("bell_db", -8, 8, "dB"),
-    Parameter("cabinet_hz", 2500, 6000, "Hz", LOG),  # above which the cabinet is silent
+    Parameter("cabinet_hz", 2500, 6000, "Hz", LOG),  # the cabinet is silent above it
 )
 
 _EFFECTS = (  # seeds and colours depend on the order: new effects go to the end
@@ -264,16 +253,22 @@ _EFFECTS = (  # seeds and colours depend on the order: new effects go to the end
     Effect("overdrive", "Overdrive", OVERDRIVE, overdrive),
     Effect("multiband", "MultiBand", MULTIBAND, multiband),
     Effect("ambience", "Ambience", AMBIENCE, ambience),
-    Effect("flanger", "Flanger", FLANGER, chorus),
+    Effect("flanger", "Flanger", FLANGER, partial(_through, pb.Chorus, FLANGER)),
     Effect("compressor", "Compressor", COMPRESSOR, compressor),
     Effect("ring_modulator", "RingMod", RING_MODULATOR, ring_modulator),
-    Effect("chorus", "Chorus", CHORUS, chorus),
-    Effect("phaser", "Phaser", PHASER, phaser),
+    Effect("chorus", "Chorus", CHORUS, partial(_through, pb.Chorus, CHORUS)),
+    Effect("phaser", "Phaser", PHASER, partial(_through, pb.Phaser, PHASER)),
     Effect("bitcrush", "Bitcrush", BITCRUSH, bitcrush),
     Effect("combo", "Combo", COMBO, combo),
 )
 EFFECTS: dict[str, Effect] = {effect.name: effect for effect in _EFFECTS}
-REPORT_ORDER = ("delay", "overdrive", "multiband", "ambience", "flanger")  # as in its Table 1
+REPORT_ORDER = (
+    "delay",
+    "overdrive",
+    "multiband",
+    "ambience",
+    "flanger",
+)  # the order of its Table 1
 
 
 def find_effect(effect_name: str) -> Effect:
@@ -291,10 +286,7 @@ def find_effect(effect_name: str) -> Effect:
 
 def controls_table() -> pd.DataFrame:
     """All controls, one a row: effect, parameter, low, high, unit, scale."""
-    rows = []
-    for effect in EFFECTS.values():
-        for parameter in effect.parameters:
-            rows.append({"effect": effect.name} | asdict(parameter))
+    rows = [{"effect": e.name} | asdict(p) for e in EFFECTS.values() for p in e.parameters]
     return pd.DataFrame(rows).rename(columns={"name": "parameter"})
 
 

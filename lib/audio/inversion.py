@@ -6,8 +6,8 @@ from torch import Tensor
 
 from lib.audio.spectrograms import FLOOR, FLOOR_POWER, SpectrogramConfig, mel_bands, stft
 
-UPDATES = 100  # so often the powers behind mel bands are updated
-STEPS = 32  # Griffin-Lim takes so many
+UPDATES = 100  # updates of the powers behind mel bands
+STEPS = 32  # steps of Griffin-Lim
 
 
 def phase(audio: np.ndarray, config: SpectrogramConfig) -> np.ndarray:

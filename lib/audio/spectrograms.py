@@ -27,7 +27,7 @@ class SpectrogramConfig(Config):
     kind: Literal["log_mel", "stft"] = "log_mel"
     sample_rate_hz: int = Field(24000, ge=1000)
     n_fft: int = Field(2048, ge=16, multiple_of=2)  # length of the window, samples
-    hop_length: int = Field(512, ge=1)  # from frame to frame, samples
+    hop_length: int = Field(512, ge=1)  # the distance of two frames, samples
     n_mels: int = Field(96, ge=1)
     power: float = Field(0.3, gt=0, le=2)  # exponent of the magnitude
 
@@ -115,12 +115,6 @@ def spectrogram(audio: np.ndarray, config: SpectrogramConfig) -> np.ndarray:
     if config.kind == "log_mel":
         return log_mel(x, config)
     return (np.abs(x) + FLOOR) ** config.power
-
-
-def spectrogram_shape(config: SpectrogramConfig, samples: int) -> tuple[int, int]:
-    """(bin, frame) of a clip of this many samples."""
-    bins = config.n_mels if config.kind == "log_mel" else config.n_fft // 2 + 1
-    return bins, 1 + samples // config.hop_length
 
 
 def frequencies_hz(config: SpectrogramConfig) -> np.ndarray:

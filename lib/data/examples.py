@@ -135,11 +135,8 @@ def paired_splits(
     """
     pairs = {}
     standardiser = None
-    for split, count in [
-        ("train", train_clips),
-        ("validation", test_clips // 3),
-        ("test", test_clips),
-    ]:
+    counts = {"train": train_clips, "validation": test_clips // 3, "test": test_clips}
+    for split, count in counts.items():
         pairs[split] = render_pairs(corpora, split, effects, count, seed, floor_db, standardiser)
         standardiser = pairs["train"].data.standardiser
     sets = {split: each.data for split, each in pairs.items()}

@@ -61,8 +61,8 @@ class Prediction:
     sigma2: float
     active: int
     kl_nats: float
-    mse_sampled: float  # with z drawn from the posterior, as in training
-    mse_mu: float  # with z = mu
+    mse_sampled: float  # z is drawn from the posterior, as in training
+    mse_mu: float  # z is mu
 
 
 def sigma2_of(reduction: str, weight: float, n_values: int, latents: int) -> float:

@@ -14,6 +14,7 @@ converts them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.special import expit, logit
@@ -71,10 +72,6 @@ def _squared_error(factor: float = 1.0) -> Loss:
         slope=lambda x, c: 2 * factor * (c - x),
         bend=lambda x, c: np.full_like(x, 2 * factor),
     )
-
-
-def _half_squared_error() -> Loss:
-    return _squared_error(0.5)
 
 
 def _bernoulli() -> Loss:
@@ -176,7 +173,7 @@ def _absolute_error() -> Loss:
 LOSSES: dict[str, tuple[Callable[..., Loss], str, float | None]] = {
     # maker, words, and the parameter of the maker where it has one
     "mse": (_squared_error, "squared error", None),
-    "mse-half": (_half_squared_error, "half the squared error", None),
+    "mse-half": (partial(_squared_error, 0.5), "half the squared error", None),
     "bce": (_bernoulli, "binary cross-entropy", None),
     "poisson": (_poisson, "Poisson negative log-likelihood", None),
     "nb": (_negative_binomial, "negative binomial negative log-likelihood, theta", 10.0),
@@ -243,7 +240,7 @@ def _judged(loss: Loss, x: Array, output: Array, half: Array) -> float:
     slope_b, bend_b = _derivatives(loss, x[~half], judged)
     root = np.sqrt(bend_a)
     unit = pca(slope_a / root, 1).components[0] / root
-    counted = unit != 0  # where the loss has a kink, the bend is infinite
+    counted = unit != 0  # a kink of the loss has an infinite bend
     gain = np.square(slope_b[:, counted] @ unit[counted]).mean()
     return gain / (bend_b[counted] @ unit[counted] ** 2)
 

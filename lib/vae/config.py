@@ -15,9 +15,9 @@ class TrainingConfig(Config):
     latent: int | None = Field(None, ge=1)  # None: the preset's own
     loss: Literal[*LOSSES] = "report"  # the function that trains, `lib.vae.losses`
     beta: float = Field(1.0, ge=0, allow_inf_nan=False)  # weight of the KL at the end
-    beta_schedule: Literal["constant", "warm_up", "cyclical"] = "constant"  # how beta gets there
+    beta_schedule: Literal["constant", "warm_up", "cyclical"] = "constant"  # the way of beta
     floor: float = Field(0.0, ge=0, le=10)  # nats per unit, for free_bits and delta
-    samples: int = Field(1, ge=1, le=100)  # above 1, bernoulli trains the importance-weighted bound
+    samples: int = Field(1, ge=1, le=100)  # several: bernoulli trains the importance-weighted bound
     equalise: float = Field(0.0, ge=0, le=10)  # deviation of a random equaliser, in units of x
     start: str | None = Field(None, pattern="^[0-9a-f]{16}$")  # run (its folder) to start from
     learning_rate: float = Field(2e-2, gt=0, allow_inf_nan=False)  # Adam's peak

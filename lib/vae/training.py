@@ -170,7 +170,7 @@ def _fit(config, data, folder):
             )
     finally:
         if config.logger.startswith("wandb"):
-            trainer.logger.experiment.finish()  # or the next training would write into this log
+            trainer.logger.experiment.finish()  # the next training would write into this log
 
 
 @contextmanager
