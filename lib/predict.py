@@ -104,7 +104,7 @@ def predict_loss(
     result: about, examples, n_values, edge (the weight as coded from which on no unit pays),
     edge_low (without its upward bias), edge_use (up to which a unit holds 0.05 nats, for absolute
     error; else None), edges (of each unit), active (how many of them exceed the weight), collapse,
-    verdict, first_direction (in the shape of an example), and the arguments. BadInput as above.
+    verdict, first_direction (flat), and the arguments. BadInput as above.
     """
     from lib import theory
 
@@ -131,7 +131,7 @@ def predict_loss(
         "edge_low": edge.beta_low * per_unit,
         "edge_use": None if use is None else use * per_unit,
         "edges": (edge.edges * per_unit).tolist(),
-        "first_direction": _shaped(edge.direction, x),
+        "first_direction": edge.direction.tolist(),
     }
     result["active"] = min(latents, sum(one > weight for one in result["edges"]))
     result["collapse"] = result["active"] == 0
@@ -147,12 +147,6 @@ def _fewer(x, condition, about):
     chosen = np.linspace(0, len(x) - 1, most).astype(int)
     condition = None if condition is None else condition[chosen]
     return x[chosen], condition, f"{about}; {most} examples of them, evenly spaced"
-
-
-def _shaped(direction, x):
-    """A direction in the shape of an example; tokens have one value per class."""
-    shape = x.shape[1:] if direction.size == x[0].size else -1
-    return direction.reshape(shape).tolist()
 
 
 def _flat(condition: np.ndarray) -> np.ndarray:

@@ -45,7 +45,6 @@ CLOSED = {
     "nb-sum": (COUNTS, per_value(negative_binomial, "sum")),
     "huber-mean": (SERIES, per_value(lambda x_hat, x: F.huber_loss(x_hat, x, reduction="none"))),
     "student-mean": (SERIES, per_value(student_t)),
-    "log-cosh-mean": (SERIES, per_value(lambda x_hat, x: torch.log(torch.cosh(x_hat - x)))),
 }
 
 

@@ -23,7 +23,7 @@ from lib.book.parameters import STORIES
 
 MOST = {  # these numbers only fall
     "code lines of lib": 6141,
-    "syntax nodes of lib": 63_400,
+    "syntax nodes of lib": 63_321,
     "lines of tests": 9855,
     "lines of tools and benchmarks": 2296,
     "lines of benchmarks": 960,

@@ -166,7 +166,7 @@ def test_another_loss_and_how_its_kl_is_coded(tmp_path) -> None:
     r = predict.predict_loss(data, 3, 1e-6, "l1-mean")
     assert r["edge"] == pytest.approx(expected) and r["edge_low"] < r["edge"]
     assert r["active"] == 3 and not r["collapse"] and "3 of 3 units pay" in r["verdict"]
-    assert np.shape(r["first_direction"]) == (3, 4)
+    assert np.shape(r["first_direction"]) == (12,)
     between = predict.predict_loss(data, 3, (r["edge_use"] + r["edge"]) / 2, "l1-mean")
     assert "holds less than 0.05 nats" in between["verdict"]
     coded = {"kl": "mean", "kl_batch": 8, "kl_factor": 2.0}

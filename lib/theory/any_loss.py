@@ -28,8 +28,7 @@ ITERATIONS = 100
 FLAT = 1e-8  # a curvature below this share of the mean one counts as none
 NODES = 7  # the quadrature over a unit's posterior has so many
 USED_NATS = 0.05  # a unit that holds less is of no use: the bound of the collapse alarm
-MOST_EXAMPLES = 2000
-USED_VALUES = 2**22  # the edge of use is computed from so many values
+USED_VALUES = 2**19  # the edge of use is computed from so many values
 PRECISE = 1.02  # the edge of use is known within this ratio
 
 
@@ -51,9 +50,8 @@ def edge_of(
     x = torch.as_tensor(x)
     if len(x) < 4:
         raise BadInput(f"{len(x)} examples: an edge needs four or more")
-    base = outputs
-    if base is None:
-        base = _best_constant(loss_fn, x, x.double().mean(0) if start is None else start)
+    start = x.double().mean(0) if start is None else start
+    base = _best_constant(loss_fn, x, start) if outputs is None else outputs
     at = _Pencil(loss_fn, x, base)
     edges, directions = at.largest(count)
     low = []
@@ -64,7 +62,7 @@ def edge_of(
     beta = float(edges[0])
     direction = directions[:, 0] / np.linalg.norm(directions[:, 0])
     output = base.detach().reshape(len(base), -1).squeeze(0).numpy()
-    return Edge(beta, min(float(np.mean(low)), beta), edges, output, direction, len(direction))
+    return Edge(beta, min(float(np.mean(low)), beta), edges, output, direction)
 
 
 class _Pencil:
@@ -171,11 +169,7 @@ def _best_constant(loss_fn: LossFn, x: Tensor, start: Tensor) -> Tensor:
     """The best output that is the same for all examples, by L-BFGS: (1, ...)."""
     constant = torch.as_tensor(start).detach().clone()[None].requires_grad_()
     search = torch.optim.LBFGS(
-        [constant],
-        max_iter=500,
-        tolerance_grad=1e-9,
-        tolerance_change=1e-13,
-        line_search_fn="strong_wolfe",
+        [constant], max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
     )
 
     def mean_loss() -> Tensor:
@@ -197,10 +191,9 @@ def edge_of_use(loss_fn: LossFn, x: Tensor, edge: Edge, steps: int = 100) -> flo
     how little it holds. Here the posteriors of one unit (a mean and a deviation per example) and
     its line of outputs, which starts along `edge.direction`, are optimised directly, and the weight
     rises as long as the unit holds enough. x: floats; an output has the shape of an example. At
-    most MOST_EXAMPLES examples are used. The result is 0 where the unit never holds so much.
+    most USED_VALUES values of x are used. The result is 0 where the unit never holds so much.
     """
-    x = torch.as_tensor(x)
-    x = x[: max(4, USED_VALUES // max(1, x[0].numel()))][:MOST_EXAMPLES]
+    x = torch.as_tensor(x)[: max(4, USED_VALUES // edge.direction.size)]
     weight, step = edge.beta / 5, 2.0
     alive = _OneUnit(loss_fn, x, edge)
     while alive.fit(weight, 4 * steps) < USED_NATS:
@@ -265,8 +258,7 @@ class _OneUnit:
             search.zero_grad()
             z = self.mu + self.log_deviation.exp() * self.nodes[:, None]
             outputs = self.base + self.shift + z[:, :, None] * self.line
-            error = (self.weights @ self._errors(outputs)).mean()
-            loss = error + weight * self._kl()
+            loss = (self.weights @ self._errors(outputs)).mean() + weight * self._kl()
             loss.backward()
             return loss
 

@@ -38,7 +38,7 @@ class Edge:
     directions that one half of the examples gave and the other half judged; edges: (count,),
     descending, for the first unit, the second, ...; output: the best one without a code, (N,), or
     (n, N) under a condition, and the value itself where all examples share it; direction: the
-    first that a VAE will learn, (N,), of unit length; values: how many of the N values vary.
+    first that a VAE will learn, (N,), of unit length.
     """
 
     beta: float
@@ -46,7 +46,6 @@ class Edge:
     edges: Array
     output: Array
     direction: Array
-    values: int
 
 
 @dataclass(frozen=True)
@@ -146,11 +145,6 @@ def _student_t(nu: float) -> Loss:
     return _of_difference(lambda d: (nu + 1) * d / (nu + d**2), bend)
 
 
-def _log_cosh() -> Loss:
-    """log cosh(d)."""
-    return _of_difference(np.tanh, lambda x, c: 1 - np.tanh(c - x) ** 2)
-
-
 def _absolute_error() -> Loss:
     """|d|, whose mean has a bend of 2 f, twice the density of the values at their median.
 
@@ -181,7 +175,6 @@ LOSSES: dict[str, tuple[Callable[..., Loss], str, float | None]] = {
     "l1": (_absolute_error, "absolute error", None),
     "huber": (_huber, "Huber loss, delta", 1.0),
     "student": (_student_t, "Student's t negative log-likelihood, nu", 4.0),
-    "log-cosh": (_log_cosh, "log cosh of the error", None),
 }
 NAMES = tuple(f"{name}-{how}" for name in LOSSES for how in ("mean", "sum"))
 
@@ -230,7 +223,7 @@ def edge(
     filled[:, varies] = output
     output = filled.reshape(output.shape[:-1] + varies.shape)
     low = min(scale * float(np.mean(low)), float(edges[0]))
-    return Edge(float(edges[0]), low, edges, output, direction, int(varies.sum()))
+    return Edge(float(edges[0]), low, edges, output, direction)
 
 
 def _judged(loss: Loss, x: Array, output: Array, half: Array) -> float:
