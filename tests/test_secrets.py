@@ -23,6 +23,7 @@ HOSTS = {  # addresses of works or of their makers
     *("github.com", "doi.org", "zenodo.org", "datashare.ed.ac.uk", "yann.lecun.com", "d3js.org"),
     *("creativecommons.org", "www.w3.org", "www.apache.org", "mybinder.org"),
     *("colab.research.google.com", "127.0.0.1", "0.0.0.0"),
+    "git-lfs",  # its host begins so; a pointer file is known by its first bytes
 }
 PLACES = (
     r"(?<![\w.:/*+%-])(/(?:home|root|tmp|work|workspace|Users|mnt|private|srv)/[\w.-]"
