@@ -3,4 +3,5 @@
 import os
 import sys
 
-os.execvp(sys.argv[1], sys.argv[1:])  # importing the package has set the variables
+if __name__ == "__main__":
+    os.execvp(sys.argv[1], sys.argv[1:])  # importing the package has set the variables
